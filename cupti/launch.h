@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What any source of launches hands out. A source (the CUPTI tracer, the preloaded symbols) sees the engine's calls
+ * into the driver and tells the one sink; it knows nothing of routers, recipes or rings.
+ */
+#ifndef MOETAP_CUPTI_LAUNCH_H
+#define MOETAP_CUPTI_LAUNCH_H
+
+#include <cuda.h>
+#include <stdint.h>
+
+struct mt_launch {
+    CUfunction function; /* may be a CUkernel cast to CUfunction: cuFunc* then answers 400, cuKernel* works */
+    const char *symbol;  /* mangled name if the source has it for nothing, else NULL */
+    uint32_t grid[3];
+    uint32_t block[3];
+    CUstream stream;     /* CU_STREAM_LEGACY / CU_STREAM_PER_THREAD instead of NULL: what NULL meant in that call */
+    void *const *params; /* NULL if the call packed them into `extra` */
+    void *const *extra;  /* CU_LAUNCH_PARAM_* list or NULL */
+};
+
+/*
+ * Called on the engine's own thread, inside its call. `params` are valid in both calls. A launch that the driver
+ * refused gets no after(). Never called for launches that the sink itself makes (mt_quiet_*).
+ */
+struct mt_sink {
+    void (*before)(const struct mt_launch *launch);
+    void (*after)(const struct mt_launch *launch);
+    /*
+     * The work put on this stream so far is about to be seen from elsewhere: end of a capture, event record, copy,
+     * synchronise, graph launch. `stream` as above; NULL: all streams of this thread.
+     */
+    void (*fence)(CUstream stream);
+    /* A module is about to be unloaded: function handles may be given to other kernels afterwards. */
+    void (*unload)(void);
+    /* A context is about to be destroyed or reset: everything that was made in it is gone. */
+    void (*context_gone)(CUcontext context);
+};
+
+/* Calls into the driver between these two are ours and are not reported. Per thread, nests. */
+void mt_quiet_begin(void);
+void mt_quiet_end(void);
+int mt_is_quiet(void);
+
+#endif

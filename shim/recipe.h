@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Recipes: how to read one kernel family's topk_ids from a launch. Data in a small text format (docs/recipes.md);
+ * built-in ones are compiled in from shim/recipes/, a user's file goes on top and is tried first.
+ */
+#ifndef MOETAP_SHIM_RECIPE_H
+#define MOETAP_SHIM_RECIPE_H
+
+#include "../cupti/launch.h"
+#include "../shm/layout.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#define MT_KERNEL_PARAMS_MAX 64
+#define MT_TEMPLATE_ARGS_MAX 24
+
+/* What the driver says of a kernel, taken at its first launch. */
+struct mt_kernel_info {
+    const char *mangled;
+    char base[128];      /* demangled, no namespace, no template arguments: topkGatingSoftmax */
+    char demangled[512]; /* cut to fit */
+    char template_args[MT_TEMPLATE_ARGS_MAX][64]; /* of the last component, as demangled: "128", "long", "(ns::E)0" */
+    unsigned template_count;
+    unsigned param_count;
+    struct {
+        uint32_t offset, size;
+    } param[MT_KERNEL_PARAMS_MAX];
+};
+
+/* Fills name fields from the mangled name (extern "C" and Triton names have no template arguments). */
+void mt_kernel_info_set_name(struct mt_kernel_info *info, const char *mangled);
+
+enum mt_recipe_kind {
+    MT_RECIPE_ROUTER = 0, /* writes the ids: tap it */
+    MT_RECIPE_FINAL = 1,  /* reorders a router's ids in place (sort after top-k): tap behind it */
+    MT_RECIPE_NO_IDS = 2, /* routes inside and stores no ids: count as not captured */
+};
+
+struct mt_recipe; /* opaque, immutable after load */
+struct mt_recipes;
+
+/* One launch's routing, as a recipe reads it. */
+struct mt_routing {
+    uint64_t ids; /* device address of [rows, k] */
+    enum mt_dtype dtype;
+    uint32_t rows;
+    uint32_t k;
+    uint32_t experts; /* 0: not told by the launch */
+    uint64_t stride;  /* elements from a row to the next */
+    uint64_t input;   /* device address of the logits or scores, 0 if the recipe does not say */
+};
+
+/*
+ * Parses the built-in recipes, then `user_text` (NULL: none) named `file` for messages. On a mistake returns NULL and
+ * `why` is "FILE:LINE: what was found, what was expected".
+ */
+struct mt_recipes *mt_recipes_load(const char *file, const char *user_text, char *why, size_t size);
+void mt_recipes_free(struct mt_recipes *recipes);
+
+size_t mt_recipes_count(const struct mt_recipes *recipes);
+const struct mt_recipe *mt_recipes_get(const struct mt_recipes *recipes, size_t index);
+const char *mt_recipe_name(const struct mt_recipe *recipe);
+enum mt_recipe_kind mt_recipe_kind(const struct mt_recipe *recipe);
+/* For a router: will a MT_RECIPE_FINAL kernel possibly follow (the tap must wait for the next launch)? */
+bool mt_recipe_has_final(const struct mt_recipe *recipe);
+/* Is `final` (kind FINAL) the kernel that this router's recipe names in `final = NAME`? */
+bool mt_recipe_is_final_of(const struct mt_recipe *final, const struct mt_recipe *router);
+
+/*
+ * First recipe that fits the kernel's fingerprint: name, and template arguments, parameter count and sizes, mangled
+ * suffix as far as the recipe states them. NULL if none. If a name fitted and the rest did not, `why` gets one line
+ * (else it is empty): such a kernel is a known router of an unknown release.
+ */
+const struct mt_recipe *mt_recipes_match(const struct mt_recipes *recipes, const struct mt_kernel_info *kernel,
+                                         char *why, size_t size);
+
+/*
+ * Reads a launch. False with a reason (static string) if it is no router's: out of the recipe's limits (a sampler), no
+ * rows, null ids. Allocates nothing, takes no lock.
+ */
+bool mt_recipe_read(const struct mt_recipe *recipe, const struct mt_kernel_info *kernel, const struct mt_launch *launch,
+                    struct mt_routing *routing, const char **why);
+
+/* The i-th parameter's bytes in this launch (kernelParams or packed extra), NULL if it has none. */
+const void *mt_launch_param(const struct mt_kernel_info *kernel, const struct mt_launch *launch, unsigned i);
+
+#endif

@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The bytes of a moetap segment: a named shared-memory file in which a GPU leaves the topk_ids of every router launch
+ * and from which one reader takes them.
+ *
+ *   offset 0               struct mt_header     written by the engine's CPU, constant once `abi_major` is set,
+ *                                               except for the fields marked "live"
+ *   counters_offset        struct mt_counters   written by the GPU only
+ *   consumer_offset        struct mt_consumer   written by the reader only
+ *   sites_offset           struct mt_site[]     written by the engine's CPU, append-only
+ *   ring_offset            ring_size bytes      written by the GPU only, page aligned, a power of two
+ *
+ * Every word shared between two sides has one writer: PCIe has no atomic read-modify-write between GPU and CPU.
+ * All integers are little-endian, all sizes are bytes unless named otherwise. The header compiles alone as C11 and as
+ * CUDA C++. It holds only plain types: who shares a live field reads it with an acquire load.
+ */
+#ifndef MOETAP_SHM_LAYOUT_H
+#define MOETAP_SHM_LAYOUT_H
+
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define MT_MAGIC "MOETAP\r\n" /* 8 bytes; CR LF shows a text-mode copy, as in PNG */
+#define MT_ABI_MAJOR 1u       /* a reader refuses another major */
+#define MT_ABI_MINOR 0u       /* fields were added at a struct's end; older readers still work */
+#define MT_ENDIAN 0x01020304u
+#define MT_PAGE 4096u
+
+#define MT_SHM_DIR "/dev/shm"       /* MOETAP_SHM_DIR overrides it */
+#define MT_SEGMENT_PREFIX "moetap." /* moetap.<session>.<pid>.<device>[.<n>] */
+
+#define MT_RING_SIZE_DEFAULT (64u << 20)
+#define MT_RING_SIZE_MIN (64u << 10)
+#define MT_RING_SIZE_MAX (16ull << 30)
+#define MT_SITES_MAX 4096u
+#define MT_RECORD_ALIGN 64u
+
+enum mt_state {
+    MT_STATE_OPEN = 1,   /* the engine may still write */
+    MT_STATE_CLOSED = 2, /* the engine left through exit(); the GPU writes no more once the process is gone */
+};
+
+struct mt_header {
+    char magic[8];
+    uint32_t abi_major; /* live: 0 until the segment is complete, then stored with release, last of all */
+    uint32_t abi_minor;
+    uint32_t endian;      /* MT_ENDIAN */
+    uint32_t header_size; /* sizeof(struct mt_header) of the writer */
+    uint64_t segment_size;
+    uint64_t counters_offset;
+    uint64_t consumer_offset;
+    uint64_t sites_offset;
+    uint32_t site_size; /* stride of the table */
+    uint32_t sites_max;
+    uint64_t ring_offset;
+    uint64_t ring_size;    /* a power of two, >= MT_RING_SIZE_MIN */
+    uint64_t nonce;        /* random, part of every commit word */
+    int32_t writer_pid;    /* in the writer's pid namespace */
+    int32_t device;        /* CUDA ordinal in the engine's process */
+    uint64_t writer_start; /* field 22 of /proc/<pid>/stat, in clock ticks: tells a re-used pid */
+    uint8_t boot_id[16];   /* /proc/sys/kernel/random/boot_id; zero if unreadable */
+    uint64_t created_ns;   /* CLOCK_REALTIME; records carry the GPU's %globaltimer, also ns since the epoch */
+    char session[64];      /* NUL-terminated */
+    char device_name[64];  /* as cuDeviceGetName says */
+    char command[128];     /* the writer's /proc/self/comm */
+    /* live, each written by the engine's CPU */
+    uint32_t state;        /* enum mt_state */
+    uint32_t site_count;   /* stored with release after the site is complete */
+    uint64_t not_captured; /* router launches that were recognised and not tapped; reasons are in the log */
+    uint64_t reserved[8];
+};
+
+/* GPU-written. Each word is stored after the loss it counts and never goes back (ring.h says how). */
+struct mt_counters {
+    uint64_t lost_full;    /* records dropped: no room in the ring */
+    uint64_t lost_too_big; /* records dropped: larger than half the ring */
+    uint64_t reserved[6];
+};
+
+/* Reader-written. */
+struct mt_consumer {
+    uint64_t tail;      /* stream position up to which the ring is free again; stored with release after the copy out */
+    uint64_t torn;      /* positions given up: claimed by a GPU that died before its commit */
+    int32_t reader_pid; /* who holds the read side now, 0 nobody; the lock itself is flock() on the file */
+    uint32_t reserved0;
+    uint64_t reserved[5];
+};
+
+/* Element type of the ids in the engine's memory. */
+enum mt_dtype {
+    MT_DTYPE_NONE = 0,
+    MT_DTYPE_I32 = 1,
+    MT_DTYPE_I64 = 2,
+    MT_DTYPE_U32 = 3,
+    MT_DTYPE_I16 = 4,
+    MT_DTYPE_U16 = 5,
+    MT_DTYPE_U8 = 6,
+};
+
+enum mt_site_flags {
+    MT_SITE_GRAPH = 1u << 0,     /* tapped while a stream was capturing: records come from graph replays */
+    MT_SITE_RETRACTED = 1u << 1, /* live: known later to be no router (a group stage of grouped top-k, a sampler):
+                                    its records are to be left out */
+    MT_SITE_NO_IDS = 1u << 2,    /* routing is fused into the expert kernel, no ids are stored: never any record */
+};
+
+#define MT_LAYER_UNKNOWN (-1)
+
+/* One place in the engine that routes: a kernel, on one stream, for one layer. Immutable but for the live fields. */
+struct mt_site {
+    char kernel[256]; /* the kernel's name, demangled, cut to fit, NUL-terminated */
+    char recipe[64];
+    int32_t layer;    /* live: MoE layer from 0 within one forward pass, MT_LAYER_UNKNOWN while not identified */
+    uint32_t flags;   /* live: enum mt_site_flags */
+    uint32_t stream;  /* the engine's streams, numbered from 0 in the order in which routers were seen on them */
+    uint32_t experts; /* E, 0 if the launch does not tell */
+    uint32_t k;
+    uint8_t dtype;    /* enum mt_dtype, in the engine's memory */
+    uint8_t id_space; /* 0 unknown, 1 logical, 2 physical */
+    uint8_t reserved0[2];
+    uint64_t reserved[5];
+};
+
+/*
+ * A record: this header, then rows * k ids of `width` bytes each, row-major, zero-padded to MT_RECORD_ALIGN. Positions
+ * count bytes of the endless stream; a position's place is `position & (ring_size - 1)`. Headers never wrap, payloads
+ * may: map the ring twice, one copy behind the other, and they do not.
+ */
+struct mt_record {
+    uint64_t commit;  /* mt_commit_word(nonce, position); stored last, one aligned 8-byte store */
+    uint64_t seq;     /* tap runs on this device from 0, lost ones included */
+    uint64_t time_ns; /* GPU %globaltimer at the claim */
+    uint64_t step;    /* runs of this site from 0, lost ones included: a loss cannot shift what follows */
+    uint64_t lost;    /* records lost on this device before this one */
+    uint32_t site;
+    uint32_t rows;
+    uint32_t bytes; /* payload, before padding */
+    uint16_t k;
+    uint8_t width; /* 1 or 2: bytes of one id */
+    uint8_t flags; /* 0 */
+    uint64_t reserved;
+};
+
+/*
+ * Ids after narrowing. A real id is stored as it is, also one >= E (fused shared experts). The two top values say what
+ * no id can say; neither is ever "expert 0" or "no row".
+ */
+#define MT_ID8_NEGATIVE 0xFFu /* the engine stored a negative id (padding, masked): -1 in most engines */
+#define MT_ID8_OVERFLOW 0xFEu /* the engine stored an id that does not fit: >= 254 */
+#define MT_ID16_NEGATIVE 0xFFFFu
+#define MT_ID16_OVERFLOW 0xFFFEu
+/* One byte an id while E leaves room for a few shared experts above it, two bytes otherwise or if E is unknown. */
+#define MT_ID8_EXPERTS_MAX 240u
+/* The same, decoded to int32. */
+#define MT_ID_NEGATIVE (-1)
+#define MT_ID_OVERFLOW (-2)
+
+/* Names its position and its segment, so that no left-over bytes of the ring can pass for it (splitmix64's mixer). */
+#ifdef __CUDACC__
+__host__ __device__
+#endif
+    static inline uint64_t
+    mt_commit_word(uint64_t nonce, uint64_t position)
+{
+    uint64_t z = nonce ^ (position + 0x9e3779b97f4a7c15ull);
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ull;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111ebull;
+    return z ^ (z >> 31);
+}
+
+#ifdef __CUDACC__
+__host__ __device__
+#endif
+    static inline uint64_t
+    mt_record_size(uint64_t payload)
+{
+    return (sizeof(struct mt_record) + payload + MT_RECORD_ALIGN - 1) & ~(uint64_t) (MT_RECORD_ALIGN - 1);
+}
+
+#ifdef __cplusplus
+}
+#endif
+#endif
