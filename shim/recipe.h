@@ -62,6 +62,8 @@ size_t mt_recipes_count(const struct mt_recipes *recipes);
 const struct mt_recipe *mt_recipes_get(const struct mt_recipes *recipes, size_t index);
 const char *mt_recipe_name(const struct mt_recipe *recipe);
 enum mt_recipe_kind mt_recipe_kind(const struct mt_recipe *recipe);
+/* What a no-ids recipe advises, "" if nothing. */
+const char *mt_recipe_note(const struct mt_recipe *recipe);
 /* For a router: will a MT_RECIPE_FINAL kernel possibly follow (the tap must wait for the next launch)? */
 bool mt_recipe_has_final(const struct mt_recipe *recipe);
 /* Is `final` (kind FINAL) the kernel that this router's recipe names in `final = NAME`? */

@@ -83,7 +83,7 @@ struct mt_counters {
 /* Reader-written. */
 struct mt_consumer {
     uint64_t tail;      /* stream position up to which the ring is free again; stored with release after the copy out */
-    uint64_t torn;      /* positions given up: claimed by a GPU that died before its commit */
+    uint64_t records;   /* read so far, by all readers one after another */
     int32_t reader_pid; /* who holds the read side now, 0 nobody; the lock itself is flock() on the file */
     uint32_t reserved0;
     uint64_t reserved[5];

@@ -97,9 +97,9 @@ MT_API enum mt_end mt_ended(const mt_reader *reader);
 
 /*
  * To be called once mt_ended() says so and mt_read() gave 0: steps over what a dead writer claimed and never committed,
- * counts it as torn, and lets mt_read() go on behind it. Returns the records given up.
+ * and lets mt_read() go on behind it. False if nothing lies behind. What was given up shows in mt_stats.lost_torn.
  */
-MT_API uint64_t mt_skip_torn(mt_reader *reader);
+MT_API bool mt_skip_torn(mt_reader *reader);
 
 MT_API void mt_stats(const mt_reader *reader, struct mt_stats *stats);
 

@@ -1,11 +1,40 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The producer's protocol, one source for CUDA and C11. (Prose of the algorithm goes here.)
+ * The producer's protocol, one source for CUDA (many GPU threads) and C11 (tests, the software device).
+ *
+ * A record is claimed, filled and committed:
+ *
+ *   claim    one thread takes the record's number (`attempts`), its site's step, and its place: a compare-and-swap
+ * moves `head` if the ring has room up to the consumer's tail. The tail lies in host memory, so its last known value is
+ * kept and read again only when the ring looks full. No room: the record is counted as lost, the engine does not wait
+ * (or waits at most wait_ns, if asked to). fill     any threads store header and payload with plain stores: nobody
+ * looks at them yet. commit   a system fence, then one aligned 8-byte store of a word made of the record's own
+ * position. The fence orders all stores before it in the eyes of the CPU, so the word cannot overtake the payload.
+ *
+ * Claims happen in any order between streams, commits too; the reader takes records in the order of positions and waits
+ * at one that is claimed and not committed. Bytes of an earlier lap cannot pass for a commit: the word differs for each
+ * position and each segment in all of its 64 bits.
+ *
+ * Losses are counted in device memory and mirrored to the CPU by plain stores (PCIe has no atomic add). Two mirrors may
+ * land in the wrong order, so each one re-reads the counter behind a fence and stores again while it has moved: the
+ * store that comes last carries the final value.
  */
 #ifndef MOETAP_SHM_RING_H
 #define MOETAP_SHM_RING_H
 
 #include "layout.h"
+
+#ifdef __CUDACC__
+#define MT_FN static __device__ __forceinline__
+#else
+#include <time.h>
+#define MT_FN static inline
+#endif
+
+/* A test may define it to stop or kill the writer between any two steps. */
+#ifndef MT_TESTPOINT
+#define MT_TESTPOINT(name) ((void) 0)
+#endif
 
 /* Lives in the GPU's own memory; the CPU fills it once, before the first tap runs. One per segment. */
 struct mt_producer {
@@ -26,5 +55,187 @@ struct mt_producer {
     uint64_t wait_ns; /* how long a full ring is waited for; 0: drop at once */
     uint64_t reserved1;
 };
+
+#ifdef __CUDACC__
+MT_FN uint64_t mt_add(uint64_t *word, uint64_t n)
+{
+    return atomicAdd((unsigned long long *) word, (unsigned long long) n);
+}
+MT_FN uint64_t mt_load(const uint64_t *word)
+{
+    uint64_t value;
+    asm volatile("ld.relaxed.gpu.global.u64 %0, [%1];" : "=l"(value) : "l"(word) : "memory");
+    return value;
+}
+MT_FN int mt_swap_if(uint64_t *word, uint64_t *expected, uint64_t desired)
+{
+    uint64_t seen =
+        atomicCAS((unsigned long long *) word, (unsigned long long) *expected, (unsigned long long) desired);
+    int swapped = seen == *expected;
+    *expected = seen;
+    return swapped;
+}
+/* Words shared with the CPU. */
+MT_FN uint64_t mt_load_system(const uint64_t *word)
+{
+    uint64_t value;
+    asm volatile("ld.acquire.sys.global.u64 %0, [%1];" : "=l"(value) : "l"(word) : "memory");
+    return value;
+}
+MT_FN void mt_store_system(uint64_t *word, uint64_t value)
+{
+    asm volatile("st.relaxed.sys.global.u64 [%0], %1;" ::"l"(word), "l"(value) : "memory");
+}
+MT_FN void mt_fence_system(void)
+{
+    __threadfence_system();
+}
+MT_FN uint64_t mt_clock(void)
+{
+    uint64_t ns;
+    asm volatile("mov.u64 %0, %%globaltimer;" : "=l"(ns));
+    return ns;
+}
+MT_FN void mt_relax(void)
+{
+#if __CUDA_ARCH__ >= 700
+    __nanosleep(200);
+#endif
+}
+#else
+MT_FN uint64_t mt_add(uint64_t *word, uint64_t n)
+{
+    return __atomic_fetch_add(word, n, __ATOMIC_RELAXED);
+}
+MT_FN uint64_t mt_load(const uint64_t *word)
+{
+    return __atomic_load_n(word, __ATOMIC_RELAXED);
+}
+MT_FN int mt_swap_if(uint64_t *word, uint64_t *expected, uint64_t desired)
+{
+    return __atomic_compare_exchange_n(word, expected, desired, 0, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
+}
+MT_FN uint64_t mt_load_system(const uint64_t *word)
+{
+    return __atomic_load_n(word, __ATOMIC_ACQUIRE);
+}
+/* Release, and the fence below nothing: TSan does not understand fences, and on a CPU it is the same. */
+MT_FN void mt_store_system(uint64_t *word, uint64_t value)
+{
+    __atomic_store_n(word, value, __ATOMIC_RELEASE);
+}
+MT_FN void mt_fence_system(void)
+{
+}
+MT_FN uint64_t mt_clock(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    return (uint64_t) now.tv_sec * 1000000000u + (uint64_t) now.tv_nsec;
+}
+MT_FN void mt_relax(void)
+{
+}
+#endif
+
+/* A claimed record. */
+struct mt_claim {
+    uint64_t position;
+    uint64_t seq, step, lost;
+};
+
+MT_FN void mt_ring_count_loss(uint64_t *counter, uint64_t *mirror)
+{
+    uint64_t value = mt_add(counter, 1) + 1;
+    for (;;) {
+        mt_store_system(mirror, value);
+        mt_fence_system();
+        uint64_t now = mt_load(counter);
+        if (now == value)
+            return;
+        value = now;
+    }
+}
+
+/* One thread for each record. 0: lost and counted. */
+MT_FN int mt_ring_claim(struct mt_producer *producer, uint32_t site, uint64_t payload, struct mt_claim *claim)
+{
+    claim->seq = mt_add(&producer->attempts, 1);
+    claim->step = mt_add(&producer->steps[site], 1);
+    MT_TESTPOINT("numbered");
+    uint64_t size = mt_record_size(payload);
+    if (size > producer->ring_size / 2) {
+        mt_ring_count_loss(&producer->lost_too_big, &producer->counters->lost_too_big);
+        return 0;
+    }
+    uint64_t head = mt_load(&producer->head), deadline = 0;
+    for (;;) {
+        if (head + size - mt_load(&producer->tail) > producer->ring_size) {
+            uint64_t tail = mt_load_system(&producer->consumer->tail);
+            head = mt_load(&producer->head);
+            /* A stray write there must not let us run over what was not read. */
+            if (tail <= head && tail > mt_load(&producer->tail)) {
+                uint64_t old = mt_load(&producer->tail);
+                while (old < tail && !mt_swap_if(&producer->tail, &old, tail)) {
+                }
+            }
+            if (head + size - mt_load(&producer->tail) > producer->ring_size) {
+                uint64_t now = mt_clock();
+                if (!deadline)
+                    deadline = now + producer->wait_ns;
+                if (now >= deadline) {
+                    mt_ring_count_loss(&producer->lost_full, &producer->counters->lost_full);
+                    return 0;
+                }
+                mt_relax();
+                continue;
+            }
+        }
+        if (mt_swap_if(&producer->head, &head, head + size))
+            break;
+    }
+    claim->position = head;
+    claim->lost = mt_load(&producer->lost_full) + mt_load(&producer->lost_too_big);
+    MT_TESTPOINT("claimed");
+    return 1;
+}
+
+MT_FN struct mt_record *mt_ring_record(const struct mt_producer *producer, uint64_t position)
+{
+    return (struct mt_record *) (producer->ring + (position & (producer->ring_size - 1)));
+}
+
+/* Where a byte of the payload goes; 64 bytes from an aligned offset are contiguous. */
+MT_FN uint8_t *mt_ring_payload(const struct mt_producer *producer, uint64_t position, uint64_t offset)
+{
+    return producer->ring + ((position + sizeof(struct mt_record) + offset) & (producer->ring_size - 1));
+}
+
+/* All of the header but the commit word. */
+MT_FN void mt_ring_fill(const struct mt_producer *producer, const struct mt_claim *claim, uint32_t site, uint32_t rows,
+                        uint32_t k, uint32_t width)
+{
+    struct mt_record *record = mt_ring_record(producer, claim->position);
+    record->seq = claim->seq;
+    record->time_ns = mt_clock();
+    record->step = claim->step;
+    record->lost = claim->lost;
+    record->site = site;
+    record->rows = rows;
+    record->bytes = (uint32_t) ((uint64_t) rows * k * width);
+    record->k = (uint16_t) k;
+    record->width = (uint8_t) width;
+    record->flags = 0;
+    record->reserved = 0;
+    MT_TESTPOINT("filled");
+}
+
+MT_FN void mt_ring_commit(const struct mt_producer *producer, uint64_t position)
+{
+    mt_fence_system();
+    MT_TESTPOINT("fenced");
+    mt_store_system(&mt_ring_record(producer, position)->commit, mt_commit_word(producer->nonce, position));
+    MT_TESTPOINT("committed");
+}
 
 #endif

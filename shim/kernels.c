@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "kernels.h"
+
+#include "driver.h"
+#include "log.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define TABLE_SIZE 32768u /* functions; a large torch process has some thousands */
+
+static struct slot {
+    CUfunction function;
+    const struct mt_kernel *kernel; /* NULL: not asked yet, or forgotten */
+} table[TABLE_SIZE];
+static pthread_mutex_t table_lock = PTHREAD_MUTEX_INITIALIZER;
+static size_t table_used;
+static const struct mt_recipes *recipes;
+static const struct mt_kernel unknown; /* stands for "nothing known": no parameters, no recipe */
+
+void mt_kernels_start(const struct mt_recipes *r)
+{
+    recipes = r;
+}
+
+static size_t first_slot(CUfunction function)
+{
+    uint64_t h = (uint64_t) (uintptr_t) function * 0x9e3779b97f4a7c15ull;
+    return (size_t) (h >> 49); /* 15 bits: TABLE_SIZE */
+}
+
+/* A function handle may be a CUkernel in disguise: then the cuFunc calls refuse it and the cuKernel ones answer. */
+static const char *ask_name(CUfunction function)
+{
+    const char *name = NULL;
+    if (mt_driver.cuFuncGetName && mt_driver.cuFuncGetName(&name, function) == CUDA_SUCCESS && name)
+        return name;
+    if (mt_driver.cuKernelGetName && mt_driver.cuKernelGetName(&name, (CUkernel) function) == CUDA_SUCCESS)
+        return name;
+    return NULL;
+}
+
+static bool ask_param(CUfunction function, unsigned index, size_t *offset, size_t *size)
+{
+    if (mt_driver.cuFuncGetParamInfo && mt_driver.cuFuncGetParamInfo(function, index, offset, size) == CUDA_SUCCESS)
+        return true;
+    return mt_driver.cuKernelGetParamInfo &&
+           mt_driver.cuKernelGetParamInfo((CUkernel) function, index, offset, size) == CUDA_SUCCESS;
+}
+
+static const struct mt_kernel *ask(const struct mt_launch *launch)
+{
+    struct mt_kernel_info *info = calloc(1, sizeof *info);
+    if (!info)
+        return &unknown;
+    if (!mt_driver.cuFuncGetParamInfo && !mt_driver.cuKernelGetParamInfo)
+        mt_log_once(MT_LOG_PROBLEM, "the driver cannot tell kernels' parameter layouts (it is older than CUDA 12.4): "
+                                    "nothing is captured; update the driver");
+    size_t offset, size;
+    while (info->param_count < MT_KERNEL_PARAMS_MAX && ask_param(launch->function, info->param_count, &offset, &size)) {
+        info->param[info->param_count].offset = (uint32_t) offset;
+        info->param[info->param_count++].size = (uint32_t) size;
+    }
+
+    struct mt_kernel *kernel = calloc(1, sizeof *kernel + info->param_count * sizeof kernel->param[0]);
+    if (!kernel) {
+        free(info);
+        return &unknown;
+    }
+    kernel->param_count = info->param_count;
+    for (unsigned i = 0; i < info->param_count; i++) {
+        kernel->param[i].offset = info->param[i].offset;
+        kernel->param[i].size = info->param[i].size;
+        uint32_t end = info->param[i].offset + info->param[i].size;
+        if (end > kernel->bytes)
+            kernel->bytes = end;
+    }
+
+    const char *name = launch->symbol ? launch->symbol : ask_name(launch->function);
+    char why[256] = "";
+    if (name) {
+        mt_kernel_info_set_name(info, name);
+        kernel->recipe = mt_recipes_match(recipes, info, why, sizeof why);
+    }
+    if (kernel->recipe) {
+        info->mangled = strdup(name); /* the driver's copy goes with the module */
+        kernel->info = info;
+        mt_log(MT_LOG_EXPLAIN, "recipe %s reads %s", mt_recipe_name(kernel->recipe), info->demangled);
+    } else {
+        if (why[0])
+            mt_log(MT_LOG_PROBLEM, "not captured: %s: %s", info->base, why);
+        free(info);
+    }
+    return kernel;
+}
+
+const struct mt_kernel *mt_kernels_find(const struct mt_launch *launch)
+{
+    size_t i = first_slot(launch->function);
+    for (size_t n = 0; n < TABLE_SIZE; n++, i = (i + 1) & (TABLE_SIZE - 1)) {
+        CUfunction function = __atomic_load_n(&table[i].function, __ATOMIC_ACQUIRE);
+        if (function == launch->function) {
+            const struct mt_kernel *kernel = __atomic_load_n(&table[i].kernel, __ATOMIC_ACQUIRE);
+            if (__builtin_expect(kernel != NULL, 1))
+                return kernel;
+            break;
+        }
+        if (!function)
+            break;
+    }
+
+    pthread_mutex_lock(&table_lock);
+    const struct mt_kernel *kernel = NULL;
+    for (size_t n = 0; n < TABLE_SIZE; n++, i = (i + 1) & (TABLE_SIZE - 1)) {
+        if (table[i].function == launch->function) {
+            kernel = table[i].kernel;
+            if (!kernel)
+                __atomic_store_n(&table[i].kernel, kernel = ask(launch), __ATOMIC_RELEASE);
+            break;
+        }
+        if (!table[i].function) {
+            if (table_used >= TABLE_SIZE * 3 / 4) {
+                mt_log_once(MT_LOG_PROBLEM, "more than %u kernels: later ones are not looked at", TABLE_SIZE * 3 / 4);
+                break;
+            }
+            table_used++;
+            kernel = ask(launch);
+            __atomic_store_n(&table[i].kernel, kernel, __ATOMIC_RELEASE);
+            __atomic_store_n(&table[i].function, launch->function, __ATOMIC_RELEASE);
+            break;
+        }
+    }
+    pthread_mutex_unlock(&table_lock);
+    return kernel ? kernel : &unknown;
+}
+
+void mt_kernels_forget(void)
+{
+    /* What was known stays allocated: another thread may be reading it, and modules are few. */
+    pthread_mutex_lock(&table_lock);
+    for (size_t i = 0; i < TABLE_SIZE; i++) {
+        if (table[i].function)
+            __atomic_store_n(&table[i].kernel, NULL, __ATOMIC_RELEASE);
+    }
+    pthread_mutex_unlock(&table_lock);
+}
+
+static const void *packed_params(const struct mt_launch *launch, size_t *size)
+{
+    const void *buffer = NULL;
+    *size = 0;
+    for (void *const *e = launch->extra; e && e[0] != CU_LAUNCH_PARAM_END; e += 2) {
+        if (e[0] == CU_LAUNCH_PARAM_BUFFER_POINTER)
+            buffer = e[1];
+        else if (e[0] == CU_LAUNCH_PARAM_BUFFER_SIZE)
+            *size = *(const size_t *) e[1];
+        else
+            return NULL;
+    }
+    return buffer;
+}
+
+uint32_t mt_kernel_copy_params(const struct mt_kernel *kernel, const struct mt_launch *launch, void *bytes,
+                               uint32_t size)
+{
+    uint32_t end = kernel->bytes < size ? kernel->bytes : size;
+    if (launch->params) {
+        for (unsigned i = 0; i < kernel->param_count; i++) {
+            const struct mt_kernel_param *p = &kernel->param[i];
+            if (p->offset >= end)
+                continue;
+            uint32_t n = p->offset + p->size <= end ? p->size : end - p->offset;
+            memcpy((char *) bytes + p->offset, launch->params[i], n);
+        }
+        return end;
+    }
+    size_t have;
+    const void *buffer = packed_params(launch, &have);
+    if (!buffer)
+        return 0;
+    if (have < end)
+        end = (uint32_t) have;
+    memcpy(bytes, buffer, end);
+    return end;
+}

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What is known of each kernel that was ever launched: its parameter layout, and the recipe that reads it, if any. The
+ * driver is asked at a kernel's first launch; afterwards a look-up is one probe of a table, without a lock.
+ */
+#ifndef MOETAP_SHIM_KERNELS_H
+#define MOETAP_SHIM_KERNELS_H
+
+#include "recipe.h"
+
+struct mt_kernel {
+    const struct mt_recipe *recipe;    /* NULL: none of ours */
+    const struct mt_kernel_info *info; /* NULL unless there is a recipe */
+    unsigned param_count;
+    uint32_t bytes; /* of the flat parameter buffer */
+    struct mt_kernel_param {
+        uint32_t offset, size;
+    } param[]; /* param_count of them */
+};
+
+void mt_kernels_start(const struct mt_recipes *recipes);
+
+/* Never NULL; immutable and valid for the life of the process. Thread-safe. */
+const struct mt_kernel *mt_kernels_find(const struct mt_launch *launch);
+
+/* A module goes: its function handles may come back as other kernels. */
+void mt_kernels_forget(void);
+
+/*
+ * Copies the launch's arguments, as laid out in the flat parameter buffer, up to `size` bytes; returns how many.
+ * Padding is left as it is in `bytes`.
+ */
+uint32_t mt_kernel_copy_params(const struct mt_kernel *kernel, const struct mt_launch *launch, void *bytes,
+                               uint32_t size);
+
+#endif

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What is known of each stream of the engine: its number, its recent launches, and a tap that still has to be launched.
+ */
+#ifndef MOETAP_SHIM_LANE_H
+#define MOETAP_SHIM_LANE_H
+
+#include "layer.h"
+
+#include <pthread.h>
+
+struct mt_group; /* capture.c: the routers of one recipe, E and k on one lane */
+
+struct mt_lane {
+    CUstream stream;
+    uintptr_t thread;     /* for CU_STREAM_PER_THREAD, else 0 */
+    CUcontext context;    /* for the default streams, whose handles every context shares, else NULL */
+    pthread_mutex_t lock; /* uncontended unless two threads launch on one stream */
+    int32_t number;       /* in the order in which routers were seen on the streams; -1: none yet */
+    struct mt_history history;
+
+    /* A router whose ids a sort may still reorder in place: tapped before whatever comes next on the stream. */
+    struct mt_lane_pending {
+        bool open;
+        bool final; /* the sort is being launched */
+        struct mt_group *group;
+        CUcontext context;
+        struct mt_routing routing;
+        const struct mt_kernel *kernel;
+        int32_t layer;
+    } pending;
+
+    struct mt_group *groups; /* list, newest first: capture.c's */
+
+    /* The two routers before, to tell the stages of grouped routing from the router proper. */
+    struct mt_lane_stage {
+        struct mt_group *group;
+        uint32_t rows, experts;
+    } stages[2];
+};
+
+/* Finds or makes the lane of a stream, NULL if out of memory or lanes. Thread-safe. */
+struct mt_lane *mt_lane_find(CUstream stream);
+
+/* The lane if the stream has one. Thread-safe. */
+struct mt_lane *mt_lane_peek(CUstream stream);
+
+/* The i-th lane, NULL behind the last. */
+struct mt_lane *mt_lane_get(unsigned index);
+
+/* Gives the lane its number if it has none. */
+uint32_t mt_lane_number(struct mt_lane *lane);
+
+#endif

@@ -1,0 +1,258 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "layer.h"
+
+#include "driver.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define LAYERS_MAX 1024
+#define OWNERS 16384u /* words known; a power of two */
+#define WORDS (MT_HISTORY_BYTES / sizeof(uint64_t))
+#define NOBODY (-1) /* a word that identifies nothing */
+#define KEYS 4u
+
+struct owner {
+    uint64_t word; /* 0: free */
+    int32_t layer; /* or NOBODY */
+    uint32_t hits; /* how often it agreed with the decision */
+};
+
+/* Where a confirmed identity was read: prefill and decode each have their own GEMM, hence a few of them. */
+struct key {
+    const struct mt_kernel *kernel;
+    uint32_t back; /* launches before the router */
+    uint32_t index;
+};
+
+struct mt_layers {
+    pthread_mutex_t lock;
+    int32_t count;
+    uint32_t used;
+    struct key keys[KEYS];
+    uint32_t next_key;
+    struct owner owners[OWNERS];
+};
+
+struct mt_layers *mt_layers_new(void)
+{
+    struct mt_layers *layers = calloc(1, sizeof *layers);
+    if (layers)
+        pthread_mutex_init(&layers->lock, NULL);
+    return layers;
+}
+
+void mt_history_add(struct mt_history *history, const struct mt_kernel *kernel, const struct mt_launch *launch)
+{
+    struct mt_history_entry *entry = &history->entries[history->count++ % MT_HISTORY_LAUNCHES];
+    entry->kernel = kernel;
+    uint32_t bytes = kernel->bytes < MT_HISTORY_BYTES ? kernel->bytes : MT_HISTORY_BYTES;
+    memset(entry->words, 0, (bytes + 7) & ~7u); /* padding must not show an older launch's arguments */
+    entry->bytes = mt_kernel_copy_params(kernel, launch, entry->words, bytes);
+}
+
+static uint32_t hash(uint64_t word, uint32_t size)
+{
+    return (uint32_t) ((word * 0x9e3779b97f4a7c15ull) >> 40) & (size - 1);
+}
+
+static struct owner *find_owner(struct mt_layers *layers, uint64_t word)
+{
+    uint32_t i = hash(word, OWNERS);
+    while (layers->owners[i].word && layers->owners[i].word != word)
+        i = (i + 1) & (OWNERS - 1);
+    return &layers->owners[i];
+}
+
+/* Keeps what was confirmed; addresses that were seen once (activations of another batch size) make room. */
+static void make_room(struct mt_layers *layers)
+{
+    struct owner *old = malloc(sizeof layers->owners);
+    if (!old)
+        return;
+    memcpy(old, layers->owners, sizeof layers->owners);
+    memset(layers->owners, 0, sizeof layers->owners);
+    layers->used = 0;
+    for (uint32_t i = 0; i < OWNERS; i++) {
+        if (old[i].word && old[i].layer != NOBODY && old[i].hits) {
+            *find_owner(layers, old[i].word) = old[i];
+            layers->used++;
+        }
+    }
+    free(old);
+}
+
+static void own(struct mt_layers *layers, uint64_t word, int32_t layer)
+{
+    if (layers->used > OWNERS * 3 / 4)
+        make_room(layers);
+    struct owner *owner = find_owner(layers, word);
+    if (!owner->word) {
+        if (layers->used > OWNERS * 7 / 8)
+            return;
+        layers->used++;
+    }
+    *owner = (struct owner){word, layer, 0};
+}
+
+/* Any device address, at least as aligned as a weight is. */
+static bool may_be_weight(uint64_t word)
+{
+    return word >= 1u << 20 && word < 1ull << 57 && (word & 15) == 0;
+}
+
+static bool is_device_address(uint64_t word)
+{
+    unsigned type = 0;
+    return mt_driver.cuPointerGetAttribute(&type, CU_POINTER_ATTRIBUTE_MEMORY_TYPE, (CUdeviceptr) word) ==
+               CUDA_SUCCESS &&
+           type == CU_MEMORYTYPE_DEVICE;
+}
+
+static const struct mt_history_entry *entry_back(const struct mt_history *history, uint32_t back)
+{
+    return &history->entries[(history->count - 1 - back) % MT_HISTORY_LAUNCHES];
+}
+
+static bool holds(const struct mt_history_entry *entry, uint64_t word)
+{
+    for (uint32_t i = 0; i < entry->bytes / 8; i++) {
+        if (entry->words[i] == word)
+            return true;
+    }
+    return false;
+}
+
+static bool shared(const struct mt_history *history, uint32_t launches, uint32_t own_back, uint64_t word)
+{
+    for (uint32_t back = 0; back < launches; back++) {
+        if (back != own_back && holds(entry_back(history, back), word))
+            return true;
+    }
+    return false;
+}
+
+static int32_t by_key(struct mt_layers *layers, const struct mt_history *history, uint32_t launches)
+{
+    for (uint32_t i = 0; i < KEYS; i++) {
+        const struct key *key = &layers->keys[i];
+        if (!key->kernel || key->back >= launches)
+            continue;
+        const struct mt_history_entry *entry = entry_back(history, key->back);
+        if (entry->kernel != key->kernel || key->index >= entry->bytes / 8)
+            continue;
+        const struct owner *owner = find_owner(layers, entry->words[key->index]);
+        if (owner->word && owner->layer != NOBODY && owner->hits >= 2)
+            return owner->layer;
+    }
+    return MT_LAYER_UNKNOWN;
+}
+
+static void remember_key(struct mt_layers *layers, const struct mt_history_entry *entry, uint32_t back, uint32_t index)
+{
+    for (uint32_t i = 0; i < KEYS; i++) {
+        const struct key *key = &layers->keys[i];
+        if (key->kernel == entry->kernel && key->back == back && key->index == index)
+            return;
+    }
+    layers->keys[layers->next_key++ % KEYS] = (struct key){entry->kernel, back, index};
+}
+
+/* The words of one launch that nothing around it shares. */
+struct evidence {
+    uint32_t back;
+    uint32_t count;
+    uint32_t unknown; /* of them, never seen before */
+    uint32_t index[WORDS];
+};
+
+static bool gather(struct mt_layers *layers, const struct mt_history *history, uint32_t launches, uint32_t back,
+                   struct evidence *evidence)
+{
+    const struct mt_history_entry *entry = entry_back(history, back);
+    evidence->back = back;
+    evidence->count = evidence->unknown = 0;
+    for (uint32_t i = 0; i < entry->bytes / 8; i++) {
+        uint64_t word = entry->words[i];
+        if (!may_be_weight(word))
+            continue;
+        const struct owner *owner = find_owner(layers, word);
+        if (owner->word && owner->layer == NOBODY)
+            continue;
+        if (shared(history, launches, back, word))
+            continue;
+        if (!owner->word && !is_device_address(word)) {
+            own(layers, word, NOBODY);
+            continue;
+        }
+        bool again = false; /* a tensor map may name the weight more than once */
+        for (uint32_t n = 0; n < evidence->count; n++)
+            again |= entry->words[evidence->index[n]] == word;
+        if (again)
+            continue;
+        evidence->index[evidence->count++] = i;
+        evidence->unknown += !owner->word;
+    }
+    return evidence->count > 0;
+}
+
+static int32_t identify(struct mt_layers *layers, const struct mt_history *history, uint32_t launches, int32_t previous)
+{
+    int32_t layer = by_key(layers, history, launches);
+    if (layer != MT_LAYER_UNKNOWN)
+        return layer;
+
+    struct evidence evidence;
+    uint32_t back = 1; /* 0 is the router itself: it only witnesses what is shared */
+    while (back < launches && !gather(layers, history, launches, back, &evidence))
+        back++;
+    if (back >= launches)
+        return MT_LAYER_UNKNOWN;
+    const struct mt_history_entry *entry = entry_back(history, back);
+
+    /* Each known word votes for its layer, but not for the one just left while there is anything new: a word that two
+     * neighbouring layers share is a workspace. */
+    uint32_t best_hits = 0;
+    int32_t expected = layers->count ? (previous + 1) % layers->count : 0;
+    for (uint32_t n = 0; n < evidence.count; n++) {
+        const struct owner *owner = find_owner(layers, entry->words[evidence.index[n]]);
+        if (!owner->word || (owner->layer == previous && evidence.unknown))
+            continue;
+        uint32_t weight = 2 * (owner->hits < 1000 ? owner->hits : 1000) + 1 + (owner->layer == expected);
+        if (owner->layer == previous)
+            weight = 1;
+        if (weight > best_hits) {
+            best_hits = weight;
+            layer = owner->layer;
+        }
+    }
+    if (layer == MT_LAYER_UNKNOWN) {
+        if (!evidence.unknown || layers->count == LAYERS_MAX)
+            return MT_LAYER_UNKNOWN;
+        layer = layers->count++;
+    }
+
+    for (uint32_t n = 0; n < evidence.count; n++) {
+        uint64_t word = entry->words[evidence.index[n]];
+        struct owner *owner = find_owner(layers, word);
+        if (!owner->word)
+            own(layers, word, layer);
+        else if (owner->layer != layer)
+            owner->layer = NOBODY;
+        else if (++owner->hits == 2)
+            remember_key(layers, entry, evidence.back, evidence.index[n]);
+    }
+    return layer;
+}
+
+int32_t mt_layers_identify(struct mt_layers *layers, const struct mt_history *history, uint32_t launches,
+                           int32_t previous)
+{
+    if (launches > MT_HISTORY_LAUNCHES)
+        launches = MT_HISTORY_LAUNCHES;
+    pthread_mutex_lock(&layers->lock);
+    int32_t layer = identify(layers, history, launches, previous);
+    pthread_mutex_unlock(&layers->lock);
+    return layer;
+}

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Layer identity. No router kernel carries a layer number, and counting launches breaks with micro-batches, draft
+ * layers and captured pieces. What is fixed for a layer is the address of its router's weight, and that address stands
+ * in the arguments of the launch that made the logits (inside a tensor map, for cuBLAS on Hopper). So: of the launches
+ * between two routers on a stream, take the last one with an argument word that no launch around it shares (activations
+ * are shared with their producer or consumer, weights are not); these words own the layer. A word seen for two layers
+ * (a workspace) says nothing and is dropped; layers are numbered in the order of their first appearance.
+ */
+#ifndef MOETAP_SHIM_LAYER_H
+#define MOETAP_SHIM_LAYER_H
+
+#include "kernels.h"
+
+#define MT_HISTORY_LAUNCHES                                                                                            \
+    24u /* grouped routing in PyTorch: about 13 launches from the logits' GEMM to the last top-k */
+#define MT_HISTORY_BYTES 2048u /* cuBLAS' Hopper kernels take up to 1.5 KiB of tensor maps */
+
+struct mt_history_entry {
+    const struct mt_kernel *kernel;
+    uint32_t bytes;
+    uint64_t words[MT_HISTORY_BYTES / sizeof(uint64_t)];
+};
+
+/* The latest launches on one stream. */
+struct mt_history {
+    uint32_t count; /* launches so far; the i-th is at [i % MT_HISTORY_LAUNCHES] */
+    struct mt_history_entry entries[MT_HISTORY_LAUNCHES];
+};
+
+void mt_history_add(struct mt_history *history, const struct mt_kernel *kernel, const struct mt_launch *launch);
+
+/* The layers of one model: routers of the same recipe, E and k. */
+struct mt_layers;
+struct mt_layers *mt_layers_new(void); /* NULL: out of memory */
+
+/*
+ * Layer of the router launch that is the newest entry of `history`. `launches`: how many entries came since the router
+ * before it on that stream, itself included; `previous`: that router's layer (MT_LAYER_UNKNOWN: none). Returns
+ * MT_LAYER_UNKNOWN if nothing tells. Thread-safe.
+ */
+int32_t mt_layers_identify(struct mt_layers *layers, const struct mt_history *history, uint32_t launches,
+                           int32_t previous);
+
+#endif

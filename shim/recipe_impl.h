@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A recipe in memory: between the parser and the reader, nobody else's. */
+#ifndef MOETAP_SHIM_RECIPE_IMPL_H
+#define MOETAP_SHIM_RECIPE_IMPL_H
+
+#include "recipe.h"
+
+#define MT_RECIPE_NAMES 8
+#define MT_RECIPE_LAYOUTS 8
+#define MT_RECIPE_REQUIRES 4
+
+/* One number of a launch. */
+struct mt_term {
+    enum { TERM_NONE, TERM_CONSTANT, TERM_PARAM, TERM_GRID, TERM_TEMPLATE, TERM_K } kind;
+    uint32_t index;  /* parameter, grid axis or template argument */
+    uint32_t offset; /* in a by-value struct */
+    uint32_t bytes;  /* 0: as the parameter's own size says */
+    uint64_t value;  /* constant */
+};
+
+struct mt_expr {
+    struct mt_term a, b; /* a, or a / b */
+    unsigned line;
+};
+
+struct mt_recipe {
+    char name[64];
+    unsigned line;
+    enum mt_recipe_kind kind;
+    char kernels[MT_RECIPE_NAMES][96]; /* base names, * and ? allowed */
+    unsigned kernel_count;
+    char within[96];  /* somewhere in the demangled name */
+    char suffix[128]; /* at the end of the mangled name */
+    struct {
+        uint32_t count;
+        bool open; /* any further parameters */
+        uint32_t size[MT_KERNEL_PARAMS_MAX];
+    } layouts[MT_RECIPE_LAYOUTS];
+    unsigned layout_count;
+    struct mt_expr ids, rows, k, experts, stride, input;
+    enum mt_dtype dtype;
+    int dtype_template; /* -1, or the template argument that names the type */
+    struct {
+        struct mt_expr left, right;
+    } require[MT_RECIPE_REQUIRES];
+    unsigned require_count;
+    uint32_t experts_min, experts_max, k_min, k_max;
+    char final[64];
+    char note[160];
+};
+
+struct mt_recipes {
+    size_t count, room;
+    struct mt_recipe *all; /* in the order of trial */
+};
+
+/* Appends what `text` says. 0, or -1 with "FILE:LINE: ..." in `why`. */
+int mt_recipes_parse(struct mt_recipes *recipes, const char *file, const char *text, char *why, size_t size);
+
+/* The type that a template argument names, MT_DTYPE_NONE if none of ours. */
+enum mt_dtype mt_dtype_of_cpp(const char *name);
+
+/* Generated from recipes/: one text. */
+extern const char mt_builtin_recipes[];
+
+#endif

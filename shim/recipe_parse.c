@@ -1,0 +1,418 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The recipes' text format; docs/recipes.md describes it. */
+#include "recipe_impl.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct parser {
+    const char *file;
+    unsigned line;
+    char *why;
+    size_t size;
+};
+
+__attribute__((format(printf, 2, 3))) static int mistake(const struct parser *parser, const char *format, ...)
+{
+    int n = snprintf(parser->why, parser->size, "%s:%u: ", parser->file, parser->line);
+    if (n >= 0 && (size_t) n < parser->size) {
+        va_list args;
+        va_start(args, format);
+        vsnprintf(parser->why + n, parser->size - (size_t) n, format, args);
+        va_end(args);
+    }
+    return -1;
+}
+
+static const char *skip_blanks(const char *c)
+{
+    while (*c == ' ' || *c == '\t')
+        c++;
+    return c;
+}
+
+static bool take_word(const char **at, const char *word)
+{
+    const char *c = skip_blanks(*at);
+    size_t n = strlen(word);
+    if (strncmp(c, word, n) != 0 || isalnum((unsigned char) c[n]) || c[n] == '_')
+        return false;
+    *at = c + n;
+    return true;
+}
+
+static bool take_char(const char **at, char wanted)
+{
+    const char *c = skip_blanks(*at);
+    if (*c != wanted)
+        return false;
+    *at = c + 1;
+    return true;
+}
+
+static bool take_number(const char **at, uint64_t *number)
+{
+    const char *c = skip_blanks(*at);
+    if (!isdigit((unsigned char) *c))
+        return false;
+    char *end;
+    errno = 0;
+    unsigned long long n = strtoull(c, &end, 0);
+    if (errno || isalpha((unsigned char) *end))
+        return false;
+    *number = n;
+    *at = end;
+    return true;
+}
+
+static int take_index(const struct parser *parser, const char **at, const char *what, uint64_t limit, uint32_t *index)
+{
+    uint64_t n;
+    if (!take_number(at, &n))
+        return mistake(parser, "found '%s', expected a number behind '%s'", skip_blanks(*at), what);
+    if (n >= limit)
+        return mistake(parser, "found %s %llu, expected at most %llu", what, (unsigned long long) n,
+                       (unsigned long long) limit - 1);
+    *index = (uint32_t) n;
+    return 0;
+}
+
+static int take_term(const struct parser *parser, const char **at, struct mt_term *term)
+{
+    uint64_t n;
+    *term = (struct mt_term){0};
+    if (take_word(at, "param")) {
+        term->kind = TERM_PARAM;
+        if (take_index(parser, at, "param", MT_KERNEL_PARAMS_MAX, &term->index))
+            return -1;
+        if (take_char(at, '+') && take_index(parser, at, "+", 4096, &term->offset))
+            return -1;
+        term->bytes = take_word(at, "u8") ? 1 : take_word(at, "u32") ? 4 : take_word(at, "u64") ? 8 : 0;
+        return 0;
+    }
+    if (take_word(at, "template")) {
+        term->kind = TERM_TEMPLATE;
+        return take_index(parser, at, "template", MT_TEMPLATE_ARGS_MAX, &term->index);
+    }
+    static const char *const axes[] = {"grid.x", "grid.y", "grid.z"};
+    for (uint32_t i = 0; i < 3; i++) {
+        if (take_word(at, axes[i])) {
+            term->kind = TERM_GRID;
+            term->index = i;
+            return 0;
+        }
+    }
+    if (take_word(at, "k")) {
+        term->kind = TERM_K;
+        return 0;
+    }
+    if (take_number(at, &n)) {
+        term->kind = TERM_CONSTANT;
+        term->value = n;
+        return 0;
+    }
+    return mistake(parser, "found '%s', expected param N, template N, grid.x, k or a number", skip_blanks(*at));
+}
+
+static int take_expr(const struct parser *parser, const char **at, struct mt_expr *expr)
+{
+    *expr = (struct mt_expr){.line = parser->line};
+    if (take_term(parser, at, &expr->a))
+        return -1;
+    return take_char(at, '/') ? take_term(parser, at, &expr->b) : 0;
+}
+
+static int at_end(const struct parser *parser, const char *at)
+{
+    at = skip_blanks(at);
+    return *at ? mistake(parser, "found '%s', expected the end of the line", at) : 0;
+}
+
+static int parse_expr(const struct parser *parser, const char *value, struct mt_expr *expr)
+{
+    if (expr->a.kind != TERM_NONE)
+        return mistake(parser, "found this key a second time, expected it once in a recipe");
+    return take_expr(parser, &value, expr) || at_end(parser, value) ? -1 : 0;
+}
+
+static int parse_text(const struct parser *parser, const char *value, char *to, size_t size)
+{
+    if (!*value || strlen(value) >= size)
+        return mistake(parser, "found %zu characters, expected 1 to %zu", strlen(value), size - 1);
+    strcpy(to, value);
+    return 0;
+}
+
+static int parse_kernels(const struct parser *parser, const char *value, struct mt_recipe *recipe)
+{
+    while (*(value = skip_blanks(value))) {
+        size_t n = strcspn(value, " \t");
+        if (n >= sizeof recipe->kernels[0] || recipe->kernel_count == MT_RECIPE_NAMES)
+            return mistake(parser, "found too long or too many kernel names, expected at most %d of %zu characters",
+                           MT_RECIPE_NAMES, sizeof recipe->kernels[0] - 1);
+        memcpy(recipe->kernels[recipe->kernel_count++], value, n);
+        value += n;
+    }
+    return recipe->kernel_count ? 0 : mistake(parser, "found nothing, expected a kernel's name");
+}
+
+static int parse_layouts(const struct parser *parser, const char *value, struct mt_recipe *recipe)
+{
+    do {
+        if (recipe->layout_count == MT_RECIPE_LAYOUTS)
+            return mistake(parser, "found more than %d layouts, expected fewer", MT_RECIPE_LAYOUTS);
+        __typeof__(&recipe->layouts[0]) layout = &recipe->layouts[recipe->layout_count++];
+        uint64_t n;
+        while (take_number(&value, &n)) {
+            if (n == 0 || n > 4096 || layout->count == MT_KERNEL_PARAMS_MAX)
+                return mistake(parser, "found a parameter of %llu bytes, expected 1 to 4096, and at most %d of them",
+                               (unsigned long long) n, MT_KERNEL_PARAMS_MAX);
+            layout->size[layout->count++] = (uint32_t) n;
+        }
+        if (strncmp(skip_blanks(value), "..", 2) == 0) {
+            layout->open = true;
+            value = skip_blanks(value) + 2;
+        }
+        if (!layout->count)
+            return mistake(parser, "found '%s', expected the parameters' sizes in bytes", skip_blanks(value));
+    } while (take_char(&value, '|'));
+    return at_end(parser, value);
+}
+
+static int parse_range(const struct parser *parser, const char *value, uint32_t *low, uint32_t *high, uint32_t most)
+{
+    uint64_t from, to;
+    if (!take_number(&value, &from) || strncmp(skip_blanks(value), "..", 2) != 0)
+        return mistake(parser, "found '%s', expected a range as 1..%u", value, most);
+    value = skip_blanks(value) + 2;
+    if (!take_number(&value, &to) || from < 1 || from > to || to > most)
+        return mistake(parser, "found a range outside of 1..%u", most);
+    *low = (uint32_t) from;
+    *high = (uint32_t) to;
+    return at_end(parser, value);
+}
+
+static int parse_dtype(const struct parser *parser, const char *value, struct mt_recipe *recipe)
+{
+    static const struct {
+        const char *name;
+        enum mt_dtype dtype;
+    } types[] = {{"i32", MT_DTYPE_I32}, {"i64", MT_DTYPE_I64}, {"u32", MT_DTYPE_U32},
+                 {"i16", MT_DTYPE_I16}, {"u16", MT_DTYPE_U16}, {"u8", MT_DTYPE_U8}};
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
+        if (strcmp(types[i].name, value) == 0) {
+            recipe->dtype = types[i].dtype;
+            return 0;
+        }
+    }
+    uint32_t index;
+    if (take_word(&value, "template")) {
+        if (take_index(parser, &value, "template", MT_TEMPLATE_ARGS_MAX, &index))
+            return -1;
+        recipe->dtype_template = (int) index;
+        return at_end(parser, value);
+    }
+    return mistake(parser, "found '%s', expected i32, i64, u32, i16, u16, u8 or template N", value);
+}
+
+static int parse_require(const struct parser *parser, const char *value, struct mt_recipe *recipe)
+{
+    if (recipe->require_count == MT_RECIPE_REQUIRES)
+        return mistake(parser, "found more than %d conditions, expected fewer", MT_RECIPE_REQUIRES);
+    __typeof__(&recipe->require[0]) require = &recipe->require[recipe->require_count++];
+    if (take_expr(parser, &value, &require->left))
+        return -1;
+    if (strncmp(skip_blanks(value), "==", 2) != 0)
+        return mistake(parser, "found '%s', expected ==", skip_blanks(value));
+    value = skip_blanks(value) + 2;
+    return take_expr(parser, &value, &require->right) || at_end(parser, value) ? -1 : 0;
+}
+
+static int parse_key(const struct parser *parser, struct mt_recipe *recipe, const char *key, const char *value)
+{
+    const struct {
+        const char *key;
+        struct mt_expr *expr;
+    } exprs[] = {{"ids", &recipe->ids},         {"rows", &recipe->rows},     {"k", &recipe->k},
+                 {"experts", &recipe->experts}, {"stride", &recipe->stride}, {"input", &recipe->input}};
+    for (size_t i = 0; i < sizeof exprs / sizeof *exprs; i++) {
+        if (strcmp(exprs[i].key, key) == 0)
+            return parse_expr(parser, value, exprs[i].expr);
+    }
+    if (strcmp(key, "kernel") == 0)
+        return parse_kernels(parser, value, recipe);
+    if (strcmp(key, "params") == 0)
+        return parse_layouts(parser, value, recipe);
+    if (strcmp(key, "dtype") == 0)
+        return parse_dtype(parser, value, recipe);
+    if (strcmp(key, "require") == 0)
+        return parse_require(parser, value, recipe);
+    if (strcmp(key, "within") == 0)
+        return parse_text(parser, value, recipe->within, sizeof recipe->within);
+    if (strcmp(key, "suffix") == 0)
+        return parse_text(parser, value, recipe->suffix, sizeof recipe->suffix);
+    if (strcmp(key, "final") == 0)
+        return parse_text(parser, value, recipe->final, sizeof recipe->final);
+    if (strcmp(key, "note") == 0)
+        return parse_text(parser, value, recipe->note, sizeof recipe->note);
+    if (strcmp(key, "limit.experts") == 0)
+        return parse_range(parser, value, &recipe->experts_min, &recipe->experts_max, 1024);
+    if (strcmp(key, "limit.k") == 0)
+        return parse_range(parser, value, &recipe->k_min, &recipe->k_max, 32);
+    if (strcmp(key, "kind") == 0) {
+        static const char *const kinds[] = {"router", "final", "no-ids"};
+        for (int i = 0; i < 3; i++) {
+            if (strcmp(kinds[i], value) == 0) {
+                recipe->kind = (enum mt_recipe_kind) i;
+                return 0;
+            }
+        }
+        return mistake(parser, "found kind '%s', expected router, final or no-ids", value);
+    }
+    return mistake(
+        parser,
+        "found key '%s', expected kernel, kind, within, suffix, params, ids, dtype, rows, k, experts, stride, "
+        "input, require, limit.experts, limit.k, final or note",
+        key);
+}
+
+/* A parameter that is read must exist in every layout, with room for what is read of it. */
+static bool fits(const struct mt_recipe *recipe, const struct mt_term *term, uint32_t bytes)
+{
+    if (term->kind != TERM_PARAM)
+        return true;
+    for (unsigned i = 0; i < recipe->layout_count; i++) {
+        uint32_t size = term->index < recipe->layouts[i].count ? recipe->layouts[i].size[term->index] : 0;
+        uint32_t need = bytes ? bytes : term->bytes ? term->bytes : term->offset ? 4 : size;
+        if (!size || term->offset + need > size)
+            return false;
+    }
+    return true;
+}
+
+static int finish(struct parser *parser, struct mt_recipe *recipe)
+{
+    parser->line = recipe->line;
+    if (!recipe->kernel_count)
+        return mistake(parser, "found no kernel in [%s], expected kernel = NAME", recipe->name);
+    if (recipe->kind != MT_RECIPE_ROUTER)
+        return 0;
+    const struct {
+        const char *key;
+        const struct mt_expr *expr;
+    } needed[] = {{"ids", &recipe->ids}, {"rows", &recipe->rows}, {"k", &recipe->k}};
+    for (size_t i = 0; i < sizeof needed / sizeof *needed; i++) {
+        if (needed[i].expr->a.kind == TERM_NONE)
+            return mistake(parser, "found no %s in [%s], expected %s = ...", needed[i].key, recipe->name,
+                           needed[i].key);
+    }
+    if (recipe->dtype == MT_DTYPE_NONE && recipe->dtype_template < 0)
+        return mistake(parser, "found no dtype in [%s], expected dtype = i32 or the like", recipe->name);
+    if (!recipe->layout_count)
+        return mistake(parser,
+                       "found no params in [%s], expected params = the sizes of the kernel's parameters in bytes",
+                       recipe->name);
+    if (recipe->ids.a.kind != TERM_PARAM || recipe->ids.b.kind != TERM_NONE) {
+        parser->line = recipe->ids.line;
+        return mistake(parser, "found something else, expected ids = param N or param N + OFFSET");
+    }
+    const struct mt_expr *all[] = {&recipe->ids,     &recipe->rows,   &recipe->k,
+                                   &recipe->experts, &recipe->stride, &recipe->input};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        uint32_t bytes = i == 0 || i == 5 ? 8 : 0; /* addresses */
+        if (!fits(recipe, &all[i]->a, bytes) || !fits(recipe, &all[i]->b, 0)) {
+            parser->line = all[i]->line;
+            return mistake(parser,
+                           "found a parameter that params does not have, or that is smaller than what is read of it");
+        }
+    }
+    for (unsigned i = 0; i < recipe->require_count; i++) {
+        if (!fits(recipe, &recipe->require[i].left.a, 0) || !fits(recipe, &recipe->require[i].right.a, 0)) {
+            parser->line = recipe->require[i].left.line;
+            return mistake(parser, "found a condition on a parameter that params does not have");
+        }
+    }
+    return 0;
+}
+
+static struct mt_recipe *add(struct mt_recipes *recipes)
+{
+    if (recipes->count == recipes->room) {
+        size_t room = recipes->room ? recipes->room * 2 : 32;
+        struct mt_recipe *all = realloc(recipes->all, room * sizeof *all);
+        if (!all)
+            return NULL;
+        recipes->all = all;
+        recipes->room = room;
+    }
+    struct mt_recipe *recipe = &recipes->all[recipes->count++];
+    memset(recipe, 0, sizeof *recipe);
+    recipe->dtype_template = -1;
+    recipe->experts_min = recipe->k_min = 1;
+    recipe->experts_max = 1024;
+    recipe->k_max = 32;
+    return recipe;
+}
+
+static int start_recipe(const struct parser *parser, struct mt_recipes *recipes, size_t first, char *line)
+{
+    char *close = strchr(line, ']');
+    if (!close || close == line + 1 || *skip_blanks(close + 1))
+        return mistake(parser, "found '%s', expected [name]", line);
+    *close = '\0';
+    for (size_t i = first; i < recipes->count; i++) {
+        if (strcmp(recipes->all[i].name, line + 1) == 0)
+            return mistake(parser, "found a second recipe [%s], expected each name once", line + 1);
+    }
+    struct mt_recipe *recipe = add(recipes);
+    if (!recipe)
+        return mistake(parser, "out of memory");
+    recipe->line = parser->line;
+    return parse_text(parser, line + 1, recipe->name, sizeof recipe->name);
+}
+
+int mt_recipes_parse(struct mt_recipes *recipes, const char *file, const char *text, char *why, size_t size)
+{
+    struct parser parser = {file, 0, why, size};
+    size_t first = recipes->count;
+    for (const char *at = text; *at;) {
+        char line[1024];
+        size_t n = strcspn(at, "\n");
+        parser.line++;
+        if (n >= sizeof line)
+            return mistake(&parser, "found a line of %zu characters, expected less than %zu", n, sizeof line);
+        memcpy(line, at, n);
+        line[n] = '\0';
+        at += n + (at[n] == '\n');
+        line[strcspn(line, "#")] = '\0';
+        for (n = strlen(line); n && isspace((unsigned char) line[n - 1]);)
+            line[--n] = '\0';
+        char *begin = (char *) skip_blanks(line);
+        if (!*begin)
+            continue;
+        if (*begin == '[') {
+            unsigned here = parser.line;
+            if (recipes->count > first && finish(&parser, &recipes->all[recipes->count - 1]))
+                return -1;
+            parser.line = here;
+            if (start_recipe(&parser, recipes, first, begin))
+                return -1;
+            continue;
+        }
+        char *equals = strchr(begin, '=');
+        if (!equals)
+            return mistake(&parser, "found '%s', expected key = value", begin);
+        if (recipes->count == first)
+            return mistake(&parser, "found '%s' before any recipe, expected [name] first", begin);
+        *equals = '\0';
+        for (char *end = equals; end > begin && isspace((unsigned char) end[-1]);)
+            *--end = '\0';
+        if (parse_key(&parser, &recipes->all[recipes->count - 1], begin, skip_blanks(equals + 1)))
+            return -1;
+    }
+    return recipes->count > first && finish(&parser, &recipes->all[recipes->count - 1]) ? -1 : 0;
+}

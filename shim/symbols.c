@@ -1,0 +1,434 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "symbols.h"
+
+#include "../cupti/tracer.h"
+#include "preload.h"
+
+#include <dlfcn.h>
+#include <string.h>
+
+/* The library has both ABIs, cuda.h would rename the older into the newer. */
+#undef cuGetProcAddress
+
+#define EXPORT __attribute__((visibility("default")))
+
+void *(*mt_real_dlsym)(void *, const char *);
+
+static const struct mt_sink *report_to;
+
+void mt_symbols_report_to(const struct mt_sink *sink)
+{
+    __atomic_store_n(&report_to, sink, __ATOMIC_RELEASE);
+}
+
+/*
+ * The table. X(symbol, base name as cuGetProcAddress knows it, lowest cudaVersion that means this ABI).
+ * The second list answers in the per-thread-default-stream flavour.
+ */
+#define HOOKS(X)                                                                                                       \
+    X(cuInit, "cuInit", 0)                                                                                             \
+    X(cuGetProcAddress, "cuGetProcAddress", 0)                                                                         \
+    X(cuGetProcAddress_v2, "cuGetProcAddress", 12000)                                                                  \
+    X(cuLaunchKernel, "cuLaunchKernel", 0)                                                                             \
+    X(cuLaunchKernelEx, "cuLaunchKernelEx", 0)                                                                         \
+    X(cuLaunchCooperativeKernel, "cuLaunchCooperativeKernel", 0)                                                       \
+    X(cuGraphLaunch, "cuGraphLaunch", 0)                                                                               \
+    X(cuStreamEndCapture, "cuStreamEndCapture", 0)                                                                     \
+    X(cuStreamSynchronize, "cuStreamSynchronize", 0)                                                                   \
+    X(cuEventRecord, "cuEventRecord", 0)                                                                               \
+    X(cuEventRecordWithFlags, "cuEventRecordWithFlags", 0)                                                             \
+    X(cuMemcpyAsync, "cuMemcpyAsync", 0)                                                                               \
+    X(cuMemcpyDtoHAsync_v2, "cuMemcpyDtoHAsync", 3020)                                                                 \
+    X(cuMemcpyDtoDAsync_v2, "cuMemcpyDtoDAsync", 3020)                                                                 \
+    X(cuMemcpyDtoH_v2, "cuMemcpyDtoH", 3020)                                                                           \
+    X(cuCtxSynchronize, "cuCtxSynchronize", 0)                                                                         \
+    X(cuModuleUnload, "cuModuleUnload", 0)                                                                             \
+    X(cuLibraryUnload, "cuLibraryUnload", 0)                                                                           \
+    X(cuCtxDestroy_v2, "cuCtxDestroy", 4000)                                                                           \
+    X(cuDevicePrimaryCtxReset_v2, "cuDevicePrimaryCtxReset", 11000)                                                    \
+    X(cuDevicePrimaryCtxRelease_v2, "cuDevicePrimaryCtxRelease", 11000)
+#define HOOKS_PER_THREAD(X)                                                                                            \
+    X(cuLaunchKernel_ptsz, "cuLaunchKernel", 0)                                                                        \
+    X(cuLaunchKernelEx_ptsz, "cuLaunchKernelEx", 0)                                                                    \
+    X(cuLaunchCooperativeKernel_ptsz, "cuLaunchCooperativeKernel", 0)                                                  \
+    X(cuGraphLaunch_ptsz, "cuGraphLaunch", 0)                                                                          \
+    X(cuStreamEndCapture_ptsz, "cuStreamEndCapture", 0)                                                                \
+    X(cuStreamSynchronize_ptsz, "cuStreamSynchronize", 0)                                                              \
+    X(cuEventRecord_ptsz, "cuEventRecord", 0)                                                                          \
+    X(cuEventRecordWithFlags_ptsz, "cuEventRecordWithFlags", 0)                                                        \
+    X(cuMemcpyAsync_ptsz, "cuMemcpyAsync", 0)                                                                          \
+    X(cuMemcpyDtoHAsync_v2_ptsz, "cuMemcpyDtoHAsync", 3020)                                                            \
+    X(cuMemcpyDtoDAsync_v2_ptsz, "cuMemcpyDtoDAsync", 3020)                                                            \
+    X(cuMemcpyDtoH_v2_ptds, "cuMemcpyDtoH", 3020)
+
+/* cuda.h declares the per-thread flavours only to programs compiled for them. */
+EXPORT __typeof__(cuLaunchKernel) cuLaunchKernel_ptsz;
+EXPORT __typeof__(cuLaunchKernelEx) cuLaunchKernelEx_ptsz;
+EXPORT __typeof__(cuLaunchCooperativeKernel) cuLaunchCooperativeKernel_ptsz;
+EXPORT __typeof__(cuGraphLaunch) cuGraphLaunch_ptsz;
+EXPORT __typeof__(cuStreamEndCapture) cuStreamEndCapture_ptsz;
+EXPORT __typeof__(cuStreamSynchronize) cuStreamSynchronize_ptsz;
+EXPORT __typeof__(cuEventRecord) cuEventRecord_ptsz;
+EXPORT __typeof__(cuEventRecordWithFlags) cuEventRecordWithFlags_ptsz;
+EXPORT __typeof__(cuMemcpyAsync) cuMemcpyAsync_ptsz;
+EXPORT __typeof__(cuMemcpyDtoHAsync_v2) cuMemcpyDtoHAsync_v2_ptsz;
+EXPORT __typeof__(cuMemcpyDtoDAsync_v2) cuMemcpyDtoDAsync_v2_ptsz;
+EXPORT __typeof__(cuMemcpyDtoH_v2) cuMemcpyDtoH_v2_ptds;
+/* cuda.h names only the newest ABI, the library keeps both. */
+typedef CUresult get_proc_address_v1(const char *symbol, void **pfn, int version, cuuint64_t flags);
+EXPORT CUresult cuGetProcAddress(const char *symbol, void **pfn, int version, cuuint64_t flags);
+
+enum hook_index {
+#define INDEX(symbol, base, version) HOOK_##symbol,
+    HOOKS(INDEX) HOOKS_PER_THREAD(INDEX)
+#undef INDEX
+        HOOK_COUNT
+};
+
+static const struct hook {
+    const char *symbol;
+    const char *base;
+    int version;
+    bool per_thread;
+    void *wrapper;
+} hooks[HOOK_COUNT] = {
+#define ROW(symbol, base, version) {#symbol, base, version, false, (void *) symbol},
+#define ROW_PER_THREAD(symbol, base, version) {#symbol, base, version, true, (void *) symbol},
+    HOOKS(ROW) HOOKS_PER_THREAD(ROW_PER_THREAD)
+#undef ROW
+#undef ROW_PER_THREAD
+};
+
+/* What each wrapper passes on to: the entry point that the engine would have got, the latest one seen. */
+static void *reals[HOOK_COUNT];
+
+/* Somebody else wants CUPTI's only subscription: these two are looked up through us as well. */
+EXPORT int cuptiSubscribe(void **subscriber, void *callback, void *user);
+EXPORT int cuptiSubscribe_v2(void **subscriber, void *callback, void *user, void *params);
+
+static int find_hook(const char *name)
+{
+    for (int i = 0; i < HOOK_COUNT; i++) {
+        if (strcmp(hooks[i].symbol, name) == 0)
+            return i;
+    }
+    return -1;
+}
+
+static bool object_is(const void *address, const char *soname)
+{
+    Dl_info info;
+    if (!address || !dladdr(address, &info) || !info.dli_fname)
+        return false;
+    const char *slash = strrchr(info.dli_fname, '/');
+    return strncmp(slash ? slash + 1 : info.dli_fname, soname, strlen(soname)) == 0;
+}
+
+static void find_real_dlsym(void)
+{
+    static const char *const versions[] = {"GLIBC_2.34", "GLIBC_2.2.5", "GLIBC_2.17"};
+    void *found = NULL;
+    for (size_t i = 0; i < sizeof versions / sizeof *versions && !found; i++)
+        found = dlvsym(RTLD_NEXT, "dlsym", versions[i]);
+    memcpy(&mt_real_dlsym, &found, sizeof found);
+}
+
+struct answer {
+    void *handled; /* NULL: pass the question on */
+    void *address;
+};
+struct answer mt_dlsym_answer(void *handle, const char *name, void *caller);
+
+/* Called by the stub in dlsym.S for every look-up in the process: anything that is not ours leaves at once. */
+struct answer mt_dlsym_answer(void *handle, const char *name, void *caller)
+{
+    const struct answer pass_on = {NULL, NULL};
+    if (__builtin_expect(!mt_real_dlsym, 0))
+        find_real_dlsym();
+    if (!name || name[0] != 'c' || name[1] != 'u')
+        return pass_on;
+    bool cupti = strncmp(name, "cuptiSubscribe", 14) == 0;
+    int hook = cupti ? -1 : find_hook(name);
+    if ((hook < 0 && !cupti) || mt_preload_disabled())
+        return pass_on;
+    /* libcuda and libcupti look each other up: a wrapper there would call itself. RTLD_NEXT asks for what comes after
+     * the caller, and that is not us. */
+    if (handle == RTLD_NEXT || object_is(caller, "libcuda.so") || object_is(caller, "libcupti.so") || mt_is_quiet())
+        return pass_on;
+    /* Our own names must not make a program believe that it has a libcuda. */
+    void *real = mt_real_dlsym(handle == RTLD_DEFAULT ? RTLD_NEXT : handle, name);
+    if (!real)
+        return handle == RTLD_DEFAULT ? (struct answer){(void *) hooks, NULL} : pass_on;
+    if (cupti)
+        return object_is(real, "libcupti.so")
+                   ? (struct answer){real, name[14] ? (void *) cuptiSubscribe_v2 : (void *) cuptiSubscribe}
+                   : pass_on;
+    if (real == hooks[hook].wrapper)
+        return pass_on;
+    __atomic_store_n(&reals[hook], real, __ATOMIC_RELEASE);
+    return (struct answer){real, hooks[hook].wrapper};
+}
+
+void *mt_symbols_libcuda(void)
+{
+    static const enum hook_index seen[] = {HOOK_cuInit, HOOK_cuGetProcAddress_v2, HOOK_cuGetProcAddress,
+                                           HOOK_cuLaunchKernel, HOOK_cuLaunchKernelEx};
+    for (size_t i = 0; i < sizeof seen / sizeof *seen; i++) {
+        Dl_info info;
+        void *real = __atomic_load_n(&reals[seen[i]], __ATOMIC_ACQUIRE);
+        if (real && dladdr(real, &info) && info.dli_fname) {
+            void *library = dlopen(info.dli_fname, RTLD_LAZY | RTLD_NOLOAD);
+            if (library)
+                return library;
+        }
+    }
+    return dlopen("libcuda.so.1", RTLD_LAZY | RTLD_NOLOAD);
+}
+
+/* The engine came by our exported name (it links libcuda): who is next after us, else the libcuda that is loaded. */
+static void *find_real(enum hook_index hook)
+{
+    if (!mt_real_dlsym)
+        find_real_dlsym();
+    void *real = mt_real_dlsym(RTLD_NEXT, hooks[hook].symbol);
+    if (!real) {
+        void *library = mt_symbols_libcuda();
+        real = library ? mt_real_dlsym(library, hooks[hook].symbol) : NULL;
+    }
+    if (real)
+        __atomic_store_n(&reals[hook], real, __ATOMIC_RELEASE);
+    return real;
+}
+
+static inline void *real_of(enum hook_index hook)
+{
+    void *real = __atomic_load_n(&reals[hook], __ATOMIC_ACQUIRE);
+    return __builtin_expect(real != NULL, 1) ? real : find_real(hook);
+}
+
+/* `real` with its type, or the wrapper's early return: a libcuda that lacks the entry point. */
+#define REAL(symbol)                                                                                                   \
+    __typeof__(symbol) *real = (__typeof__(symbol) *) real_of(HOOK_##symbol);                                          \
+    if (!real)                                                                                                         \
+    return CUDA_ERROR_NOT_FOUND
+
+static inline const struct mt_sink *sink_now(void)
+{
+    if (mt_is_quiet())
+        return NULL;
+    mt_preload_start(); /* a door that showed no cuInit */
+    return __atomic_load_n(&report_to, __ATOMIC_ACQUIRE);
+}
+
+/*
+ * Reports a launch that the tracer did not. before() may come from both: it only closes what an earlier launch left
+ * open.
+ */
+#define LAUNCH(launch, call)                                                                                           \
+    const struct mt_sink *sink = sink_now();                                                                           \
+    if (!sink)                                                                                                         \
+        return (call);                                                                                                 \
+    uint64_t told = mt_tracer_reported();                                                                              \
+    sink->before(&(launch));                                                                                           \
+    CUresult result = (call);                                                                                          \
+    if (result == CUDA_SUCCESS && mt_tracer_reported() == told)                                                        \
+        sink->after(&(launch));                                                                                        \
+    return result
+
+#define LAUNCH_KERNEL(symbol, null_stream)                                                                             \
+    EXPORT CUresult symbol(CUfunction f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz, \
+                           unsigned shared, CUstream stream, void **params, void **extra)                              \
+    {                                                                                                                  \
+        REAL(symbol);                                                                                                  \
+        const struct mt_launch launch = {f,      NULL, {gx, gy, gz}, {bx, by, bz}, stream ? stream : null_stream,      \
+                                         params, extra};                                                               \
+        LAUNCH(launch, real(f, gx, gy, gz, bx, by, bz, shared, stream, params, extra));                                \
+    }
+LAUNCH_KERNEL(cuLaunchKernel, CU_STREAM_LEGACY)
+LAUNCH_KERNEL(cuLaunchKernel_ptsz, CU_STREAM_PER_THREAD)
+
+#define LAUNCH_EX(symbol, null_stream)                                                                                 \
+    EXPORT CUresult symbol(const CUlaunchConfig *config, CUfunction f, void **params, void **extra)                    \
+    {                                                                                                                  \
+        REAL(symbol);                                                                                                  \
+        if (!config)                                                                                                   \
+            return real(config, f, params, extra);                                                                     \
+        const struct mt_launch launch = {f,                                                                            \
+                                         NULL,                                                                         \
+                                         {config->gridDimX, config->gridDimY, config->gridDimZ},                       \
+                                         {config->blockDimX, config->blockDimY, config->blockDimZ},                    \
+                                         config->hStream ? config->hStream : null_stream,                              \
+                                         params,                                                                       \
+                                         extra};                                                                       \
+        LAUNCH(launch, real(config, f, params, extra));                                                                \
+    }
+LAUNCH_EX(cuLaunchKernelEx, CU_STREAM_LEGACY)
+LAUNCH_EX(cuLaunchKernelEx_ptsz, CU_STREAM_PER_THREAD)
+
+#define LAUNCH_COOPERATIVE(symbol, null_stream)                                                                        \
+    EXPORT CUresult symbol(CUfunction f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz, \
+                           unsigned shared, CUstream stream, void **params)                                            \
+    {                                                                                                                  \
+        REAL(symbol);                                                                                                  \
+        const struct mt_launch launch = {f,      NULL, {gx, gy, gz}, {bx, by, bz}, stream ? stream : null_stream,      \
+                                         params, NULL};                                                                \
+        LAUNCH(launch, real(f, gx, gy, gz, bx, by, bz, shared, stream, params));                                       \
+    }
+LAUNCH_COOPERATIVE(cuLaunchCooperativeKernel, CU_STREAM_LEGACY)
+LAUNCH_COOPERATIVE(cuLaunchCooperativeKernel_ptsz, CU_STREAM_PER_THREAD)
+
+/* Calls through which the work so far is seen from elsewhere. PARAMS and ARGS carry their own parentheses. */
+#define FENCE(symbol, stream, PARAMS, ARGS)                                                                            \
+    EXPORT CUresult symbol PARAMS                                                                                      \
+    {                                                                                                                  \
+        REAL(symbol);                                                                                                  \
+        const struct mt_sink *sink = sink_now();                                                                       \
+        if (sink)                                                                                                      \
+            sink->fence(stream);                                                                                       \
+        return real ARGS;                                                                                              \
+    }
+#define LEGACY(stream) ((stream) ? (stream) : CU_STREAM_LEGACY)
+#define PER_THREAD(stream) ((stream) ? (stream) : CU_STREAM_PER_THREAD)
+#define BOTH(symbol, variant, PARAMS, ARGS)                                                                            \
+    FENCE(symbol, LEGACY(s), PARAMS, ARGS) FENCE(variant, PER_THREAD(s), PARAMS, ARGS)
+
+BOTH(cuGraphLaunch, cuGraphLaunch_ptsz, (CUgraphExec g, CUstream s), (g, s))
+BOTH(cuStreamEndCapture, cuStreamEndCapture_ptsz, (CUstream s, CUgraph *g), (s, g))
+BOTH(cuStreamSynchronize, cuStreamSynchronize_ptsz, (CUstream s), (s))
+BOTH(cuEventRecord, cuEventRecord_ptsz, (CUevent e, CUstream s), (e, s))
+BOTH(cuEventRecordWithFlags, cuEventRecordWithFlags_ptsz, (CUevent e, CUstream s, unsigned f), (e, s, f))
+BOTH(cuMemcpyAsync, cuMemcpyAsync_ptsz, (CUdeviceptr to, CUdeviceptr from, size_t n, CUstream s), (to, from, n, s))
+BOTH(cuMemcpyDtoHAsync_v2, cuMemcpyDtoHAsync_v2_ptsz, (void *to, CUdeviceptr from, size_t n, CUstream s),
+     (to, from, n, s))
+BOTH(cuMemcpyDtoDAsync_v2, cuMemcpyDtoDAsync_v2_ptsz, (CUdeviceptr to, CUdeviceptr from, size_t n, CUstream s),
+     (to, from, n, s))
+FENCE(cuMemcpyDtoH_v2, NULL, (void *to, CUdeviceptr from, size_t n), (to, from, n))
+FENCE(cuMemcpyDtoH_v2_ptds, NULL, (void *to, CUdeviceptr from, size_t n), (to, from, n))
+FENCE(cuCtxSynchronize, NULL, (void), ())
+
+#define UNLOAD(symbol, type)                                                                                           \
+    EXPORT CUresult symbol(type handle)                                                                                \
+    {                                                                                                                  \
+        REAL(symbol);                                                                                                  \
+        const struct mt_sink *sink = sink_now();                                                                       \
+        if (sink)                                                                                                      \
+            sink->unload();                                                                                            \
+        return real(handle);                                                                                           \
+    }
+UNLOAD(cuModuleUnload, CUmodule)
+UNLOAD(cuLibraryUnload, CUlibrary)
+
+EXPORT CUresult cuCtxDestroy_v2(CUcontext context)
+{
+    REAL(cuCtxDestroy_v2);
+    const struct mt_sink *sink = sink_now();
+    if (sink)
+        sink->context_gone(context);
+    return real(context);
+}
+
+/* Which context a device's primary one is, the sink finds out itself: NULL means "ask after each you know". */
+#define PRIMARY_GONE(symbol)                                                                                           \
+    EXPORT CUresult symbol(CUdevice device)                                                                            \
+    {                                                                                                                  \
+        REAL(symbol);                                                                                                  \
+        const struct mt_sink *sink = sink_now();                                                                       \
+        CUresult result = real(device);                                                                                \
+        if (sink && result == CUDA_SUCCESS)                                                                            \
+            sink->context_gone(NULL);                                                                                  \
+        return result;                                                                                                 \
+    }
+PRIMARY_GONE(cuDevicePrimaryCtxReset_v2)
+PRIMARY_GONE(cuDevicePrimaryCtxRelease_v2)
+
+EXPORT CUresult cuInit(unsigned flags)
+{
+    REAL(cuInit);
+    CUresult result = real(flags);
+    if (result == CUDA_SUCCESS && !mt_is_quiet())
+        mt_preload_start();
+    return result;
+}
+
+/* The real one answers first: status, versions and missing names stay its own business. */
+static void substitute(const char *name, int version, cuuint64_t flags, void **pfn)
+{
+    if (!name || !pfn || !*pfn || mt_is_quiet() || mt_preload_disabled())
+        return;
+    bool per_thread = flags & CU_GET_PROC_ADDRESS_PER_THREAD_DEFAULT_STREAM;
+    int best = -1;
+    for (int i = 0; i < HOOK_COUNT; i++) {
+        if (strcmp(hooks[i].base, name) != 0 || version < hooks[i].version)
+            continue;
+        /* A function without a per-thread flavour answers to both. */
+        if (hooks[i].per_thread && !per_thread)
+            continue;
+        if (best < 0 || hooks[i].per_thread || hooks[i].version > hooks[best].version)
+            best = i;
+    }
+    if (best < 0 || *pfn == hooks[best].wrapper)
+        return;
+    __atomic_store_n(&reals[best], *pfn, __ATOMIC_RELEASE);
+    *pfn = hooks[best].wrapper;
+}
+
+EXPORT CUresult cuGetProcAddress_v2(const char *symbol, void **pfn, int version, cuuint64_t flags,
+                                    CUdriverProcAddressQueryResult *status)
+{
+    REAL(cuGetProcAddress_v2);
+    CUresult result = real(symbol, pfn, version, flags, status);
+    if (result == CUDA_SUCCESS)
+        substitute(symbol, version, flags, pfn);
+    return result;
+}
+
+EXPORT CUresult cuGetProcAddress(const char *symbol, void **pfn, int version, cuuint64_t flags)
+{
+    get_proc_address_v1 *real = (get_proc_address_v1 *) real_of(HOOK_cuGetProcAddress);
+    if (!real)
+        return CUDA_ERROR_NOT_FOUND;
+    CUresult result = real(symbol, pfn, version, flags);
+    if (result == CUDA_SUCCESS)
+        substitute(symbol, version, flags, pfn);
+    return result;
+}
+
+/* The libcupti that the caller means: the one that its own library links or has loaded, not the one that we use. */
+static void *real_cupti(const char *name, void *caller)
+{
+    Dl_info info;
+    if (!mt_real_dlsym)
+        find_real_dlsym();
+    if (dladdr(caller, &info) && info.dli_fname) {
+        void *library = dlopen(info.dli_fname, RTLD_LAZY | RTLD_NOLOAD);
+        void *real = library ? mt_real_dlsym(library, name) : NULL;
+        if (real && object_is(real, "libcupti.so"))
+            return real;
+    }
+    static const char *const names[] = {"libcupti.so.13", "libcupti.so.12", "libcupti.so"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        void *library = dlopen(names[i], RTLD_LAZY | RTLD_NOLOAD);
+        void *real = library ? mt_real_dlsym(library, name) : NULL;
+        if (real)
+            return real;
+    }
+    return mt_real_dlsym(RTLD_NEXT, name);
+}
+
+#define CUPTI_ERROR_NOT_SUPPORTED 27
+
+EXPORT int cuptiSubscribe(void **subscriber, void *callback, void *user)
+{
+    int (*real)(void **, void *, void *) =
+        (int (*)(void **, void *, void *)) real_cupti("cuptiSubscribe", __builtin_return_address(0));
+    mt_tracer_yield();
+    return real ? real(subscriber, callback, user) : CUPTI_ERROR_NOT_SUPPORTED;
+}
+
+EXPORT int cuptiSubscribe_v2(void **subscriber, void *callback, void *user, void *params)
+{
+    int (*real)(void **, void *, void *, void *) =
+        (int (*)(void **, void *, void *, void *)) real_cupti("cuptiSubscribe_v2", __builtin_return_address(0));
+    mt_tracer_yield();
+    return real ? real(subscriber, callback, user, params) : CUPTI_ERROR_NOT_SUPPORTED;
+}

@@ -1,0 +1,292 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tap_state.h"
+
+#include "driver.h"
+#include "log.h"
+#include "tap.h"
+#include "tap_image.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define CONTEXTS_MAX 64
+#define SCRATCH_EAGER 16384u /* more than launches in flight, so that two running taps never share one */
+#define SCRATCH_SLAB 4096u   /* for graph nodes, each keeps its own */
+
+struct mt_tap_state {
+    CUcontext context; /* NULL once it is gone */
+    CUdevice device;
+    bool primary;
+    bool off; /* something failed: said once, taps are off here */
+    struct mt_segment segment;
+    bool has_segment;
+    CUmodule module;
+    CUfunction kernel;
+    CUdeviceptr producer;
+    CUdeviceptr scratch_eager;
+    uint32_t next_eager;
+    pthread_mutex_t lock; /* the slab */
+    CUdeviceptr slab;
+    uint32_t slab_used;
+};
+
+static struct mt_tap_state *states[CONTEXTS_MAX]; /* filled from the front, never freed */
+static pthread_mutex_t states_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct mt_tap_settings settings;
+
+void mt_tap_configure(const struct mt_tap_settings *s)
+{
+    settings = *s;
+}
+
+struct mt_segment *mt_tap_segment(struct mt_tap_state *state)
+{
+    return &state->segment;
+}
+
+/* The step of the set-up and what the driver said of it; the engine goes on without us. */
+static bool failed(CUresult result, const char *what)
+{
+    if (result == CUDA_SUCCESS)
+        return false;
+    mt_log(MT_LOG_PROBLEM, "%s failed (%s): nothing is captured in this context, the engine goes on", what,
+           mt_driver_error(result));
+    return true;
+}
+
+/* Zeroed device memory, on a stream of our own: the legacy stream may be forbidden ground during a capture. */
+static CUresult alloc_zeroed(CUdeviceptr *address, size_t size, CUstream stream)
+{
+    CUresult result = mt_driver.cuMemAlloc_v2(address, size);
+    if (result != CUDA_SUCCESS)
+        return result;
+    result = mt_driver.cuMemsetD8Async(*address, 0, size, stream);
+    if (result == CUDA_SUCCESS)
+        result = mt_driver.cuStreamSynchronize(stream);
+    if (result != CUDA_SUCCESS) {
+        CUresult ignored = mt_driver.cuMemFree_v2(*address);
+        (void) ignored;
+        *address = 0;
+    }
+    return result;
+}
+
+static bool make_producer(struct mt_tap_state *state, CUstream stream)
+{
+    struct mt_segment *segment = &state->segment;
+    const struct mt_header *header = segment->header;
+    CUdeviceptr base = 0, steps = 0;
+    if (failed(mt_driver.cuMemHostRegister_v2(segment->base, header->segment_size,
+                                              CU_MEMHOSTREGISTER_PORTABLE | CU_MEMHOSTREGISTER_DEVICEMAP),
+               "cuMemHostRegister of the ring") ||
+        failed(mt_driver.cuMemHostGetDevicePointer_v2(&base, segment->base, 0), "cuMemHostGetDevicePointer") ||
+        failed(alloc_zeroed(&steps, MT_SITES_MAX * sizeof(uint64_t), stream), "cuMemAlloc") ||
+        failed(alloc_zeroed(&state->producer, sizeof(struct mt_producer), stream), "cuMemAlloc") ||
+        failed(alloc_zeroed(&state->scratch_eager, SCRATCH_EAGER * sizeof(struct mt_tap_scratch), stream),
+               "cuMemAlloc"))
+        return false;
+    struct mt_producer producer = {
+        .ring = (uint8_t *) (uintptr_t) (base + header->ring_offset),
+        .ring_size = header->ring_size,
+        .nonce = header->nonce,
+        .counters = (struct mt_counters *) (uintptr_t) (base + header->counters_offset),
+        .consumer = (const struct mt_consumer *) (uintptr_t) (base + header->consumer_offset),
+        .steps = (uint64_t *) (uintptr_t) steps,
+        .wait_ns = settings.wait_ns,
+    };
+    return !failed(mt_driver.cuMemcpyHtoDAsync_v2(state->producer, &producer, sizeof producer, stream),
+                   "cuMemcpyHtoD") &&
+           !failed(mt_driver.cuStreamSynchronize(stream), "cuStreamSynchronize");
+}
+
+/* The driver has no question for it: retain the device's primary context for a moment and compare. */
+static bool is_primary(CUcontext context, CUdevice device)
+{
+    unsigned flags;
+    int active = 0;
+    CUcontext primary = NULL;
+    if (mt_driver.cuDevicePrimaryCtxGetState(device, &flags, &active) != CUDA_SUCCESS || !active ||
+        mt_driver.cuDevicePrimaryCtxRetain(&primary, device) != CUDA_SUCCESS)
+        return false;
+    return mt_driver.cuDevicePrimaryCtxRelease_v2(device) == CUDA_SUCCESS && primary == context;
+}
+
+static bool make_segment(struct mt_tap_state *state)
+{
+    CUdevice device;
+    char name[64] = "";
+    if (failed(mt_driver.cuCtxGetDevice(&device), "cuCtxGetDevice") ||
+        failed(mt_driver.cuDeviceGetName(name, sizeof name, device), "cuDeviceGetName"))
+        return false;
+    state->device = device;
+    state->primary = is_primary(state->context, device);
+    struct mt_error note = {""}, error = {""};
+    int result =
+        mt_segment_create(&state->segment, settings.session, (int) device, name, settings.ring_size, &note, &error);
+    if (note.text[0])
+        mt_log(MT_LOG_PROBLEM, "%s", note.text);
+    if (result < 0) {
+        mt_log(MT_LOG_PROBLEM, "%s; nothing is captured on device %d, the engine goes on", error.text, (int) device);
+        return false;
+    }
+    state->has_segment = true;
+    mt_log(MT_LOG_EXPLAIN, "device %d (%s) writes to %s", (int) device, name, state->segment.path);
+    return true;
+}
+
+static bool make(struct mt_tap_state *state)
+{
+    /* The engine may be capturing on some stream right now: our set-up must neither break that nor be refused. */
+    CUstreamCaptureMode mode = CU_STREAM_CAPTURE_MODE_RELAXED;
+    if (failed(mt_driver.cuThreadExchangeStreamCaptureMode(&mode), "cuThreadExchangeStreamCaptureMode"))
+        return false;
+    CUstream stream = NULL;
+    bool made =
+        make_segment(state) && !failed(mt_driver.cuStreamCreate(&stream, CU_STREAM_NON_BLOCKING), "cuStreamCreate") &&
+        !failed(mt_driver.cuModuleLoadData(&state->module, mt_tap_image), "loading the tap kernel") &&
+        !failed(mt_driver.cuModuleGetFunction(&state->kernel, state->module, MT_TAP_KERNEL), "cuModuleGetFunction") &&
+        make_producer(state, stream);
+    if (stream)
+        failed(mt_driver.cuStreamDestroy_v2(stream), "cuStreamDestroy");
+    failed(mt_driver.cuThreadExchangeStreamCaptureMode(&mode), "cuThreadExchangeStreamCaptureMode");
+    if (!made && state->has_segment) {
+        /* Nobody will ever write there: not a segment that a reader should wait on. */
+        if (mt_driver.cuMemHostUnregister(state->segment.base) != CUDA_SUCCESS)
+            mt_log(MT_LOG_EXPLAIN, "the ring was not registered");
+        mt_segment_destroy(&state->segment, true);
+        state->has_segment = false;
+    }
+    return made;
+}
+
+static struct mt_tap_state *find(CUcontext context)
+{
+    for (int i = 0; i < CONTEXTS_MAX; i++) {
+        struct mt_tap_state *state = __atomic_load_n(&states[i], __ATOMIC_ACQUIRE);
+        if (!state)
+            return NULL;
+        if (__atomic_load_n(&state->context, __ATOMIC_RELAXED) == context)
+            return state;
+    }
+    return NULL;
+}
+
+struct mt_tap_state *mt_tap_state_current(void)
+{
+    CUcontext context = NULL;
+    if (mt_driver.cuCtxGetCurrent(&context) != CUDA_SUCCESS || !context)
+        return NULL;
+    struct mt_tap_state *state = find(context);
+    if (!state) {
+        pthread_mutex_lock(&states_lock);
+        state = find(context);
+        int i = 0;
+        while (i < CONTEXTS_MAX && states[i])
+            i++;
+        if (!state && i < CONTEXTS_MAX && (state = calloc(1, sizeof *state))) {
+            state->context = context;
+            pthread_mutex_init(&state->lock, NULL);
+            state->off = !make(state);
+            __atomic_store_n(&states[i], state, __ATOMIC_RELEASE);
+        }
+        pthread_mutex_unlock(&states_lock);
+    }
+    return state && !state->off ? state : NULL;
+}
+
+/* One for ever for each node of a graph; a slab is taken when the last is used up, also in the midst of a capture. */
+static CUdeviceptr scratch_for_node(struct mt_tap_state *state)
+{
+    CUdeviceptr scratch = 0;
+    pthread_mutex_lock(&state->lock);
+    if (!state->slab || state->slab_used == SCRATCH_SLAB) {
+        CUstreamCaptureMode mode = CU_STREAM_CAPTURE_MODE_RELAXED;
+        CUstream stream = NULL;
+        CUdeviceptr slab = 0;
+        bool relaxed = mt_driver.cuThreadExchangeStreamCaptureMode(&mode) == CUDA_SUCCESS;
+        if (relaxed && mt_driver.cuStreamCreate(&stream, CU_STREAM_NON_BLOCKING) == CUDA_SUCCESS &&
+            !failed(alloc_zeroed(&slab, SCRATCH_SLAB * sizeof(struct mt_tap_scratch), stream), "cuMemAlloc")) {
+            state->slab = slab;
+            state->slab_used = 0;
+        }
+        if (stream)
+            failed(mt_driver.cuStreamDestroy_v2(stream), "cuStreamDestroy");
+        if (relaxed)
+            failed(mt_driver.cuThreadExchangeStreamCaptureMode(&mode), "cuThreadExchangeStreamCaptureMode");
+        if (!slab) {
+            pthread_mutex_unlock(&state->lock);
+            return 0;
+        }
+    }
+    scratch = state->slab + state->slab_used++ * sizeof(struct mt_tap_scratch);
+    pthread_mutex_unlock(&state->lock);
+    return scratch;
+}
+
+bool mt_tap_launch(struct mt_tap_state *state, CUstream stream, const struct mt_routing *routing, uint32_t site,
+                   uint8_t width, bool capturing)
+{
+    uint32_t blocks = mt_tap_blocks((uint64_t) routing->rows * routing->k);
+    CUdeviceptr scratch = 0;
+    if (blocks > 1) {
+        scratch = capturing ? scratch_for_node(state)
+                            : state->scratch_eager +
+                                  (__atomic_fetch_add(&state->next_eager, 1, __ATOMIC_RELAXED) % SCRATCH_EAGER) *
+                                      sizeof(struct mt_tap_scratch);
+        if (!scratch)
+            return false;
+    }
+    struct mt_tap_args args = {
+        .producer = (struct mt_producer *) (uintptr_t) state->producer,
+        .scratch = (struct mt_tap_scratch *) (uintptr_t) scratch,
+        .ids = (const void *) (uintptr_t) routing->ids,
+        .stride = routing->stride,
+        .rows = routing->rows,
+        .k = routing->k,
+        .site = site,
+        .dtype = (uint8_t) routing->dtype,
+        .width = width,
+    };
+    void *params[] = {&args};
+    CUresult result =
+        mt_driver.cuLaunchKernel(state->kernel, blocks, 1, 1, MT_TAP_THREADS, 1, 1, 0, stream, params, NULL);
+    if (result != CUDA_SUCCESS)
+        mt_log_once(MT_LOG_PROBLEM, "launching a tap failed (%s): counted as not captured", mt_driver_error(result));
+    return result == CUDA_SUCCESS;
+}
+
+void mt_tap_context_gone(CUcontext context)
+{
+    pthread_mutex_lock(&states_lock);
+    for (int i = 0; i < CONTEXTS_MAX && states[i]; i++) {
+        struct mt_tap_state *state = states[i];
+        if (!state->context)
+            continue;
+        bool gone = context == state->context;
+        if (!context && state->primary) {
+            unsigned flags;
+            int active = 1;
+            gone = mt_driver.cuDevicePrimaryCtxGetState(state->device, &flags, &active) == CUDA_SUCCESS && !active;
+        }
+        if (gone) {
+            /* Its memory, module and registration went with it; the segment stays for its reader. */
+            __atomic_store_n(&state->context, NULL, __ATOMIC_RELAXED);
+            state->off = true;
+            if (state->has_segment)
+                mt_segment_close(&state->segment);
+        }
+    }
+    pthread_mutex_unlock(&states_lock);
+}
+
+void mt_tap_close_all(void)
+{
+    for (int i = 0; i < CONTEXTS_MAX; i++) {
+        struct mt_tap_state *state = __atomic_load_n(&states[i], __ATOMIC_ACQUIRE);
+        if (!state)
+            break;
+        if (state->has_segment)
+            mt_segment_close(&state->segment);
+    }
+}

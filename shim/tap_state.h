@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Where taps go: for each CUDA context in which a router was seen, the segment, the loaded tap kernel and the
+ * producer's memory on the GPU. Made at the context's first router, kept until the context or the process is gone.
+ */
+#ifndef MOETAP_SHIM_TAP_STATE_H
+#define MOETAP_SHIM_TAP_STATE_H
+
+#include "../shm/segment.h"
+#include "recipe.h"
+
+#include <cuda.h>
+#include <stdbool.h>
+
+struct mt_tap_settings {
+    const char *session;
+    uint64_t ring_size;
+    uint64_t wait_ns; /* --on-full=wait:TIME, 0 drop */
+};
+void mt_tap_configure(const struct mt_tap_settings *settings);
+
+struct mt_tap_state;
+
+/* Of the current context. NULL if there is none or taps are off there: the reason was logged once. Thread-safe. */
+struct mt_tap_state *mt_tap_state_current(void);
+struct mt_segment *mt_tap_segment(struct mt_tap_state *state);
+
+/*
+ * Launches the tap on `stream` behind what is there; while the stream captures it becomes a node of the graph. False if
+ * the driver refused (logged once).
+ */
+bool mt_tap_launch(struct mt_tap_state *state, CUstream stream, const struct mt_routing *routing, uint32_t site,
+                   uint8_t width, bool capturing);
+
+/* Context destroyed or reset; NULL: a primary context, found out by asking the driver. */
+void mt_tap_context_gone(CUcontext context);
+
+/* Process exit: marks the segments closed. No CUDA. */
+void mt_tap_close_all(void);
+
+#endif

@@ -1,0 +1,219 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "segment.h"
+
+#include "check.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+static uint64_t round_up(uint64_t n)
+{
+    return (n + MT_PAGE - 1) & ~(uint64_t) (MT_PAGE - 1);
+}
+
+static uint64_t ring_size_of(uint64_t wanted)
+{
+    uint64_t size = MT_RING_SIZE_MIN;
+    while (size < wanted && size < MT_RING_SIZE_MAX)
+        size <<= 1;
+    return size;
+}
+
+enum occupant { NOBODY, STALE, OURS, OTHER };
+
+/* Who holds the name now, and in `note` why it may be removed. */
+static enum occupant look_at(int folder, const char *name, struct mt_error *note)
+{
+    int fd = openat(folder, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    if (fd < 0)
+        return errno == ENOENT ? NOBODY : OTHER;
+    struct mt_header header;
+    struct stat status;
+    ssize_t n = pread(fd, &header, sizeof header, 0);
+    int known = fstat(fd, &status);
+    close(fd);
+    struct mt_error why = {""};
+    if (known != 0 || n != (ssize_t) sizeof header ||
+        mt_check_header(&header, (uint64_t) status.st_size, name, &why) != 0) {
+        /* The name carries our own pid, so no other process can be about to complete it. */
+        mt_error_set(note, "removed a left-over segment: %.200s", why.text[0] ? why.text : name);
+        return STALE;
+    }
+    if (mt_writer_alive(&header))
+        return header.writer_pid == getpid() ? OURS : OTHER;
+    mt_error_set(note, "removed the left-over segment %.100s of a process that has ended", name);
+    return STALE;
+}
+
+static void fill_header(struct mt_header *header, const char *session, int device, const char *device_name,
+                        uint64_t ring_size)
+{
+    memcpy(header->magic, MT_MAGIC, sizeof header->magic);
+    header->abi_minor = MT_ABI_MINOR;
+    header->endian = MT_ENDIAN;
+    header->header_size = sizeof *header;
+    header->counters_offset = MT_PAGE;
+    header->consumer_offset = 2 * MT_PAGE;
+    header->sites_offset = 3 * MT_PAGE;
+    header->site_size = sizeof(struct mt_site);
+    header->sites_max = MT_SITES_MAX;
+    header->ring_offset = round_up(header->sites_offset + (uint64_t) header->site_size * header->sites_max);
+    header->ring_size = ring_size;
+    header->segment_size = header->ring_offset + ring_size;
+    header->writer_pid = getpid();
+    header->device = device;
+    header->writer_start = mt_process_start(getpid());
+    mt_boot_id(header->boot_id);
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    header->created_ns = (uint64_t) now.tv_sec * 1000000000u + (uint64_t) now.tv_nsec;
+    if (getrandom(&header->nonce, sizeof header->nonce, GRND_NONBLOCK) != (ssize_t) sizeof header->nonce)
+        header->nonce = header->created_ns ^ (uint64_t) getpid() << 40;
+    snprintf(header->session, sizeof header->session, "%s", session);
+    snprintf(header->device_name, sizeof header->device_name, "%s", device_name);
+    FILE *comm = fopen("/proc/self/comm", "re");
+    if (comm) {
+        if (!fgets(header->command, sizeof header->command, comm))
+            header->command[0] = '\0';
+        header->command[strcspn(header->command, "\n")] = '\0';
+        fclose(comm);
+    }
+    header->state = MT_STATE_OPEN;
+}
+
+static int fill_file(struct mt_segment *segment, const struct mt_header *header, struct mt_error *error)
+{
+    int result = posix_fallocate(segment->fd, 0, (off_t) header->segment_size);
+    if (result) {
+        mt_error_set(error,
+                     "no room in %s for a ring of %llu KiB (%s): free some, or ask for a smaller one with --ring-size",
+                     mt_shm_dir(), (unsigned long long) header->ring_size >> 10, strerror(result));
+        return -result;
+    }
+    segment->base = mmap(NULL, header->segment_size, PROT_READ | PROT_WRITE, MAP_SHARED, segment->fd, 0);
+    if (segment->base == MAP_FAILED) {
+        segment->base = NULL;
+        result = errno;
+        mt_error_set(error, "cannot map %s: %s", segment->path, strerror(result));
+        return -result;
+    }
+    segment->header = (struct mt_header *) segment->base;
+    segment->counters = (struct mt_counters *) (segment->base + header->counters_offset);
+    segment->consumer = (struct mt_consumer *) (segment->base + header->consumer_offset);
+    segment->sites = (struct mt_site *) (segment->base + header->sites_offset);
+    segment->ring = segment->base + header->ring_offset;
+    *segment->header = *header;
+    __atomic_store_n(&segment->header->abi_major, MT_ABI_MAJOR, __ATOMIC_RELEASE);
+    return 0;
+}
+
+static bool good_session(const char *session)
+{
+    return *session && strlen(session) < 64 && !strpbrk(session, "./");
+}
+
+int mt_segment_create(struct mt_segment *segment, const char *session, int device, const char *device_name,
+                      uint64_t ring_size, struct mt_error *note, struct mt_error *error)
+{
+    memset(segment, 0, sizeof *segment);
+    segment->fd = -1;
+    if (!good_session(session)) {
+        mt_error_set(error, "session '%.64s' is empty, too long, or has a dot or a slash", session);
+        return -EINVAL;
+    }
+    int folder = open(mt_shm_dir(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (folder < 0) {
+        int result = errno;
+        mt_error_set(error, "cannot open %s: %s", mt_shm_dir(), strerror(result));
+        return -result;
+    }
+    struct mt_header header = {0};
+    fill_header(&header, session, device, device_name, ring_size_of(ring_size));
+
+    /* The folder's own lock: nothing to leave behind, and it ends with its holder. */
+    int result = 0;
+    while (flock(folder, LOCK_EX) != 0) {
+        if (errno != EINTR) {
+            result = errno;
+            mt_error_set(error, "cannot lock %s: %s", mt_shm_dir(), strerror(result));
+            close(folder);
+            return -result;
+        }
+    }
+    char name[192];
+    for (int generation = 0; generation < 1000; generation++) {
+        int n = snprintf(name, sizeof name, MT_SEGMENT_PREFIX "%s.%d.%d", session, (int) getpid(), device);
+        if (generation)
+            snprintf(name + n, sizeof name - (size_t) n, ".%d", generation);
+        enum occupant occupant = look_at(folder, name, note);
+        if (occupant == OURS || occupant == OTHER)
+            continue; /* an earlier program of this process (exec), or one of another pid namespace */
+        if (occupant == STALE && unlinkat(folder, name, 0) != 0 && errno != ENOENT)
+            continue;
+        segment->fd = openat(folder, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+        if (segment->fd >= 0 || errno != EEXIST)
+            break;
+    }
+    if (segment->fd < 0) {
+        result = -errno;
+        mt_error_set(error, "cannot create %s/%s: %s", mt_shm_dir(), name, strerror(errno));
+    } else {
+        snprintf(segment->path, sizeof segment->path, "%s/%s", mt_shm_dir(), name);
+        result = fill_file(segment, &header, error);
+        if (result < 0)
+            mt_segment_destroy(segment, true);
+    }
+    close(folder); /* unlocks */
+    return result;
+}
+
+int mt_segment_add_site(struct mt_segment *segment, const struct mt_site *site)
+{
+    uint32_t index = segment->header->site_count;
+    if (index >= segment->header->sites_max)
+        return -ENOSPC;
+    segment->sites[index] = *site;
+    __atomic_store_n(&segment->header->site_count, index + 1, __ATOMIC_RELEASE);
+    return (int) index;
+}
+
+void mt_segment_set_layer(struct mt_segment *segment, uint32_t site, int32_t layer)
+{
+    __atomic_store_n(&segment->sites[site].layer, layer, __ATOMIC_RELAXED);
+}
+
+void mt_segment_add_flags(struct mt_segment *segment, uint32_t site, uint32_t flags)
+{
+    __atomic_fetch_or(&segment->sites[site].flags, flags, __ATOMIC_RELAXED);
+}
+
+void mt_segment_count_not_captured(struct mt_segment *segment)
+{
+    __atomic_fetch_add(&segment->header->not_captured, 1, __ATOMIC_RELAXED);
+}
+
+void mt_segment_close(struct mt_segment *segment)
+{
+    __atomic_store_n(&segment->header->state, MT_STATE_CLOSED, __ATOMIC_RELEASE);
+}
+
+void mt_segment_destroy(struct mt_segment *segment, bool unlink_it)
+{
+    if (segment->base)
+        munmap(segment->base, segment->header->segment_size);
+    if (segment->fd >= 0)
+        close(segment->fd);
+    if (unlink_it && segment->path[0])
+        unlink(segment->path);
+    memset(segment, 0, sizeof *segment);
+    segment->fd = -1;
+}

@@ -1,0 +1,217 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Whole runs: the sample engine, unmodified, under `moetap record`, on the software CUDA device; every id compared with
+ * what the engine itself copied.
+ */
+#include "command.h"
+
+#include <criterion/criterion.h>
+#include <criterion/parameterized.h>
+
+TestSuite(run, .fini = scratch_remove, .timeout = 120);
+
+struct shape {
+    const char *door; /* how the engine comes to the driver */
+    const char *source;
+    const char *extra;
+    int layers, experts, topk, tokens, steps, streams;
+};
+
+static void check(const struct shape *s)
+{
+    struct outcome o;
+    bool direct = strcmp(s->door, "direct") == 0;
+    char door[64] = "";
+    if (!direct)
+        snprintf(door, sizeof door, "--door %s", s->door);
+    command(
+        &o,
+        "cd %s && rm -f t truth; %s record -q --source=%s -o t -- %s %s --layers %d --experts %d --topk %d --tokens %d "
+        "--steps %d --streams %d %s --truth truth",
+        scratch(), MOETAP, s->source, direct ? MOE_DEMO_DIRECT : MOE_DEMO, door, s->layers, s->experts, s->topk,
+        s->tokens, s->steps, s->streams, s->extra);
+    cr_assert_eq(o.status, 0, "record (%s, %s, %s) exited %d: %s", s->door, s->source, s->extra, o.status, o.text);
+    command(&o,
+            "cd %s && %s dump --format=jsonl t | %s truth --layers %d --experts %d --topk %d --tokens %d --steps %d "
+            "--streams %d",
+            scratch(), MOETAP, TRUTH_COMPARE, s->layers, s->experts, s->topk, s->tokens, s->steps, s->streams);
+    cr_assert_eq(o.status, 0, "%s %s %s: %s", s->door, s->source, s->extra, o.text);
+    char match[96];
+    long ids = (long) s->layers * s->topk * s->tokens * s->steps * s->streams;
+    snprintf(match, sizeof match, "match: %ld of %ld ids", ids, ids);
+    cr_assert(strstr(o.text, match), "%s", o.text);
+}
+
+/* Every door, with every source, eager and as a graph. */
+Test(run, doors_and_sources)
+{
+    static const char *const doors[] = {"dlsym", "getproc", "direct"};
+    static const char *const sources[] = {"auto", "cupti", "preload"};
+    static const char *const modes[] = {"", "--graph"};
+    for (int d = 0; d < 3; d++) {
+        for (int s = 0; s < 3; s++) {
+            for (int m = 0; m < 2; m++) {
+                struct shape shape = {doors[d], sources[s], modes[m], 3, 64, 6, 16, 5, 1};
+                check(&shape);
+            }
+        }
+    }
+}
+
+Test(run, dtypes)
+{
+    static const char *const extras[] = {"--dtype i32", "--dtype i64", "--dtype u32", "--dtype i64 --graph",
+                                         "--dtype u32 --graph"};
+    for (size_t i = 0; i < sizeof extras / sizeof *extras; i++) {
+        struct shape shape = {"dlsym", "preload", extras[i], 3, 128, 8, 33, 4, 1};
+        check(&shape);
+    }
+}
+
+/* One row to many blocks, one expert to 1024, one layer to 61. */
+Test(run, shapes)
+{
+    static const struct shape shapes[] = {
+        {"dlsym", "preload", "", 1, 8, 2, 1, 6, 1},           {"dlsym", "preload", "--graph", 1, 8, 2, 1, 6, 1},
+        {"dlsym", "preload", "", 2, 1, 1, 3, 4, 1},           {"dlsym", "preload", "", 61, 256, 8, 4, 3, 1},
+        {"dlsym", "preload", "--graph", 61, 256, 8, 4, 3, 1}, {"dlsym", "preload", "", 2, 1024, 32, 7, 3, 1},
+        {"dlsym", "preload", "", 2, 240, 7, 129, 3, 1},       {"dlsym", "preload", "", 2, 241, 7, 129, 3, 1},
+        {"dlsym", "preload", "", 2, 16, 3, 4096, 2, 1},       {"dlsym", "preload", "--graph", 2, 32, 10, 2000, 2, 1},
+    };
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
+        check(&shapes[i]);
+}
+
+Test(run, streams)
+{
+    static const char *const extras[] = {"", "--graph"};
+    static const char *const sources[] = {"preload", "cupti", "auto"};
+    for (int e = 0; e < 2; e++) {
+        for (int s = 0; s < 3; s++) {
+            struct shape shape = {"getproc", sources[s], extras[e], 4, 64, 6, 16, 6, 4};
+            check(&shape);
+        }
+    }
+}
+
+static void checksum(const char *text, char *out, size_t size)
+{
+    const char *found = strstr(text, "checksum");
+    cr_assert(found, "no checksum in: %s", text);
+    snprintf(out, size, "%.40s", found);
+    out[strcspn(out, "\n")] = '\0';
+}
+
+/* The engine computes the same bits with moetap as without. */
+Test(run, engine_unchanged)
+{
+    struct outcome o;
+    char bare[64], taped[64];
+    for (int graph = 0; graph < 2; graph++) {
+        const char *args = graph ? "--graph --seed 3" : "--seed 3";
+        command(&o, "%s %s", MOE_DEMO, args);
+        checksum(o.text, bare, sizeof bare);
+        command(&o, "cd %s && rm -f t; %s record -q -o t -- %s %s", scratch(), MOETAP, MOE_DEMO, args);
+        checksum(o.text, taped, sizeof taped);
+        cr_assert_str_eq(bare, taped);
+    }
+}
+
+/* Each CUDA call of ours may fail: the engine still runs through, and a line says why nothing was captured. */
+Test(run, every_call_may_fail)
+{
+    static const char *const calls[] = {"cuMemHostRegister_v2",   "cuMemHostGetDevicePointer_v2",
+                                        "cuStreamCreate:2",       "cuModuleLoadData:2",
+                                        "cuModuleGetFunction",    "cuThreadExchangeStreamCaptureMode",
+                                        "cuMemcpyHtoDAsync_v2:2", "cuStreamIsCapturing",
+                                        "cuPointerGetAttribute",  "cuCtxGetCurrent"};
+    struct outcome o;
+    char bare[64], taped[64];
+    command(&o, "%s", MOE_DEMO);
+    checksum(o.text, bare, sizeof bare);
+    for (size_t i = 0; i < sizeof calls / sizeof *calls; i++) {
+        char call[64];
+        int nth = 1;
+        snprintf(call, sizeof call, "%s", calls[i]);
+        char *colon = strchr(call, ':');
+        if (colon) {
+            nth = atoi(colon + 1);
+            *colon = '\0';
+        }
+        /* The engine itself makes some of these calls: it may be refused, but then without moetap just the same. */
+        command(&o, "SOFTCUDA_FAIL=%s:999:%d %s", call, nth, MOE_DEMO);
+        if (o.status != 0)
+            continue;
+        command(&o, "cd %s && rm -f t; SOFTCUDA_FAIL=%s:999:%d %s record -q --source=preload -o t -- %s", scratch(),
+                call, nth, MOETAP, MOE_DEMO);
+        cr_assert_eq(o.status, 0, "%s: %s", call, o.text);
+        checksum(o.text, taped, sizeof taped);
+        cr_assert_str_eq(bare, taped, "%s", call);
+    }
+    command(&o, "cd %s && rm -f t; SOFTCUDA_FAIL=cuMemHostRegister_v2:801 %s record -q -o t -- %s", scratch(), MOETAP,
+            MOE_DEMO);
+    cr_assert(strstr(o.text, "cuMemHostRegister of the ring failed"), "%s", o.text);
+}
+
+/* A ring that is too small for the records: everything lost is counted, by cause, and nothing else changes. */
+Test(run, loss_is_counted)
+{
+    struct outcome o;
+    command(&o,
+            "cd %s && rm -f t; %s record -q --ring-size=64K -o t -- %s --layers 2 --tokens 16384 --steps 2 --topk 8 "
+            "--experts 16",
+            scratch(), MOETAP, MOE_DEMO);
+    cr_assert_eq(o.status, 0, "%s", o.text);
+    cr_assert(strstr(o.text, "too big 4"), "%s", o.text);
+}
+
+Test(run, settings_that_make_no_sense)
+{
+    struct outcome o;
+    command(&o,
+            "cd %s && MOETAP_SESSION=t%d MOETAP_RING_SIZE=banana MOETAP_ON_FULL=never MOETAP_SOURCE=magic "
+            "LD_PRELOAD=%s %s; %s clean",
+            scratch(), (int) getpid(), SHIM, MOE_DEMO, MOETAP);
+    cr_assert(strstr(o.text, "MOETAP_RING_SIZE=banana"), "%s", o.text);
+    cr_assert(strstr(o.text, "MOETAP_ON_FULL=never"), "%s", o.text);
+    cr_assert(strstr(o.text, "MOETAP_SOURCE=magic"), "%s", o.text);
+    cr_assert(strstr(o.text, "checksum"), "%s", o.text);
+}
+
+/* LD_PRELOAD and nothing else; the trace is drained afterwards. */
+Test(run, by_hand)
+{
+    struct outcome o;
+    command(&o,
+            "cd %s && MOETAP_SESSION=hand%d LD_PRELOAD=%s %s --layers 3 --experts 32 --topk 4 --tokens 8 --steps 4 "
+            "--truth truth",
+            scratch(), (int) getpid(), SHIM, MOE_DEMO);
+    cr_assert_eq(o.status, 0, "%s", o.text);
+    command(&o, "cd %s && %s drain $(%s ls | grep -o 'moetap.hand%d[^ ]*' | head -1) -o t", scratch(), MOETAP, MOETAP,
+            (int) getpid());
+    cr_assert_eq(o.status, 0, "%s", o.text);
+    command(&o, "cd %s && %s dump --format=jsonl t | %s truth --layers 3 --experts 32 --topk 4 --tokens 8 --steps 4",
+            scratch(), MOETAP, TRUTH_COMPARE);
+    cr_assert(strstr(o.text, "match: 384 of 384 ids"), "%s", o.text);
+}
+
+Test(run, disabled)
+{
+    struct outcome o;
+    command(&o, "cd %s && MOETAP_DISABLE=1 MOETAP_SESSION=off%d LD_PRELOAD=%s %s; %s ls", scratch(), (int) getpid(),
+            SHIM, MOE_DEMO, MOETAP);
+    char name[32];
+    snprintf(name, sizeof name, "moetap.off%d", (int) getpid());
+    cr_assert(!strstr(o.text, name), "%s", o.text);
+}
+
+Test(run, bad_recipe_is_named_with_its_line)
+{
+    struct outcome o;
+    command(&o,
+            "cd %s && printf '[mine]\\nkernel = x\\nids = banana\\n' > bad.recipe; rm -f t; %s record -q --recipe "
+            "bad.recipe -o t -- %s",
+            scratch(), MOETAP, MOE_DEMO);
+    cr_assert(strstr(o.text, "bad.recipe:3:"), "%s", o.text);
+    cr_assert(strstr(o.text, "checksum"), "the engine did not run: %s", o.text);
+}
