@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "verbs.h"
+
+#include "../shm/reader.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* Removes one that nobody writes. What cannot be read as a segment has no writer either. */
+static int clean(const char *name, bool named)
+{
+    mt_reader *reader;
+    struct mt_error error = {""};
+    int result = mt_attach(name, MT_ATTACH_DRAIN, &reader, &error);
+    if (result == -EINVAL || result == -EPROTO) {
+        char path[600];
+        snprintf(path, sizeof path, "%s/%s", mt_shm_dir(), name);
+        if (unlink(path) != 0)
+            return say_failed("%s: cannot remove it: %s", path, strerror(errno));
+        printf("removed %s (no valid segment)\n", name);
+        return EXIT_OK;
+    }
+    if (result) {
+        /* Being created, or being drained: in use. */
+        return named ? say_failed("%s", error.text) : EXIT_OK;
+    }
+    int status = EXIT_OK;
+    if (mt_ended(reader) == MT_END_NOT) {
+        if (named)
+            status = say_failed("%s: process %d still writes to it", name, mt_header(reader)->writer_pid);
+    } else if (mt_unlink(reader, &error) != 0) {
+        status = say_failed("%s", error.text);
+    } else {
+        printf("removed %s\n", name);
+    }
+    mt_detach(reader);
+    return status;
+}
+
+int verb_clean(int argc, char **argv)
+{
+    int status = EXIT_OK;
+    for (int i = 1; i < argc; i++) {
+        if (argv[i][0] == '-')
+            return say_usage("no such option %s: see `moetap --help`", argv[i]);
+        if (strchr(argv[i], '/') || strncmp(argv[i], MT_SEGMENT_PREFIX, strlen(MT_SEGMENT_PREFIX)) != 0)
+            return say_usage("%s: segments are named " MT_SEGMENT_PREFIX "...: `moetap ls` lists them", argv[i]);
+    }
+    for (int i = 1; i < argc; i++)
+        status |= clean(argv[i], true);
+    if (argc > 1)
+        return status;
+    struct mt_segment_name *names;
+    size_t count;
+    struct mt_error error = {""};
+    if (mt_discover(NULL, &names, &count, &error) != 0)
+        return say_failed("%s", error.text);
+    for (size_t i = 0; i < count; i++)
+        status |= clean(names[i].name, false);
+    free(names);
+    return status;
+}

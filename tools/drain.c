@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "verbs.h"
+
+#include "collect.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+static volatile sig_atomic_t stopped;
+
+static void stop(int number)
+{
+    (void) number;
+    stopped = 1;
+}
+
+int verb_drain(int argc, char **argv)
+{
+    enum { STRICT = 256, FORCE };
+    static const struct option longs[] = {{"output", required_argument, NULL, 'o'},
+                                          {"strict", no_argument, NULL, STRICT},
+                                          {"force", no_argument, NULL, FORCE},
+                                          {"quiet", no_argument, NULL, 'q'},
+                                          {NULL, 0, NULL, 0}};
+    const char *output = NULL;
+    char name[300];
+    bool strict = false, force = false, quiet = false;
+    int opt;
+    while ((opt = getopt_long(argc, argv, ":o:q", longs, NULL)) != -1) {
+        switch (opt) {
+        case 'o':
+            output = optarg;
+            break;
+        case 'q':
+            quiet = true;
+            break;
+        case STRICT:
+            strict = true;
+            break;
+        case FORCE:
+            force = true;
+            break;
+        default:
+            return say_bad_option(argv, opt);
+        }
+    }
+    if (argc - optind != 1)
+        return say_usage("drain which segment? `moetap ls` lists them");
+    const char *segment = argv[optind];
+    if (!output) {
+        const char *slash = strrchr(segment, '/');
+        snprintf(name, sizeof name, "%.250s.moetap", slash ? slash + 1 : segment);
+        output = name;
+    }
+    struct mt_error error = {""};
+    mt_reader *probe;
+    /* Before a file is made: is there such a segment? */
+    if (mt_attach(segment, 0, &probe, &error) != 0)
+        return say_failed("%s", error.text);
+    mt_detach(probe);
+    struct trace_writer *writer;
+    if (trace_writer_open(output, force, &writer, &error) != 0)
+        return say_failed("%s", error.text);
+    struct collect *collect = collect_new(writer);
+    if (!collect)
+        return say_failed("out of memory");
+    struct collect_total total;
+    if (collect_add(collect, segment, &error) != 0) {
+        struct mt_error ignored;
+        collect_end(collect, &total, &ignored);
+        unlink(output);
+        return say_failed("%s", error.text);
+    }
+    struct sigaction action = {.sa_handler = stop};
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+    bool progress = !quiet && isatty(STDERR_FILENO);
+    while (!stopped) {
+        uint64_t records = collect_drain(collect);
+        if (collect_finish_ended(collect))
+            break;
+        if (progress)
+            collect_progress(collect);
+        if (!records) {
+            const struct timespec nap = {0, 2000000};
+            nanosleep(&nap, NULL);
+        }
+    }
+    int result = collect_end(collect, &total, &error);
+    collect_summary(&total, output, progress);
+    if (result)
+        return say_failed("%s", error.text);
+    return strict && collect_lost(&total) + total.not_captured ? EXIT_LOST : EXIT_OK;
+}

@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* An output format of `moetap dump`: a small table of functions, one file a format. */
+#ifndef MOETAP_FORMAT_H
+#define MOETAP_FORMAT_H
+
+#include "../trace/reader.h"
+
+#include <stdio.h>
+
+struct format {
+    const char *name;
+    bool one_stream; /* cannot tell segments or streams apart */
+    /* k_max: the largest k of what will follow */
+    void (*begin)(FILE *out, uint32_t k_max);
+    void (*record)(FILE *out, uint32_t k_max, uint32_t segment, const struct mt_site *site,
+                   const struct mt_record *record, const void *ids);
+};
+
+extern const struct format format_text, format_jsonl, format_csv;
+
+#endif

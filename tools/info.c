@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "verbs.h"
+
+#include "trace/reader.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+static const char *const dtypes[] = {"?", "int32", "int64", "uint32", "int16", "uint16", "uint8"};
+
+struct tally {
+    uint64_t records, rows, first_step, last_step;
+};
+
+struct survey {
+    const struct trace *trace;
+    struct tally **tallies; /* [segment][site] */
+};
+
+static int count(uint32_t segment, const struct mt_record *record, const void *ids, void *user)
+{
+    (void) ids;
+    struct survey *survey = user;
+    struct tally *tally = &survey->tallies[segment][record->site];
+    if (!tally->records++)
+        tally->first_step = record->step;
+    tally->rows += record->rows;
+    if (record->step > tally->last_step)
+        tally->last_step = record->step;
+    return 0;
+}
+
+static void print_time(const char *what, uint64_t ns)
+{
+    char text[64];
+    time_t seconds = (time_t) (ns / 1000000000u);
+    struct tm tm;
+    if (gmtime_r(&seconds, &tm) && strftime(text, sizeof text, "%Y-%m-%d %H:%M:%S", &tm))
+        printf("  %s %s UTC\n", what, text);
+}
+
+static void print_site(uint32_t index, const struct mt_site *site, const struct tally *tally)
+{
+    char layer[16] = "unknown";
+    if (site->layer != MT_LAYER_UNKNOWN)
+        snprintf(layer, sizeof layer, "%d", site->layer);
+    printf("  %5u %6u %7s %7u %3u %-6s %-5s", index, site->stream, layer, site->experts, site->k,
+           site->dtype < sizeof dtypes / sizeof *dtypes ? dtypes[site->dtype] : "?",
+           site->flags & MT_SITE_GRAPH ? "graph" : "eager");
+    if (tally)
+        printf(" %8llu %10llu", (unsigned long long) tally->records, (unsigned long long) tally->rows);
+    printf("  %s%s\n", site->recipe, site->flags & MT_SITE_RETRACTED ? " (no router: left out)" : "");
+}
+
+static void print_site_head(bool tallied)
+{
+    printf("  %5s %6s %7s %7s %3s %-6s %-5s%s  %s\n", "site", "stream", "layer", "experts", "k", "dtype", "mode",
+           tallied ? "  records       rows" : "", "recipe");
+}
+
+static void print_view(const struct trace_view *view, const struct tally *tallies)
+{
+    static const char *const ends[] = {"was still running", "ended by itself", "was killed or crashed"};
+    printf("segment %u: %s, process %d (%s), device %d: %s\n", view->info.number, view->info.name, view->info.pid,
+           view->info.command, view->info.device, view->info.device_name);
+    print_time("started", view->info.created_ns);
+    uint64_t records = 0, rows = 0;
+    int32_t layers = 0;
+    uint64_t steps = 0;
+    print_site_head(true);
+    for (uint32_t i = 0; i < view->site_count; i++) {
+        const struct mt_site *site = &view->sites[i];
+        print_site(i, site, &tallies[i]);
+        records += tallies[i].records;
+        rows += tallies[i].rows;
+        if (!(site->flags & MT_SITE_RETRACTED) && tallies[i].records) {
+            if (site->layer + 1 > layers)
+                layers = site->layer + 1;
+            if (tallies[i].last_step + 1 > steps)
+                steps = tallies[i].last_step + 1;
+        }
+    }
+    printf("  %llu records, %llu rows, %d layers, %llu steps\n", (unsigned long long) records,
+           (unsigned long long) rows, layers, (unsigned long long) steps);
+    if (!view->has_stats) {
+        printf("  no final account: the recorder was cut off\n");
+        return;
+    }
+    const struct trace_stats *s = &view->stats;
+    printf("  lost %llu: ring full %llu, too big %llu, torn %llu, not written %llu; not captured %llu; the engine %s\n",
+           (unsigned long long) (s->lost_full + s->lost_too_big + s->lost_torn + s->lost_unwritten),
+           (unsigned long long) s->lost_full, (unsigned long long) s->lost_too_big, (unsigned long long) s->lost_torn,
+           (unsigned long long) s->lost_unwritten, (unsigned long long) s->not_captured,
+           s->end < 3 ? ends[s->end] : "?");
+}
+
+static int info_trace(const char *path, struct trace_reader *reader)
+{
+    struct mt_error error = {""};
+    struct survey survey = {.trace = trace_reader_trace(reader)};
+    const struct trace *trace = survey.trace;
+    int status = EXIT_OK;
+    survey.tallies = calloc(trace->segment_count + 1, sizeof *survey.tallies);
+    for (uint32_t i = 0; survey.tallies && i < trace->segment_count; i++)
+        survey.tallies[i] = calloc(trace->segments[i].site_count + 1, sizeof **survey.tallies);
+    if (!survey.tallies)
+        return say_failed("out of memory");
+    if (trace_reader_records(reader, count, &survey, &error) != 0)
+        status = say_failed("%s", error.text);
+    printf("%s: %u segment%s%s\n", path, trace->segment_count, trace->segment_count == 1 ? "" : "s",
+           trace->complete ? "" : ", cut off: its recorder did not end it");
+    for (uint32_t i = 0; i < trace->segment_count; i++) {
+        if (survey.tallies[i])
+            print_view(&trace->segments[i], survey.tallies[i]);
+        free(survey.tallies[i]);
+    }
+    free(survey.tallies);
+    return status;
+}
+
+static int info_segment(mt_reader *reader)
+{
+    static const char *const ends[] = {"writing", "closed", "dead"};
+    const struct mt_header *header = mt_header(reader);
+    struct mt_stats stats;
+    mt_stats(reader, &stats);
+    printf("%s: layout %u.%u, process %d (%s), %s, device %d: %s, ring of %llu KiB\n", mt_name(reader),
+           header->abi_major, header->abi_minor, header->writer_pid, header->command, ends[mt_ended(reader)],
+           header->device, header->device_name, (unsigned long long) header->ring_size >> 10);
+    print_time("started", header->created_ns);
+    print_site_head(false);
+    for (uint32_t i = 0; i < mt_site_count(reader); i++) {
+        struct mt_site site;
+        if (mt_site(reader, i, &site) == 0)
+            print_site(i, &site, NULL);
+    }
+    printf("  lost so far: ring full %llu, too big %llu; not captured %llu\n", (unsigned long long) stats.lost_full,
+           (unsigned long long) stats.lost_too_big, (unsigned long long) stats.not_captured);
+    return EXIT_OK;
+}
+
+int verb_info(int argc, char **argv)
+{
+    if (argc != 2 || argv[1][0] == '-')
+        return say_usage("info of what? moetap info FILE|SEGMENT");
+    struct mt_error error = {""};
+    /* A segment's name has no folder; a trace may be called anything. */
+    bool segment = strncmp(argv[1], MT_SEGMENT_PREFIX, strlen(MT_SEGMENT_PREFIX)) == 0 ||
+                   strncmp(argv[1], mt_shm_dir(), strlen(mt_shm_dir())) == 0;
+    mt_reader *live;
+    if (segment && mt_attach(argv[1], 0, &live, &error) == 0) {
+        int status = info_segment(live);
+        mt_detach(live);
+        return status;
+    }
+    struct mt_error trace_error = {""};
+    struct trace_reader *reader;
+    int result = trace_reader_open(argv[1], &reader, &trace_error);
+    if (result)
+        return say_failed("%s", segment && result == -ENOENT ? error.text : trace_error.text);
+    int status = info_trace(argv[1], reader);
+    trace_reader_close(reader);
+    return status;
+}

@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "verbs.h"
+
+#include "../shm/reader.h"
+
+#include <getopt.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+static const struct verb {
+    const char *name;
+    int (*run)(int argc, char **argv);
+    const char *help;
+} verbs[] = {
+    {"record", verb_record,
+     "record [-o FILE] [--source=auto|cupti|preload] [--recipe FILE] [--ring-size N]\n"
+     "         [--on-full=drop|wait:TIME] [--strict] [--force] [-q] -- CMD...\n"
+     "         runs CMD with the tap preloaded and writes what it routes to FILE"},
+    {"drain", verb_drain,
+     "drain SEGMENT [-o FILE] [--strict] [--force] [-q]\n"
+     "         the same for an engine that was started by hand with LD_PRELOAD"},
+    {"ls", verb_ls, "ls       lists the segments on this machine"},
+    {"clean", verb_clean, "clean [NAME...]\n         removes segments whose writer has ended"},
+    {"info", verb_info, "info FILE|SEGMENT\n         says what was captured, and what was lost"},
+    {"dump", verb_dump,
+     "dump FILE [--format=text|jsonl|csv] [-o OUT] [--segment N] [--stream N] [--all]\n"
+     "         prints the records"},
+};
+
+static void print_help(FILE *out)
+{
+    fputs("moetap records which experts a Mixture-of-Experts model chose, from an unmodified engine.\n\n", out);
+    for (size_t i = 0; i < sizeof verbs / sizeof *verbs; i++)
+        fprintf(out, "  moetap %s\n", verbs[i].help);
+    fputs("\nExit status: 0 done; 1 failed; 2 wrong usage; 3 records were lost (--strict); record passes\n"
+          "CMD's own on, 126 and 127 as a shell, 128+N if signal N ended it. More in moetap(1).\n",
+          out);
+}
+
+static int say(int status, const char *format, va_list args)
+{
+    fputs("moetap: ", stderr);
+    vfprintf(stderr, format, args);
+    fputc('\n', stderr);
+    return status;
+}
+
+int say_failed(const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    int status = say(EXIT_FAILED, format, args);
+    va_end(args);
+    return status;
+}
+
+int say_usage(const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    int status = say(EXIT_USAGE, format, args);
+    va_end(args);
+    return status;
+}
+
+int say_bad_option(char *const *argv, int opt)
+{
+    const char *word = argv[optind - 1];
+    if (opt == ':')
+        return say_usage("%s needs a value: see `moetap --help`", word);
+    if (optopt && word[0] == '-' && word[1] != '-')
+        return say_usage("no such option -%c: see `moetap --help`", optopt);
+    return say_usage("no such option %s, or it takes no value: see `moetap --help`", word);
+}
+
+int main(int argc, char **argv)
+{
+    if (argc < 2) {
+        print_help(stderr);
+        return EXIT_USAGE;
+    }
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0) {
+        print_help(stdout);
+        return EXIT_OK;
+    }
+    if (strcmp(argv[1], "--version") == 0) {
+        printf("moetap %s (segment layout %u.%u)\n", mt_version(), MT_ABI_MAJOR, MT_ABI_MINOR);
+        return EXIT_OK;
+    }
+    for (size_t i = 0; i < sizeof verbs / sizeof *verbs; i++) {
+        if (strcmp(argv[1], verbs[i].name) != 0)
+            continue;
+        if (argc > 2 && strcmp(argv[2], "--help") == 0) {
+            printf("moetap %s\n", verbs[i].help);
+            return EXIT_OK;
+        }
+        opterr = 0; /* our own messages */
+        return verbs[i].run(argc - 1, argv + 1);
+    }
+    return say_usage("no such verb '%s': record, drain, ls, clean, info or dump", argv[1]);
+}

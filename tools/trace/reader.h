@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Reads a trace file, block by block, in bounded memory. Trusts nothing in it. */
+#ifndef MOETAP_TRACE_READER_H
+#define MOETAP_TRACE_READER_H
+
+#include "../../shm/reader.h"
+#include "format.h"
+
+#define TRACE_SEGMENTS_MAX 4096u
+
+struct trace_view {
+    struct trace_segment info;
+    struct mt_site *sites; /* as of the last SITES block */
+    uint32_t site_count;
+    struct trace_stats stats;
+    bool has_stats;
+};
+
+struct trace {
+    struct trace_view *segments;
+    uint32_t segment_count;
+    bool complete; /* has its END */
+};
+
+struct trace_reader;
+
+/* Opens and reads everything but the records. -EINVAL no trace or damaged, -EPROTO another version. */
+int trace_reader_open(const char *path, struct trace_reader **reader, struct mt_error *error);
+const struct trace *trace_reader_trace(const struct trace_reader *reader);
+void trace_reader_close(struct trace_reader *reader);
+
+/*
+ * Hands every record to `take`, in the order of the file. The record's site and bounds were checked. Stops at a
+ * non-zero return of `take`, which it returns; -EBADMSG for a damaged file.
+ */
+typedef int trace_take(uint32_t segment, const struct mt_record *record, const void *ids, void *user);
+int trace_reader_records(struct trace_reader *reader, trace_take *take, void *user, struct mt_error *error);
+
+#endif

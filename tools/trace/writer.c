@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "writer.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+#include <zstd.h>
+
+#define BLOCK_SIZE (1u << 20)
+
+struct trace_writer {
+    int fd;
+    int failed;
+    char path[512];
+    ZSTD_CCtx *zstd;
+    uint8_t *packed;
+    size_t packed_room;
+    uint8_t *block; /* struct trace_records, then records */
+    size_t used, room;
+};
+
+static int put(struct trace_writer *writer, const void *bytes, size_t size)
+{
+    const char *at = bytes;
+    while (size && !writer->failed) {
+        ssize_t n = write(writer->fd, at, size);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0) {
+            writer->failed = n < 0 ? -errno : -EIO;
+            break;
+        }
+        at += n;
+        size -= (size_t) n;
+    }
+    return writer->failed;
+}
+
+static int put_block(struct trace_writer *writer, enum trace_type type, const void *raw, size_t size)
+{
+    if (writer->failed)
+        return writer->failed;
+    size_t bound = ZSTD_compressBound(size);
+    if (bound > writer->packed_room) {
+        free(writer->packed);
+        writer->packed = malloc(bound);
+        writer->packed_room = writer->packed ? bound : 0;
+        if (!writer->packed)
+            return writer->failed = -ENOMEM;
+    }
+    size_t packed = ZSTD_compress2(writer->zstd, writer->packed, writer->packed_room, raw, size);
+    if (ZSTD_isError(packed))
+        return writer->failed = -EIO;
+    const struct trace_block block = {TRACE_BLOCK_MAGIC, type, (uint32_t) size, (uint32_t) packed};
+    put(writer, &block, sizeof block);
+    return put(writer, writer->packed, packed);
+}
+
+/* Only a trace of ours or an empty file may be overwritten by default. */
+static bool may_overwrite(int fd)
+{
+    char magic[8];
+    struct stat status;
+    if (fstat(fd, &status) == 0 && !S_ISREG(status.st_mode))
+        return true; /* a pipe, /dev/null */
+    ssize_t n = pread(fd, magic, sizeof magic, 0);
+    return n == 0 || (n == (ssize_t) sizeof magic && memcmp(magic, TRACE_MAGIC, sizeof magic) == 0);
+}
+
+int trace_writer_open(const char *path, bool force, struct trace_writer **out, struct mt_error *error)
+{
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+    if (fd < 0 && errno == EACCES)
+        fd = open(path, O_WRONLY | O_CLOEXEC);
+    if (fd < 0) {
+        int result = errno;
+        snprintf(error->text, sizeof error->text, "%.150s: cannot write it: %s", path, strerror(result));
+        return -result;
+    }
+    if (!force && !may_overwrite(fd)) {
+        close(fd);
+        snprintf(error->text, sizeof error->text,
+                 "%.150s: is no moetap trace and would be overwritten: name another file, or --force", path);
+        return -EEXIST;
+    }
+    struct trace_writer *writer = calloc(1, sizeof *writer);
+    ZSTD_CCtx *zstd = ZSTD_createCCtx();
+    uint8_t *block = malloc(BLOCK_SIZE);
+    if (!writer || !zstd || !block) {
+        close(fd);
+        free(writer);
+        free(block);
+        ZSTD_freeCCtx(zstd);
+        snprintf(error->text, sizeof error->text, "out of memory");
+        return -ENOMEM;
+    }
+    ZSTD_CCtx_setParameter(zstd, ZSTD_c_compressionLevel, 1);
+    ZSTD_CCtx_setParameter(zstd, ZSTD_c_checksumFlag, 1);
+    *writer = (struct trace_writer){.fd = fd, .zstd = zstd, .block = block, .room = BLOCK_SIZE};
+    snprintf(writer->path, sizeof writer->path, "%s", path);
+    struct stat status;
+    if (fstat(fd, &status) == 0 && S_ISREG(status.st_mode) && ftruncate(fd, 0) != 0)
+        writer->failed = -errno;
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    struct trace_header header = {.major = TRACE_MAJOR, .minor = TRACE_MINOR, .endian = MT_ENDIAN};
+    memcpy(header.magic, TRACE_MAGIC, sizeof header.magic);
+    header.created_ns = (uint64_t) now.tv_sec * 1000000000u + (uint64_t) now.tv_nsec;
+    put(writer, &header, sizeof header);
+    *out = writer;
+    return 0;
+}
+
+int trace_writer_flush(struct trace_writer *writer)
+{
+    if (writer->used) {
+        put_block(writer, TRACE_RECORDS, writer->block, writer->used);
+        writer->used = 0;
+    }
+    return writer->failed;
+}
+
+int trace_writer_segment(struct trace_writer *writer, const struct trace_segment *segment)
+{
+    trace_writer_flush(writer);
+    return put_block(writer, TRACE_SEGMENT, segment, sizeof *segment);
+}
+
+int trace_writer_sites(struct trace_writer *writer, uint32_t segment, const struct mt_site *sites, uint32_t count)
+{
+    trace_writer_flush(writer);
+    size_t size = sizeof(struct trace_sites) + count * sizeof *sites;
+    uint8_t *raw = malloc(size);
+    if (!raw)
+        return writer->failed = -ENOMEM;
+    const struct trace_sites head = {segment, count};
+    memcpy(raw, &head, sizeof head);
+    if (count)
+        memcpy(raw + sizeof head, sites, count * sizeof *sites);
+    int result = put_block(writer, TRACE_SITES, raw, size);
+    free(raw);
+    return result;
+}
+
+int trace_writer_record(struct trace_writer *writer, uint32_t segment, const struct mt_record *record, const void *ids)
+{
+    size_t size = mt_record_size(record->bytes);
+    struct trace_records *head = (struct trace_records *) writer->block;
+    if (writer->used && (head->segment != segment || writer->used + size > writer->room))
+        trace_writer_flush(writer);
+    if (writer->failed)
+        return writer->failed;
+    if (sizeof *head + size > writer->room) {
+        uint8_t *more = realloc(writer->block, sizeof *head + size);
+        if (!more)
+            return writer->failed = -ENOMEM;
+        writer->block = more;
+        writer->room = sizeof *head + size;
+        head = (struct trace_records *) writer->block;
+    }
+    if (!writer->used) {
+        *head = (struct trace_records){.segment = segment};
+        writer->used = sizeof *head;
+    }
+    uint8_t *to = writer->block + writer->used;
+    memcpy(to, record, sizeof *record);
+    memcpy(to + sizeof *record, ids, record->bytes);
+    memset(to + sizeof *record + record->bytes, 0, size - sizeof *record - record->bytes);
+    writer->used += size;
+    head->count++;
+    return 0;
+}
+
+int trace_writer_stats(struct trace_writer *writer, const struct trace_stats *stats)
+{
+    trace_writer_flush(writer);
+    return put_block(writer, TRACE_STATS, stats, sizeof *stats);
+}
+
+int trace_writer_failed(const struct trace_writer *writer)
+{
+    return writer->failed;
+}
+
+int trace_writer_close(struct trace_writer *writer, struct mt_error *error)
+{
+    trace_writer_flush(writer);
+    put_block(writer, TRACE_END, "", 0);
+    if (close(writer->fd) != 0 && !writer->failed)
+        writer->failed = -errno;
+    int failed = writer->failed;
+    if (failed)
+        snprintf(error->text, sizeof error->text, "%.150s: not complete: %s", writer->path, strerror(-failed));
+    ZSTD_freeCCtx(writer->zstd);
+    free(writer->packed);
+    free(writer->block);
+    free(writer);
+    return failed;
+}

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The verbs of the command, a file each, and what they share: exit statuses and the way to speak. */
+#ifndef MOETAP_TOOLS_VERBS_H
+#define MOETAP_TOOLS_VERBS_H
+
+#define EXIT_OK 0
+#define EXIT_FAILED 1      /* the operation failed: one line on stderr says why */
+#define EXIT_USAGE 2       /* bad options or arguments */
+#define EXIT_LOST 3        /* --strict, and records were lost */
+#define EXIT_NOT_RUN 126   /* the command was found and could not be run */
+#define EXIT_NOT_FOUND 127 /* no such command */
+
+int verb_record(int argc, char **argv);
+int verb_drain(int argc, char **argv);
+int verb_ls(int argc, char **argv);
+int verb_clean(int argc, char **argv);
+int verb_info(int argc, char **argv);
+int verb_dump(int argc, char **argv);
+
+/* "moetap: ..." on stderr; returns EXIT_FAILED resp. EXIT_USAGE. */
+__attribute__((format(printf, 1, 2))) int say_failed(const char *format, ...);
+__attribute__((format(printf, 1, 2))) int say_usage(const char *format, ...);
+
+/* getopt said '?' or ':': names the option. */
+int say_bad_option(char *const *argv, int opt);
+
+#endif
