@@ -72,9 +72,9 @@ static int find_shim(char *path, size_t size)
         if (readable(candidate) && realpath(candidate, path))
             return 0;
     }
-    snprintf(candidate, sizeof candidate, "%s/libmoetap-shim.so", MT_LIBDIR);
+    snprintf(candidate, sizeof candidate, "%.1000s/libmoetap-shim.so", MT_LIBDIR);
     if (readable(candidate)) {
-        snprintf(path, size, "%s", candidate);
+        snprintf(path, size, "%.4000s", candidate);
         return 0;
     }
     return say_failed(

@@ -20,12 +20,12 @@ struct trace_reader {
 __attribute__((format(printf, 3, 4))) static int damaged(const struct trace_reader *reader, struct mt_error *error,
                                                          const char *format, ...)
 {
-    char what[128];
+    char what[80];
     va_list args;
     va_start(args, format);
     vsnprintf(what, sizeof what, format, args);
     va_end(args);
-    snprintf(error->text, sizeof error->text, "%.100s: damaged trace: %s in the block at byte %ld", reader->path, what,
+    snprintf(error->text, sizeof error->text, "%.80s: damaged trace: %s in the block at byte %ld", reader->path, what,
              reader->offset);
     return -EBADMSG;
 }
