@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "kernels.h"
+
+extern "C" __global__ void moe_demo_router_gemm(const float *hidden, const float *weight, float *logits, int rows,
+                                                int dim, int experts)
+{
+    body_gemm(hidden, weight, logits, blockIdx.x, threadIdx.x, blockDim.x, dim, experts);
+}
+
+#define KERNELS(suffix, T)                                                                                             \
+    extern "C" __global__ void moe_demo_topk_##suffix(const float *logits, T *ids, float *weights, int rows,           \
+                                                      int experts, int k)                                              \
+    {                                                                                                                  \
+        int row = blockIdx.x * blockDim.x + threadIdx.x;                                                               \
+        if (row < rows)                                                                                                \
+            body_topk_##suffix(logits, ids, weights, row, experts, k);                                                 \
+    }                                                                                                                  \
+    extern "C" __global__ void moe_demo_experts_##suffix(const float *in, const T *ids, const float *weights,          \
+                                                         const float *table, float *out, int rows, int dim, int k)     \
+    {                                                                                                                  \
+        body_experts_##suffix(in, ids, weights, table, out, blockIdx.x, threadIdx.x, blockDim.x, dim, k);              \
+    }
+KERNELS(i32, int32_t)
+KERNELS(i64, int64_t)
+KERNELS(u32, uint32_t)
+
+extern "C" __global__ void moe_demo_embed(const float *in, const float *table, float *out, int rows, int dim)
+{
+    body_embed(in, table, out, blockIdx.x, threadIdx.x, blockDim.x, rows, dim);
+}

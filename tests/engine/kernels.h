@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The sample engine's kernels, one body for the GPU (kernels.cu) and for the software device
+ * (softcuda/kernels/engine.c). */
+#ifndef MOE_DEMO_KERNELS_H
+#define MOE_DEMO_KERNELS_H
+
+#include <math.h>
+#include <stdint.h>
+
+#ifdef __CUDACC__
+#define BODY static __device__ inline
+#else
+#define BODY static inline
+#endif
+
+#define MOE_DEMO_DIM 64
+#define MOE_DEMO_THREADS 64 /* a block; a row each for the top-k, a block each row for the others */
+
+/* logits[row][expert] = hidden[row] . weight[expert] */
+BODY void body_gemm(const float *hidden, const float *weight, float *logits, int row, int thread, int threads, int dim,
+                    int experts)
+{
+    for (int e = thread; e < experts; e += threads) {
+        float sum = 0;
+        for (int d = 0; d < dim; d++)
+            sum += hidden[row * dim + d] * weight[e * dim + d];
+        logits[row * experts + e] = sum;
+    }
+}
+
+/* The k largest of a row, larger first, ties to the lower id; weights are the softmax over the chosen. */
+#define BODY_TOPK(name, T)                                                                                             \
+    BODY void name(const float *logits, T *ids, float *weights, int row, int experts, int k)                           \
+    {                                                                                                                  \
+        const float *scores = logits + (long) row * experts;                                                           \
+        float last = INFINITY, sum = 0;                                                                                \
+        int last_id = -1;                                                                                              \
+        for (int slot = 0; slot < k; slot++) {                                                                         \
+            int best = -1;                                                                                             \
+            for (int e = 0; e < experts; e++) {                                                                        \
+                int behind = scores[e] < last || (scores[e] == last && e > last_id);                                   \
+                if (behind && (best < 0 || scores[e] > scores[best]))                                                  \
+                    best = e;                                                                                          \
+            }                                                                                                          \
+            last = scores[best];                                                                                       \
+            last_id = best;                                                                                            \
+            ids[(long) row * k + slot] = (T) best;                                                                     \
+            weights[(long) row * k + slot] = expf(last - scores[(long) ids[(long) row * k]]);                          \
+            sum += weights[(long) row * k + slot];                                                                     \
+        }                                                                                                              \
+        for (int slot = 0; slot < k; slot++)                                                                           \
+            weights[(long) row * k + slot] /= sum;                                                                     \
+    }
+BODY_TOPK(body_topk_i32, int32_t)
+BODY_TOPK(body_topk_i64, int64_t)
+BODY_TOPK(body_topk_u32, uint32_t)
+
+/* The experts read the ids: what they choose changes all that follows. */
+#define BODY_EXPERTS(name, T)                                                                                          \
+    BODY void name(const float *in, const T *ids, const float *weights, const float *table, float *out, int row,       \
+                   int thread, int threads, int dim, int k)                                                            \
+    {                                                                                                                  \
+        for (int d = thread; d < dim; d += threads) {                                                                  \
+            float sum = in[row * dim + d];                                                                             \
+            for (int slot = 0; slot < k; slot++)                                                                       \
+                sum += weights[(long) row * k + slot] * table[(long) ids[(long) row * k + slot] * dim + d];            \
+            out[row * dim + d] = 2 * sum / (1 + fabsf(sum));                                                           \
+        }                                                                                                              \
+    }
+BODY_EXPERTS(body_experts_i32, int32_t)
+BODY_EXPERTS(body_experts_i64, int64_t)
+BODY_EXPERTS(body_experts_u32, uint32_t)
+
+/* The next token's embedding, from the last hidden state: its largest element picks a row. */
+BODY void body_embed(const float *in, const float *table, float *out, int row, int thread, int threads, int rows,
+                     int dim)
+{
+    int best = 0;
+    for (int d = 1; d < dim; d++)
+        best = in[row * dim + d] > in[row * dim + best] ? d : best;
+    for (int d = thread; d < dim; d += threads)
+        out[row * dim + d] = table[best * dim + d] + 0.5f * in[row * dim + (d + 1 + row % rows) % dim];
+}
+
+#endif

@@ -1,0 +1,331 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * moe-demo: a little Mixture-of-Experts decoder loop on the CUDA driver API. Like real engines it re-uses one ids
+ * buffer for all layers of a stream, and like them it knows nothing of who may be watching.
+ */
+#include "driver.h"
+#include "kernels.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <limits.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static struct cuda cuda;
+
+static struct {
+    long layers, experts, topk, tokens, steps, streams, seed, device;
+    bool graph;
+    const char *dtype, *truth, *door;
+} options = {4, 64, 6, 16, 8, 1, 1, 0, false, "i32", NULL, "dlsym"};
+
+static void check(CUresult result, const char *what)
+{
+    if (result == CUDA_SUCCESS)
+        return;
+    const char *name = NULL;
+    if (!cuda.GetErrorName || cuda.GetErrorName(result, &name) != CUDA_SUCCESS || !name)
+        name = "unknown error";
+    fprintf(stderr, "moe-demo: %s: %s\n", what, name);
+    exit(1);
+}
+#define CHECK(call) check((call), #call)
+
+static void *must(void *memory)
+{
+    if (!memory) {
+        fputs("moe-demo: out of memory\n", stderr);
+        exit(1);
+    }
+    return memory;
+}
+
+static CUdeviceptr device_alloc(size_t size)
+{
+    CUdeviceptr address;
+    CHECK(cuda.MemAlloc(&address, size));
+    return address;
+}
+
+static uint64_t random_state;
+static float random_float(void) /* -1 to 1 */
+{
+    random_state = random_state * 6364136223846793005u + 1442695040888963407u;
+    return (float) ((double) (random_state >> 33) / (double) (1u << 30) - 1.0);
+}
+
+static CUdeviceptr random_matrix(size_t elements)
+{
+    float *values = must(malloc(elements * sizeof *values));
+    for (size_t i = 0; i < elements; i++)
+        values[i] = random_float();
+    CUdeviceptr address = device_alloc(elements * sizeof *values);
+    CHECK(cuda.MemcpyHtoD(address, values, elements * sizeof *values));
+    free(values);
+    return address;
+}
+
+static struct {
+    CUfunction gemm, topk, experts, embed;
+} kernels;
+
+static struct {
+    CUdeviceptr *router, *experts, embedding;
+} weights;
+
+struct batch {
+    CUstream stream;
+    CUdeviceptr hidden[2], logits, ids, topk_weights, truth;
+    void *truth_host;
+    CUgraphExec graph;
+};
+
+static size_t id_size(void)
+{
+    return strcmp(options.dtype, "i64") == 0 ? 8 : 4;
+}
+
+static size_t ids_per_layer(void)
+{
+    return (size_t) options.tokens * (size_t) options.topk;
+}
+
+static void launch(CUfunction kernel, unsigned blocks, struct batch *batch, void **params)
+{
+    CHECK(cuda.LaunchKernel(kernel, blocks, 1, 1, MOE_DEMO_THREADS, 1, 1, 0, batch->stream, params, NULL));
+}
+
+static void forward(struct batch *b)
+{
+    int rows = (int) options.tokens, dim = MOE_DEMO_DIM, experts = (int) options.experts, k = (int) options.topk;
+    unsigned row_blocks = (unsigned) rows;
+    int from = 0;
+    for (long layer = 0; layer < options.layers; layer++, from ^= 1) {
+        CUdeviceptr *in = &b->hidden[from], *out = &b->hidden[from ^ 1];
+        void *gemm[] = {in, &weights.router[layer], &b->logits, &rows, &dim, &experts};
+        launch(kernels.gemm, row_blocks, b, gemm);
+        void *topk[] = {&b->logits, &b->ids, &b->topk_weights, &rows, &experts, &k};
+        launch(kernels.topk, (row_blocks + MOE_DEMO_THREADS - 1) / MOE_DEMO_THREADS, b, topk);
+        void *mix[] = {in, &b->ids, &b->topk_weights, &weights.experts[layer], out, &rows, &dim, &k};
+        launch(kernels.experts, row_blocks, b, mix);
+        if (options.truth)
+            CHECK(cuda.MemcpyDtoDAsync(b->truth + (size_t) layer * ids_per_layer() * id_size(), b->ids,
+                                       ids_per_layer() * id_size(), b->stream));
+    }
+    /* The next step starts where this one's layers started: a replayed graph has its addresses baked in. */
+    if (from == 0) {
+        void *copy[] = {&b->hidden[0], &weights.embedding, &b->hidden[1], &rows, &dim};
+        launch(kernels.embed, row_blocks, b, copy);
+    }
+    void *embed[] = {&b->hidden[1], &weights.embedding, &b->hidden[0], &rows, &dim};
+    launch(kernels.embed, row_blocks, b, embed);
+}
+
+static void capture(struct batch *b)
+{
+    CUgraph graph;
+    CHECK(cuda.StreamBeginCapture(b->stream, CU_STREAM_CAPTURE_MODE_GLOBAL));
+    forward(b);
+    CHECK(cuda.StreamEndCapture(b->stream, &graph));
+    CHECK(cuda.GraphInstantiate(&b->graph, graph, 0));
+}
+
+/* Ids as int32, whatever type the engine keeps them in. */
+static void write_truth(FILE *file, const struct batch *b)
+{
+    size_t count = (size_t) options.layers * ids_per_layer();
+    int32_t *ids = must(malloc(count * sizeof *ids));
+    for (size_t i = 0; i < count; i++)
+        ids[i] = id_size() == 8 ? (int32_t) ((int64_t *) b->truth_host)[i] : ((int32_t *) b->truth_host)[i];
+    if (fwrite(ids, sizeof *ids, count, file) != count) {
+        fprintf(stderr, "moe-demo: %s: %s\n", options.truth, strerror(errno));
+        exit(1);
+    }
+    free(ids);
+}
+
+static void load_kernels(void)
+{
+    extern const unsigned char moe_demo_image[];
+    CUmodule module;
+    CHECK(cuda.ModuleLoadData(&module, moe_demo_image));
+    char name[64];
+    CHECK(cuda.ModuleGetFunction(&kernels.gemm, module, "moe_demo_router_gemm"));
+    CHECK(cuda.ModuleGetFunction(&kernels.embed, module, "moe_demo_embed"));
+    snprintf(name, sizeof name, "moe_demo_topk_%s", options.dtype);
+    CHECK(cuda.ModuleGetFunction(&kernels.topk, module, name));
+    snprintf(name, sizeof name, "moe_demo_experts_%s", options.dtype);
+    CHECK(cuda.ModuleGetFunction(&kernels.experts, module, name));
+}
+
+static void make_model(void)
+{
+    random_state = (uint64_t) options.seed * 2654435761u + 12345;
+    weights.router = must(calloc((size_t) options.layers, sizeof *weights.router));
+    weights.experts = must(calloc((size_t) options.layers, sizeof *weights.experts));
+    for (long layer = 0; layer < options.layers; layer++) {
+        weights.router[layer] = random_matrix((size_t) options.experts * MOE_DEMO_DIM);
+        weights.experts[layer] = random_matrix((size_t) options.experts * MOE_DEMO_DIM);
+    }
+    weights.embedding = random_matrix(MOE_DEMO_DIM * MOE_DEMO_DIM);
+}
+
+static void make_batch(struct batch *b)
+{
+    size_t hidden = (size_t) options.tokens * MOE_DEMO_DIM;
+    CHECK(cuda.StreamCreate(&b->stream, CU_STREAM_NON_BLOCKING));
+    b->hidden[0] = random_matrix(hidden);
+    b->hidden[1] = random_matrix(hidden);
+    b->logits = device_alloc((size_t) options.tokens * (size_t) options.experts * sizeof(float));
+    b->ids = device_alloc(ids_per_layer() * 8);
+    b->topk_weights = device_alloc(ids_per_layer() * sizeof(float));
+    size_t truth = (size_t) options.layers * ids_per_layer() * id_size();
+    b->truth = device_alloc(truth);
+    b->truth_host = must(malloc(truth));
+    if (options.graph)
+        capture(b);
+}
+
+static void run(struct batch *batches, FILE *truth)
+{
+    for (long step = 0; step < options.steps; step++) {
+        for (long i = 0; i < options.streams; i++) {
+            struct batch *b = &batches[i];
+            if (options.graph)
+                CHECK(cuda.GraphLaunch(b->graph, b->stream));
+            else
+                forward(b);
+            if (truth)
+                CHECK(cuda.MemcpyDtoHAsync(b->truth_host, b->truth,
+                                           (size_t) options.layers * ids_per_layer() * id_size(), b->stream));
+        }
+        for (long i = 0; i < options.streams; i++) {
+            CHECK(cuda.StreamSynchronize(batches[i].stream));
+            if (truth)
+                write_truth(truth, &batches[i]);
+        }
+    }
+}
+
+static uint64_t checksum(struct batch *batches)
+{
+    size_t size = (size_t) options.tokens * MOE_DEMO_DIM * sizeof(float);
+    unsigned char *bytes = must(malloc(size));
+    uint64_t hash = 14695981039346656037u; /* FNV-1a */
+    for (long i = 0; i < options.streams; i++) {
+        CHECK(cuda.MemcpyDtoHAsync(bytes, batches[i].hidden[0], size, batches[i].stream));
+        CHECK(cuda.StreamSynchronize(batches[i].stream));
+        for (size_t n = 0; n < size; n++)
+            hash = (hash ^ bytes[n]) * 1099511628211u;
+    }
+    free(bytes);
+    return hash;
+}
+
+static int usage(const char *problem)
+{
+    fprintf(stderr,
+            "moe-demo: %s\nmoe-demo [--layers L] [--experts E] [--topk K] [--tokens N] [--steps S] [--graph] "
+            "[--streams M]\n"
+            "         [--dtype i32|i64|u32] [--seed X] [--truth FILE] [--door dlsym|getproc] [--device D]\n",
+            problem);
+    return 2;
+}
+
+static const char *parse(int argc, char **argv)
+{
+    static const struct {
+        const char *name;
+        long *value;
+        long least, most;
+    } numbers[] = {{"layers", &options.layers, 1, 512},      {"experts", &options.experts, 1, 1024},
+                   {"topk", &options.topk, 1, 32},           {"tokens", &options.tokens, 1, 65536},
+                   {"steps", &options.steps, 1, 1000000},    {"streams", &options.streams, 1, 64},
+                   {"seed", &options.seed, 0, LONG_MAX / 2}, {"device", &options.device, 0, 63}};
+    enum { NUMBERS = sizeof numbers / sizeof *numbers, GRAPH = 100, DTYPE, TRUTH, DOOR };
+    struct option longs[NUMBERS + 5] = {{0}};
+    for (int i = 0; i < NUMBERS; i++)
+        longs[i] = (struct option){numbers[i].name, required_argument, NULL, i + 1};
+    longs[NUMBERS] = (struct option){"graph", no_argument, NULL, GRAPH};
+    longs[NUMBERS + 1] = (struct option){"dtype", required_argument, NULL, DTYPE};
+    longs[NUMBERS + 2] = (struct option){"truth", required_argument, NULL, TRUTH};
+    longs[NUMBERS + 3] = (struct option){"door", required_argument, NULL, DOOR};
+    int opt;
+    while ((opt = getopt_long(argc, argv, "", longs, NULL)) != -1) {
+        if (opt >= 1 && opt <= NUMBERS) {
+            char *end;
+            long value = strtol(optarg, &end, 10);
+            if (end == optarg || *end || value < numbers[opt - 1].least || value > numbers[opt - 1].most)
+                return "a number is out of range";
+            *numbers[opt - 1].value = value;
+        } else if (opt == GRAPH) {
+            options.graph = true;
+        } else if (opt == DTYPE) {
+            options.dtype = optarg;
+        } else if (opt == TRUTH) {
+            options.truth = optarg;
+        } else if (opt == DOOR) {
+            options.door = optarg;
+        } else {
+            return "no such option";
+        }
+    }
+    if (optind != argc)
+        return "takes options only";
+    if (strcmp(options.dtype, "i32") && strcmp(options.dtype, "i64") && strcmp(options.dtype, "u32"))
+        return "--dtype is i32, i64 or u32";
+    if (strcmp(options.door, "dlsym") && strcmp(options.door, "getproc"))
+        return "--door is dlsym or getproc";
+    return options.topk > options.experts ? "--topk is at most --experts" : NULL;
+}
+
+int main(int argc, char **argv)
+{
+    const char *problem = parse(argc, argv);
+    if (problem)
+        return usage(problem);
+    char software[PATH_MAX];
+    ssize_t n = readlink("/proc/self/exe", software, sizeof software - 64);
+    software[n > 0 ? n : 0] = '\0';
+    char *slash = strrchr(software, '/');
+    strcpy(slash ? slash : software, "/../softcuda/libcuda.so.1");
+    problem = cuda_open(&cuda, options.door, software);
+    if (problem) {
+        fprintf(stderr, "moe-demo: %s\n", problem);
+        return 1;
+    }
+    CUdevice device;
+    CUcontext context;
+    char name[128];
+    CHECK(cuda.DeviceGet(&device, (int) options.device));
+    CHECK(cuda.DeviceGetName(name, sizeof name, device));
+    printf("device: %s\n", name);
+    fflush(stdout);
+    CHECK(cuda.PrimaryCtxRetain(&context, device));
+    CHECK(cuda.CtxSetCurrent(context));
+    load_kernels();
+    make_model();
+    FILE *truth = options.truth ? fopen(options.truth, "wb") : NULL;
+    if (options.truth && !truth) {
+        fprintf(stderr, "moe-demo: %s: %s\n", options.truth, strerror(errno));
+        return 1;
+    }
+    struct batch *batches = must(calloc((size_t) options.streams, sizeof *batches));
+    for (long i = 0; i < options.streams; i++)
+        make_batch(&batches[i]);
+    run(batches, truth);
+    uint64_t sum = checksum(batches);
+    printf("moe-demo: %ld layers x %ld steps x %ld tokens, top %ld of %ld, checksum 0x%016llx\n", options.layers,
+           options.steps, options.tokens, options.topk, options.experts, (unsigned long long) sum);
+    if (truth && fclose(truth) != 0) {
+        fprintf(stderr, "moe-demo: %s: %s\n", options.truth, strerror(errno));
+        return 1;
+    }
+    free(batches);
+    return 0;
+}

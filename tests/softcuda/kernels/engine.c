@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The sample engine's kernels on the software device. */
+#include "../softcuda.h"
+
+#include "../../engine/kernels.h"
+
+#define P(type, i) (*(type *) b->params[i])
+
+static void run_gemm(const struct softcuda_block *b)
+{
+    for (unsigned t = 0; t < b->block.x; t++)
+        body_gemm(P(const float *, 0), P(const float *, 1), P(float *, 2), (int) b->index.x, (int) t, (int) b->block.x,
+                  P(int, 4), P(int, 5));
+}
+
+#define KERNELS(suffix, T)                                                                                             \
+    static void run_topk_##suffix(const struct softcuda_block *b)                                                      \
+    {                                                                                                                  \
+        for (unsigned t = 0; t < b->block.x; t++) {                                                                    \
+            int row = (int) (b->index.x * b->block.x + t);                                                             \
+            if (row < P(int, 3))                                                                                       \
+                body_topk_##suffix(P(const float *, 0), P(T *, 1), P(float *, 2), row, P(int, 4), P(int, 5));          \
+        }                                                                                                              \
+    }                                                                                                                  \
+    static void run_experts_##suffix(const struct softcuda_block *b)                                                   \
+    {                                                                                                                  \
+        for (unsigned t = 0; t < b->block.x; t++)                                                                      \
+            body_experts_##suffix(P(const float *, 0), P(const T *, 1), P(const float *, 2), P(const float *, 3),      \
+                                  P(float *, 4), (int) b->index.x, (int) t, (int) b->block.x, P(int, 6), P(int, 7));   \
+    }
+KERNELS(i32, int32_t)
+KERNELS(i64, int64_t)
+KERNELS(u32, uint32_t)
+
+static void run_embed(const struct softcuda_block *b)
+{
+    for (unsigned t = 0; t < b->block.x; t++)
+        body_embed(P(const float *, 0), P(const float *, 1), P(float *, 2), (int) b->index.x, (int) t, (int) b->block.x,
+                   P(int, 3), P(int, 4));
+}
+
+static const struct softcuda_param gemm[] = {{0, 8}, {8, 8}, {16, 8}, {24, 4}, {28, 4}, {32, 4}};
+static const struct softcuda_param topk[] = {{0, 8}, {8, 8}, {16, 8}, {24, 4}, {28, 4}, {32, 4}};
+static const struct softcuda_param experts[] = {{0, 8}, {8, 8}, {16, 8}, {24, 8}, {32, 8}, {40, 4}, {44, 4}, {48, 4}};
+static const struct softcuda_param embed[] = {{0, 8}, {8, 8}, {16, 8}, {24, 4}, {28, 4}};
+
+extern const struct softcuda_kernel softcuda_engine_kernels[];
+const struct softcuda_kernel softcuda_engine_kernels[] = {
+    {"moe_demo_router_gemm", run_gemm, 6, gemm},
+    {"moe_demo_topk_i32", run_topk_i32, 6, topk},
+    {"moe_demo_topk_i64", run_topk_i64, 6, topk},
+    {"moe_demo_topk_u32", run_topk_u32, 6, topk},
+    {"moe_demo_experts_i32", run_experts_i32, 8, experts},
+    {"moe_demo_experts_i64", run_experts_i64, 8, experts},
+    {"moe_demo_experts_u32", run_experts_u32, 8, experts},
+    {"moe_demo_embed", run_embed, 5, embed},
+    {NULL, NULL, 0, NULL},
+};
