@@ -68,10 +68,6 @@ MT_FN void mt_store32_release(uint32_t *word, uint32_t value)
 {
     asm volatile("st.release.gpu.global.u32 [%0], %1;" ::"l"(word), "r"(value) : "memory");
 }
-struct __align__(16) mt_16_bytes
-{
-    uint32_t word[4];
-};
 #else
 MT_FN uint32_t mt_add32(uint32_t *word, uint32_t n)
 {
@@ -85,9 +81,6 @@ MT_FN void mt_store32_release(uint32_t *word, uint32_t value)
 {
     __atomic_store_n(word, value, __ATOMIC_RELEASE);
 }
-struct mt_16_bytes {
-    uint32_t word[4];
-} __attribute__((aligned(16)));
 #endif
 
 MT_FN void mt_tap_begin(const struct mt_tap_args *args, uint32_t blocks, struct mt_tap_place *place)
@@ -101,7 +94,9 @@ MT_FN void mt_tap_begin(const struct mt_tap_args *args, uint32_t blocks, struct 
         return;
     }
     struct mt_claim claim;
-    if (mt_ring_claim(args->producer, args->site, (uint64_t) args->rows * args->k * args->width, &claim)) {
+    /* A record has 16 bits for k. */
+    uint64_t payload = args->k - 1 < 0xFFFFu ? (uint64_t) args->rows * args->k * args->width : ~(uint64_t) 0;
+    if (mt_ring_claim(args->producer, args->site, payload, &claim)) {
         mt_ring_fill(args->producer, &claim, args->site, args->rows, args->k, args->width);
         place->position = claim.position;
         place->status = MT_TAP_CLAIMED;
@@ -115,29 +110,97 @@ MT_FN void mt_tap_begin(const struct mt_tap_args *args, uint32_t blocks, struct 
     }
 }
 
-MT_FN int64_t mt_tap_load(const void *ids, uint32_t dtype, uint64_t index)
+/* How the ids lie in the engine's memory, and what becomes of those that no byte can hold. */
+struct mt_tap_kind {
+    uint32_t size; /* of one id; constant after inlining, as `width` below */
+    uint32_t sign; /* integers of 1 and 2 bytes: extend the sign */
+    uint32_t negative, overflow;
+};
+
+MT_FN uint32_t mt_tap_narrow(uint32_t id, const struct mt_tap_kind *kind)
 {
-    switch (dtype) {
-    case MT_DTYPE_I32:
-        return ((const int32_t *) ids)[index];
-    case MT_DTYPE_I64:
-        return ((const int64_t *) ids)[index];
-    case MT_DTYPE_U32:
-        return ((const uint32_t *) ids)[index];
-    case MT_DTYPE_I16:
-        return ((const int16_t *) ids)[index];
-    case MT_DTYPE_U16:
-        return ((const uint16_t *) ids)[index];
+    return id >> 31 ? kind->negative : id < kind->overflow ? id : kind->overflow;
+}
+
+MT_FN uint32_t mt_tap_narrow_64(uint32_t low, uint32_t high, const struct mt_tap_kind *kind)
+{
+    return high >> 31 ? kind->negative : high == 0 && low < kind->overflow ? low : kind->overflow;
+}
+
+MT_FN uint32_t mt_tap_load(const void *ids, uint64_t index, const struct mt_tap_kind *kind)
+{
+    switch (kind->size) {
+    case 8: {
+        uint64_t id = ((const uint64_t *) ids)[index];
+        return mt_tap_narrow_64((uint32_t) id, (uint32_t) (id >> 32), kind);
+    }
+    case 4:
+        return mt_tap_narrow(((const uint32_t *) ids)[index], kind);
+    case 2: {
+        uint32_t id = ((const uint16_t *) ids)[index];
+        return mt_tap_narrow(kind->sign && id >> 15 ? id | 0xFFFF0000u : id, kind);
+    }
     default:
-        return ((const uint8_t *) ids)[index];
+        return mt_tap_narrow(((const uint8_t *) ids)[index], kind);
     }
 }
 
-MT_FN uint32_t mt_tap_narrow(int64_t id, uint32_t width)
+/* 16 bytes of output from ids that lie without a gap, read by 16 bytes. */
+MT_FN void mt_tap_dense(const void *ids, uint64_t id, uint32_t width, const struct mt_tap_kind *kind,
+                        struct mt_16_bytes *out)
 {
-    if (width == 1)
-        return id < 0 ? MT_ID8_NEGATIVE : id >= (int64_t) MT_ID8_OVERFLOW ? MT_ID8_OVERFLOW : (uint32_t) id;
-    return id < 0 ? MT_ID16_NEGATIVE : id >= (int64_t) MT_ID16_OVERFLOW ? MT_ID16_OVERFLOW : (uint32_t) id;
+    const struct mt_16_bytes *from = (const struct mt_16_bytes *) ((const uint8_t *) ids + id * kind->size);
+    const uint32_t per_load = 16 / kind->size;
+    struct mt_16_bytes in[8];
+    MT_UNROLL
+    for (uint32_t i = 0; i < 16 / width / per_load; i++)
+        in[i] = from[i];
+    MT_UNROLL
+    for (uint32_t i = 0; i < 16 / width; i++) {
+        const uint32_t *word = in[i / per_load].word;
+        uint32_t at = i % per_load;
+        uint32_t code = kind->size == 8 ? mt_tap_narrow_64(word[2 * at % 4], word[(2 * at + 1) % 4], kind)
+                                        : mt_tap_narrow(word[at % 4], kind);
+        out->word[i * width / 4] |= code << (i * width % 4 * 8);
+    }
+}
+
+/* The same from ids in rows of any stride, as far as there are any. */
+MT_FN void mt_tap_gather(const struct mt_tap_args *args, uint32_t id, uint32_t ids, uint32_t width,
+                         const struct mt_tap_kind *kind, struct mt_16_bytes *out)
+{
+    uint32_t row = id / args->k, column = id - row * args->k;
+    uint64_t index = row * args->stride + column;
+    MT_UNROLL
+    for (uint32_t i = 0; i < 16 / width; i++) {
+        uint32_t code = id + i < ids ? mt_tap_load(args->ids, index, kind) : 0;
+        out->word[i * width / 4] |= code << (i * width % 4 * 8);
+        index++;
+        if (++column == args->k) {
+            column = 0;
+            index += args->stride - args->k;
+        }
+    }
+}
+
+MT_FN void mt_tap_copy_as(const struct mt_tap_args *args, uint64_t position, uint32_t thread, uint32_t threads,
+                          uint32_t size, uint32_t width)
+{
+    const uint32_t top = width == 1 ? MT_ID8_NEGATIVE : MT_ID16_NEGATIVE;
+    const struct mt_tap_kind kind = {size, args->dtype == MT_DTYPE_I16, args->dtype == MT_DTYPE_U32 ? top - 1 : top,
+                                     top - 1};
+    const uint32_t ids = args->rows * args->k;
+    const uint64_t bytes = mt_record_size((uint64_t) ids * width) - sizeof(struct mt_record);
+    const int dense = size >= 4 && args->stride == args->k && ((uintptr_t) args->ids & 15) == 0;
+    for (uint64_t offset = (uint64_t) thread * 16; offset < bytes; offset += (uint64_t) threads * 16) {
+        struct mt_16_bytes out = {{0, 0, 0, 0}};
+        uint32_t id = (uint32_t) (offset / width);
+        if (dense && ids >= id && ids - id >= 16 / width)
+            mt_tap_dense(args->ids, id, width, &kind, &out);
+        else if (id < ids)
+            mt_tap_gather(args, id, ids, width, &kind, &out);
+        *(struct mt_16_bytes *) mt_ring_payload(args->producer, position, offset) = out;
+    }
 }
 
 /* Each thread makes 16 bytes at a time; the last ones carry the zeroes that fill the record up. */
@@ -146,33 +209,33 @@ MT_FN void mt_tap_copy(const struct mt_tap_args *args, const struct mt_tap_place
 {
     if (place->status != MT_TAP_CLAIMED)
         return;
-    const uint32_t width = args->width, k = args->k, dtype = args->dtype;
-    const uint64_t ids = (uint64_t) args->rows * k;
-    const uint64_t bytes = mt_record_size(ids * width) - sizeof(struct mt_record);
-    const uint32_t per_chunk = 16 / width;
-    const int dense = args->stride == k;
-    for (uint64_t offset = (uint64_t) thread * 16; offset < bytes; offset += (uint64_t) threads * 16) {
-        struct mt_16_bytes out = {{0, 0, 0, 0}};
-        uint64_t id = offset / width;
-        uint64_t row = dense ? 0 : id / k;
-        uint32_t column = dense ? 0 : (uint32_t) (id - row * k);
-#ifdef __CUDACC__
-#pragma unroll
-#endif
-        for (uint32_t word = 0; word < 4; word++) {
-            const uint32_t per_word = per_chunk / 4;
-            uint32_t packed = 0;
-            for (uint32_t i = 0; i < per_word && id < ids; i++, id++) {
-                uint64_t index = dense ? id : row * args->stride + column;
-                packed |= mt_tap_narrow(mt_tap_load(args->ids, dtype, index), width) << (i * 8 * width);
-                if (!dense && ++column == k) {
-                    column = 0;
-                    row++;
-                }
-            }
-            out.word[word] = packed;
-        }
-        *(struct mt_16_bytes *) mt_ring_payload(args->producer, place->position, offset) = out;
+    const uint64_t position = place->position;
+    switch (args->dtype) {
+    case MT_DTYPE_I64:
+        if (args->width == 1)
+            mt_tap_copy_as(args, position, thread, threads, 8, 1);
+        else
+            mt_tap_copy_as(args, position, thread, threads, 8, 2);
+        break;
+    case MT_DTYPE_I32:
+    case MT_DTYPE_U32:
+        if (args->width == 1)
+            mt_tap_copy_as(args, position, thread, threads, 4, 1);
+        else
+            mt_tap_copy_as(args, position, thread, threads, 4, 2);
+        break;
+    case MT_DTYPE_I16:
+    case MT_DTYPE_U16:
+        if (args->width == 1)
+            mt_tap_copy_as(args, position, thread, threads, 2, 1);
+        else
+            mt_tap_copy_as(args, position, thread, threads, 2, 2);
+        break;
+    default:
+        if (args->width == 1)
+            mt_tap_copy_as(args, position, thread, threads, 1, 1);
+        else
+            mt_tap_copy_as(args, position, thread, threads, 1, 2);
     }
     MT_TESTPOINT("copied");
 }

@@ -10,7 +10,4 @@ __attribute__((format(printf, 2, 3))) void mt_error_set(struct mt_error *error, 
 /* `header` is a private copy, `size` the file's. 0, -EAGAIN, -EPROTO or -EINVAL; the text starts with `name`. */
 int mt_check_header(const struct mt_header *header, uint64_t size, const char *name, struct mt_error *error);
 
-/* Does the writer that the header names still run? */
-bool mt_writer_alive(const struct mt_header *header);
-
 #endif

@@ -67,13 +67,15 @@ struct mt_header {
     char device_name[64];  /* as cuDeviceGetName says */
     char command[128];     /* the writer's /proc/self/comm */
     /* live, each written by the engine's CPU */
-    uint32_t state;        /* enum mt_state */
-    uint32_t site_count;   /* stored with release after the site is complete */
-    uint64_t not_captured; /* router launches that were recognised and not tapped; reasons are in the log */
-    uint64_t reserved[8];
+    uint32_t state;         /* enum mt_state */
+    uint32_t site_count;    /* stored with release after the site is complete */
+    uint64_t not_captured;  /* router launches that were recognised and not tapped; reasons are in the log */
+    uint64_t pid_namespace; /* constant: inode of the writer's /proc/self/ns/pid, 0 if unreadable. A reader in another
+                               one (a container beside it) asks who holds the writer's lock: fcntl() on byte 0 */
+    uint64_t reserved[7];
 };
 
-/* GPU-written. Each word is stored after the loss it counts and never goes back (ring.h says how). */
+/* GPU-written. Each word is stored after the loss it counts; the last store has the final value (ring.h says how). */
 struct mt_counters {
     uint64_t lost_full;    /* records dropped: no room in the ring */
     uint64_t lost_too_big; /* records dropped: larger than half the ring */
@@ -86,7 +88,9 @@ struct mt_consumer {
     uint64_t records;   /* read so far, by all readers one after another */
     int32_t reader_pid; /* who holds the read side now, 0 nobody; the lock itself is flock() on the file */
     uint32_t reserved0;
-    uint64_t reserved[5];
+    uint64_t next_seq; /* highest seq read + 1 */
+    uint64_t gaps;     /* places where a dead writer's claims were stepped over */
+    uint64_t reserved[3];
 };
 
 /* Element type of the ids in the engine's memory. */

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Who is a writer: a pid alone is re-used, a pid with its start time is not. */
-#include "segment.h"
+#include "process.h"
 
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static ssize_t read_small(const char *path, char *text, size_t size)
@@ -28,7 +28,7 @@ uint64_t mt_process_start(int pid)
     /* The name in parentheses may hold anything; field 3, the state, follows the last one. */
     char *at = strrchr(text, ')');
     if (!at || at[1] != ' ' || at[2] == 'Z' || at[2] == 'X')
-        return 0; /* a zombie writes no more */
+        return 0;
     at += 2;
     for (int field = 3; field < 22; field++) {
         at = strchr(at, ' ');
@@ -53,4 +53,29 @@ void mt_boot_id(uint8_t id[16])
         id[n / 2] = (uint8_t) (id[n / 2] << 4 | digit);
         n++;
     }
+}
+
+uint64_t mt_pid_namespace(void)
+{
+    struct stat status;
+    return stat("/proc/self/ns/pid", &status) == 0 ? (uint64_t) status.st_ino : 0;
+}
+
+void mt_writer_lock(int fd)
+{
+    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 0, .l_len = 1};
+    /* Without it (a file system that knows no locks) only readers of the same pid namespace see who lives. */
+    (void) fcntl(fd, F_SETLK, &lock);
+}
+
+bool mt_writer_alive(const struct mt_header *header, int fd)
+{
+    uint8_t boot[16];
+    mt_boot_id(boot);
+    if (memcmp(boot, header->boot_id, sizeof boot) != 0)
+        return false;
+    if (header->pid_namespace == mt_pid_namespace())
+        return header->writer_start && mt_process_start(header->writer_pid) == header->writer_start;
+    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 0, .l_len = 1};
+    return fcntl(fd, F_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
 }

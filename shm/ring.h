@@ -2,18 +2,24 @@
 /*
  * The producer's protocol, one source for CUDA (many GPU threads) and C11 (tests, the software device).
  *
- * A record is claimed, filled and committed:
+ * A record is claimed, filled and committed.
  *
- *   claim    one thread takes the record's number (`attempts`), its site's step, and its place: a compare-and-swap
+ * Claim: one thread takes the record's number (`attempts`), its site's step, and its place, by a compare-and-swap that
  * moves `head` if the ring has room up to the consumer's tail. The tail lies in host memory, so its last known value is
- * kept and read again only when the ring looks full. No room: the record is counted as lost, the engine does not wait
- * (or waits at most wait_ns, if asked to). fill     any threads store header and payload with plain stores: nobody
- * looks at them yet. commit   a system fence, then one aligned 8-byte store of a word made of the record's own
- * position. The fence orders all stores before it in the eyes of the CPU, so the word cannot overtake the payload.
+ * kept and it is read again only when the ring looks full. No room: the record is counted as lost and the engine does
+ * not wait (or waits at most wait_ns, if asked to).
  *
- * Claims happen in any order between streams, commits too; the reader takes records in the order of positions and waits
- * at one that is claimed and not committed. Bytes of an earlier lap cannot pass for a commit: the word differs for each
- * position and each segment in all of its 64 bits.
+ * Fill: any threads store header and payload with plain stores: nobody looks at them yet.
+ *
+ * Commit: a system fence, then one aligned 8-byte store of a word made of the record's own position. The fence orders
+ * every store before it, in the eyes of the CPU too, so the word cannot overtake the payload. Who fills with several
+ * blocks fences in each of them and counts them in (tap.h), so that the last one speaks for all.
+ *
+ * Why old bytes cannot pass: claims and commits come in any order, but the reader takes records in the order of
+ * positions and stops at one that is claimed and not committed. What it finds there then is of an earlier lap, and the
+ * commit word differs in all of its 64 bits for each position and each segment. Why a record that is still being read
+ * cannot be overwritten: the reader stores its tail with release after the copy out; the claim loads it with acquire,
+ * and passes it on to other claims by release and acquire on `producer->tail`.
  *
  * Losses are counted in device memory and mirrored to the CPU by plain stores (PCIe has no atomic add). Two mirrors may
  * land in the wrong order, so each one re-reads the counter behind a fence and stores again while it has moved: the
@@ -27,6 +33,7 @@
 #ifdef __CUDACC__
 #define MT_FN static __device__ __forceinline__
 #else
+#include <sched.h>
 #include <time.h>
 #define MT_FN static inline
 #endif
@@ -67,6 +74,12 @@ MT_FN uint64_t mt_load(const uint64_t *word)
     asm volatile("ld.relaxed.gpu.global.u64 %0, [%1];" : "=l"(value) : "l"(word) : "memory");
     return value;
 }
+MT_FN uint64_t mt_load_acquire(const uint64_t *word)
+{
+    uint64_t value;
+    asm volatile("ld.acquire.gpu.global.u64 %0, [%1];" : "=l"(value) : "l"(word) : "memory");
+    return value;
+}
 MT_FN int mt_swap_if(uint64_t *word, uint64_t *expected, uint64_t desired)
 {
     uint64_t seen =
@@ -74,6 +87,11 @@ MT_FN int mt_swap_if(uint64_t *word, uint64_t *expected, uint64_t desired)
     int swapped = seen == *expected;
     *expected = seen;
     return swapped;
+}
+MT_FN void mt_raise_release(uint64_t *word, uint64_t value)
+{
+    __threadfence();
+    atomicMax((unsigned long long *) word, (unsigned long long) value);
 }
 /* Words shared with the CPU. */
 MT_FN uint64_t mt_load_system(const uint64_t *word)
@@ -102,27 +120,42 @@ MT_FN void mt_relax(void)
     __nanosleep(200);
 #endif
 }
+struct __align__(16) mt_16_bytes
+{
+    uint32_t word[4];
+};
+#define MT_UNROLL _Pragma("unroll")
 #else
+/* Sequentially consistent, so that no fence is needed: thread sanitizers do not understand fences. */
 MT_FN uint64_t mt_add(uint64_t *word, uint64_t n)
 {
-    return __atomic_fetch_add(word, n, __ATOMIC_RELAXED);
+    return __atomic_fetch_add(word, n, __ATOMIC_SEQ_CST);
 }
 MT_FN uint64_t mt_load(const uint64_t *word)
 {
-    return __atomic_load_n(word, __ATOMIC_RELAXED);
+    return __atomic_load_n(word, __ATOMIC_SEQ_CST);
+}
+MT_FN uint64_t mt_load_acquire(const uint64_t *word)
+{
+    return __atomic_load_n(word, __ATOMIC_SEQ_CST);
 }
 MT_FN int mt_swap_if(uint64_t *word, uint64_t *expected, uint64_t desired)
 {
-    return __atomic_compare_exchange_n(word, expected, desired, 0, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
+    return __atomic_compare_exchange_n(word, expected, desired, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+}
+MT_FN void mt_raise_release(uint64_t *word, uint64_t value)
+{
+    uint64_t seen = mt_load(word);
+    while (seen < value && !mt_swap_if(word, &seen, value)) {
+    }
 }
 MT_FN uint64_t mt_load_system(const uint64_t *word)
 {
-    return __atomic_load_n(word, __ATOMIC_ACQUIRE);
+    return __atomic_load_n(word, __ATOMIC_SEQ_CST);
 }
-/* Release, and the fence below nothing: TSan does not understand fences, and on a CPU it is the same. */
 MT_FN void mt_store_system(uint64_t *word, uint64_t value)
 {
-    __atomic_store_n(word, value, __ATOMIC_RELEASE);
+    __atomic_store_n(word, value, __ATOMIC_SEQ_CST);
 }
 MT_FN void mt_fence_system(void)
 {
@@ -135,8 +168,16 @@ MT_FN uint64_t mt_clock(void)
 }
 MT_FN void mt_relax(void)
 {
+    sched_yield();
 }
+struct mt_16_bytes {
+    uint32_t word[4];
+} __attribute__((aligned(16), may_alias));
+#define MT_UNROLL
 #endif
+
+/* A record says its payload in 32 bits. */
+#define MT_RING_PAYLOAD_MAX (0xFFFFFFFFull - MT_RECORD_ALIGN)
 
 /* A claimed record. */
 struct mt_claim {
@@ -147,6 +188,7 @@ struct mt_claim {
 MT_FN void mt_ring_count_loss(uint64_t *counter, uint64_t *mirror)
 {
     uint64_t value = mt_add(counter, 1) + 1;
+    MT_TESTPOINT("counted");
     for (;;) {
         mt_store_system(mirror, value);
         mt_fence_system();
@@ -163,41 +205,38 @@ MT_FN int mt_ring_claim(struct mt_producer *producer, uint32_t site, uint64_t pa
     claim->seq = mt_add(&producer->attempts, 1);
     claim->step = mt_add(&producer->steps[site], 1);
     MT_TESTPOINT("numbered");
-    uint64_t size = mt_record_size(payload);
-    if (size > producer->ring_size / 2) {
+    const uint64_t size = mt_record_size(payload), room = producer->ring_size;
+    if (payload > MT_RING_PAYLOAD_MAX || size > room / 2) {
         mt_ring_count_loss(&producer->lost_too_big, &producer->counters->lost_too_big);
         return 0;
     }
-    uint64_t head = mt_load(&producer->head), deadline = 0;
-    for (;;) {
-        if (head + size - mt_load(&producer->tail) > producer->ring_size) {
-            uint64_t tail = mt_load_system(&producer->consumer->tail);
-            head = mt_load(&producer->head);
-            /* A stray write there must not let us run over what was not read. */
-            if (tail <= head && tail > mt_load(&producer->tail)) {
-                uint64_t old = mt_load(&producer->tail);
-                while (old < tail && !mt_swap_if(&producer->tail, &old, tail)) {
-                }
-            }
-            if (head + size - mt_load(&producer->tail) > producer->ring_size) {
-                uint64_t now = mt_clock();
-                if (!deadline)
-                    deadline = now + producer->wait_ns;
-                if (now >= deadline) {
-                    mt_ring_count_loss(&producer->lost_full, &producer->counters->lost_full);
-                    return 0;
-                }
-                mt_relax();
-                continue;
+    for (uint64_t deadline = 0;;) {
+        const uint64_t tail = mt_load_acquire(&producer->tail);
+        uint64_t head = mt_load(&producer->head);
+        while (head + size - tail <= room) {
+            if (mt_swap_if(&producer->head, &head, head + size)) {
+                claim->position = head;
+                claim->lost = mt_load(&producer->lost_full) + mt_load(&producer->lost_too_big);
+                MT_TESTPOINT("claimed");
+                return 1;
             }
         }
-        if (mt_swap_if(&producer->head, &head, head + size))
-            break;
+        const uint64_t read_to = mt_load_system(&producer->consumer->tail);
+        head = mt_load(&producer->head);
+        /* A stray write there must not move us backwards or ahead of ourselves. */
+        if (read_to > tail && read_to <= head) {
+            mt_raise_release(&producer->tail, read_to);
+            continue;
+        }
+        const uint64_t now = mt_clock();
+        if (!deadline)
+            deadline = now + producer->wait_ns;
+        if (now >= deadline) {
+            mt_ring_count_loss(&producer->lost_full, &producer->counters->lost_full);
+            return 0;
+        }
+        mt_relax();
     }
-    claim->position = head;
-    claim->lost = mt_load(&producer->lost_full) + mt_load(&producer->lost_too_big);
-    MT_TESTPOINT("claimed");
-    return 1;
 }
 
 MT_FN struct mt_record *mt_ring_record(const struct mt_producer *producer, uint64_t position)
@@ -211,22 +250,29 @@ MT_FN uint8_t *mt_ring_payload(const struct mt_producer *producer, uint64_t posi
     return producer->ring + ((position + sizeof(struct mt_record) + offset) & (producer->ring_size - 1));
 }
 
-/* All of the header but the commit word. */
+/* All of the header but the commit word, in few stores: each of them is a packet on PCIe. */
 MT_FN void mt_ring_fill(const struct mt_producer *producer, const struct mt_claim *claim, uint32_t site, uint32_t rows,
                         uint32_t k, uint32_t width)
 {
+    union {
+        struct mt_record record;
+        struct mt_16_bytes part[4];
+    } header;
+    header.record.time_ns = mt_clock();
+    header.record.step = claim->step;
+    header.record.lost = claim->lost;
+    header.record.site = site;
+    header.record.rows = rows;
+    header.record.bytes = (uint32_t) ((uint64_t) rows * k * width);
+    header.record.k = (uint16_t) k;
+    header.record.width = (uint8_t) width;
+    header.record.flags = 0;
+    header.record.reserved = 0;
     struct mt_record *record = mt_ring_record(producer, claim->position);
     record->seq = claim->seq;
-    record->time_ns = mt_clock();
-    record->step = claim->step;
-    record->lost = claim->lost;
-    record->site = site;
-    record->rows = rows;
-    record->bytes = (uint32_t) ((uint64_t) rows * k * width);
-    record->k = (uint16_t) k;
-    record->width = (uint8_t) width;
-    record->flags = 0;
-    record->reserved = 0;
+    MT_UNROLL
+    for (int i = 1; i < 4; i++)
+        ((struct mt_16_bytes *) record)[i] = header.part[i];
     MT_TESTPOINT("filled");
 }
 

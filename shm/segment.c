@@ -2,7 +2,9 @@
 #include "segment.h"
 
 #include "check.h"
+#include "process.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -11,13 +13,18 @@
 #include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/random.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
+/* Each part begins a page of the CPU, which is larger than ours on some ARM kernels: parts are mapped by themselves. */
 static uint64_t round_up(uint64_t n)
 {
-    return (n + MT_PAGE - 1) & ~(uint64_t) (MT_PAGE - 1);
+    uint64_t page = (uint64_t) sysconf(_SC_PAGESIZE);
+    if (page < MT_PAGE)
+        page = MT_PAGE;
+    return (n + page - 1) & ~(page - 1);
 }
 
 static uint64_t ring_size_of(uint64_t wanted)
@@ -28,30 +35,29 @@ static uint64_t ring_size_of(uint64_t wanted)
     return size;
 }
 
-enum occupant { NOBODY, STALE, OURS, OTHER };
+enum occupant { NOBODY, STALE, LIVE };
 
-/* Who holds the name now, and in `note` why it may be removed. */
-static enum occupant look_at(int folder, const char *name, struct mt_error *note)
+/* Who holds the name now; if STALE, `why` says so. */
+static enum occupant look_at(int folder, const char *name, struct mt_error *why)
 {
-    int fd = openat(folder, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    int fd = openat(folder, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
     if (fd < 0)
-        return errno == ENOENT ? NOBODY : OTHER;
+        return errno == ENOENT ? NOBODY : LIVE;
     struct mt_header header;
     struct stat status;
+    enum occupant occupant = STALE;
+    struct mt_error wrong = {""};
     ssize_t n = pread(fd, &header, sizeof header, 0);
-    int known = fstat(fd, &status);
+    if (fstat(fd, &status) != 0 || n != (ssize_t) sizeof header ||
+        mt_check_header(&header, (uint64_t) status.st_size, name, &wrong) != 0)
+        /* The name has our pid and we hold the folder's lock: nobody is about to complete it. */
+        mt_error_set(why, "removed a left-over segment: %.200s", wrong.text[0] ? wrong.text : name);
+    else if (mt_writer_alive(&header, fd))
+        occupant = LIVE;
+    else
+        mt_error_set(why, "removed the left-over segment %.100s of a process that has ended", name);
     close(fd);
-    struct mt_error why = {""};
-    if (known != 0 || n != (ssize_t) sizeof header ||
-        mt_check_header(&header, (uint64_t) status.st_size, name, &why) != 0) {
-        /* The name carries our own pid, so no other process can be about to complete it. */
-        mt_error_set(note, "removed a left-over segment: %.200s", why.text[0] ? why.text : name);
-        return STALE;
-    }
-    if (mt_writer_alive(&header))
-        return header.writer_pid == getpid() ? OURS : OTHER;
-    mt_error_set(note, "removed the left-over segment %.100s of a process that has ended", name);
-    return STALE;
+    return occupant;
 }
 
 static void fill_header(struct mt_header *header, const char *session, int device, const char *device_name,
@@ -61,9 +67,9 @@ static void fill_header(struct mt_header *header, const char *session, int devic
     header->abi_minor = MT_ABI_MINOR;
     header->endian = MT_ENDIAN;
     header->header_size = sizeof *header;
-    header->counters_offset = MT_PAGE;
-    header->consumer_offset = 2 * MT_PAGE;
-    header->sites_offset = 3 * MT_PAGE;
+    header->counters_offset = round_up(sizeof *header);
+    header->consumer_offset = round_up(header->counters_offset + sizeof(struct mt_counters));
+    header->sites_offset = round_up(header->consumer_offset + sizeof(struct mt_consumer));
     header->site_size = sizeof(struct mt_site);
     header->sites_max = MT_SITES_MAX;
     header->ring_offset = round_up(header->sites_offset + (uint64_t) header->site_size * header->sites_max);
@@ -72,6 +78,7 @@ static void fill_header(struct mt_header *header, const char *session, int devic
     header->writer_pid = getpid();
     header->device = device;
     header->writer_start = mt_process_start(getpid());
+    header->pid_namespace = mt_pid_namespace();
     mt_boot_id(header->boot_id);
     struct timespec now;
     clock_gettime(CLOCK_REALTIME, &now);
@@ -92,7 +99,15 @@ static void fill_header(struct mt_header *header, const char *session, int devic
 
 static int fill_file(struct mt_segment *segment, const struct mt_header *header, struct mt_error *error)
 {
-    int result = posix_fallocate(segment->fd, 0, (off_t) header->segment_size);
+    /* Beyond this limit the kernel would send SIGXFSZ, to the engine. */
+    struct rlimit limit;
+    int result;
+    if (getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur < header->segment_size)
+        result = EFBIG;
+    else
+        do
+            result = posix_fallocate(segment->fd, 0, (off_t) header->segment_size);
+        while (result == EINTR);
     if (result) {
         mt_error_set(error,
                      "no room in %s for a ring of %llu KiB (%s): free some, or ask for a smaller one with --ring-size",
@@ -112,13 +127,19 @@ static int fill_file(struct mt_segment *segment, const struct mt_header *header,
     segment->sites = (struct mt_site *) (segment->base + header->sites_offset);
     segment->ring = segment->base + header->ring_offset;
     *segment->header = *header;
+    mt_writer_lock(segment->fd);
     __atomic_store_n(&segment->header->abi_major, MT_ABI_MAJOR, __ATOMIC_RELEASE);
     return 0;
 }
 
+/* It is part of a file name, between dots, and of lines that people read. */
 static bool good_session(const char *session)
 {
-    return *session && strlen(session) < 64 && !strpbrk(session, "./");
+    size_t n = 0;
+    for (; session[n] && n < 64; n++)
+        if (!isgraph((unsigned char) session[n]) || session[n] == '.' || session[n] == '/')
+            return false;
+    return n > 0 && n < 64;
 }
 
 int mt_segment_create(struct mt_segment *segment, const char *session, int device, const char *device_name,
@@ -126,8 +147,10 @@ int mt_segment_create(struct mt_segment *segment, const char *session, int devic
 {
     memset(segment, 0, sizeof *segment);
     segment->fd = -1;
+    if (note)
+        note->text[0] = '\0';
     if (!good_session(session)) {
-        mt_error_set(error, "session '%.64s' is empty, too long, or has a dot or a slash", session);
+        mt_error_set(error, "session '%.64s' must have 1 to 63 characters, no space, dot or slash", session);
         return -EINVAL;
     }
     int folder = open(mt_shm_dir(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -154,11 +177,14 @@ int mt_segment_create(struct mt_segment *segment, const char *session, int devic
         int n = snprintf(name, sizeof name, MT_SEGMENT_PREFIX "%s.%d.%d", session, (int) getpid(), device);
         if (generation)
             snprintf(name + n, sizeof name - (size_t) n, ".%d", generation);
-        enum occupant occupant = look_at(folder, name, note);
-        if (occupant == OURS || occupant == OTHER)
+        struct mt_error why;
+        enum occupant occupant = look_at(folder, name, &why);
+        if (occupant == LIVE)
             continue; /* an earlier program of this process (exec), or one of another pid namespace */
-        if (occupant == STALE && unlinkat(folder, name, 0) != 0 && errno != ENOENT)
-            continue;
+        if (occupant == STALE && unlinkat(folder, name, 0) != 0)
+            continue; /* another user's */
+        if (occupant == STALE)
+            mt_error_set(note, "%s", why.text);
         segment->fd = openat(folder, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
         if (segment->fd >= 0 || errno != EEXIST)
             break;

@@ -42,8 +42,4 @@ void mt_segment_close(struct mt_segment *segment);
 /* For an error path and for tests: unmaps, closes and, if asked, unlinks. */
 void mt_segment_destroy(struct mt_segment *segment, bool unlink);
 
-/* Field 22 of /proc/<pid>/stat, 0 if there is no such process. Shared with the reader. */
-uint64_t mt_process_start(int pid);
-void mt_boot_id(uint8_t id[16]);
-
 #endif

@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Launches, and running what was launched. */
+#include "device.h"
+
+#include <cupti.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define ENTER(name)                                                                                                    \
+    CUresult injected = soft_enter(name);                                                                              \
+    if (injected)                                                                                                      \
+    return injected
+
+struct grid_run {
+    const struct soft_op *op;
+    void *params[64];
+    unsigned next, blocks, first;
+};
+
+static void *run_blocks(void *user)
+{
+    struct grid_run *run = user;
+    const struct soft_op *op = run->op;
+    unsigned n;
+    while ((n = __atomic_fetch_add(&run->next, 1, __ATOMIC_RELAXED)) < run->blocks) {
+        n = (n + run->first) % run->blocks; /* no order of blocks is promised */
+        const struct softcuda_block block = {op->grid,
+                                             op->block,
+                                             {n % op->grid.x, n / op->grid.x % op->grid.y, n / op->grid.x / op->grid.y},
+                                             run->params};
+        op->kernel->run(&block);
+    }
+    return NULL;
+}
+
+static void run_kernel(const struct soft_op *op)
+{
+    static unsigned seed;
+    struct grid_run run = {.op = op, .blocks = op->grid.x * op->grid.y * op->grid.z};
+    run.first = __atomic_add_fetch(&seed, 2654435761u, __ATOMIC_RELAXED) % run.blocks;
+    for (unsigned i = 0; i < op->kernel->param_count; i++)
+        run.params[i] = op->args + op->kernel->params[i].offset;
+    const char *text = getenv("SOFTCUDA_THREADS");
+    pthread_t threads[16];
+    int wanted = text ? atoi(text) : 1, started = 0;
+    while (started + 1 < wanted && started < 15 && (unsigned) started + 1 < run.blocks &&
+           pthread_create(&threads[started], NULL, run_blocks, &run) == 0)
+        started++;
+    run_blocks(&run);
+    while (started)
+        pthread_join(threads[--started], NULL);
+}
+
+void soft_run(struct soft_op *op)
+{
+    switch (op->kind) {
+    case OP_KERNEL:
+        run_kernel(op);
+        break;
+    case OP_COPY:
+        memcpy(op->to, op->from, op->size);
+        break;
+    case OP_SET:
+        memset(op->to, op->value, op->size);
+        break;
+    case OP_RECORD:
+        pthread_mutex_lock(&op->event->lock);
+        if (op->event->reached < op->ticket)
+            op->event->reached = op->ticket;
+        pthread_cond_broadcast(&op->event->done);
+        pthread_mutex_unlock(&op->event->lock);
+        break;
+    case OP_WAIT:
+        pthread_mutex_lock(&op->event->lock);
+        while (op->event->reached < op->ticket)
+            pthread_cond_wait(&op->event->done, &op->event->lock);
+        pthread_mutex_unlock(&op->event->lock);
+        break;
+    case OP_GRAPH:
+        for (size_t i = 0; i < op->count; i++)
+            soft_run(&op->list[i]);
+        break;
+    }
+}
+
+static size_t args_size(const struct softcuda_kernel *kernel)
+{
+    size_t size = 16;
+    for (unsigned i = 0; i < kernel->param_count; i++) {
+        if (kernel->params[i].offset + kernel->params[i].size > size)
+            size = kernel->params[i].offset + kernel->params[i].size;
+    }
+    return size;
+}
+
+struct soft_op soft_op_copy(const struct soft_op *op)
+{
+    struct soft_op copy = *op;
+    if (op->args) {
+        copy.args = aligned_alloc(64, (args_size(op->kernel) + 63) & ~(size_t) 63);
+        if (!copy.args)
+            abort();
+        memcpy(copy.args, op->args, args_size(op->kernel));
+    }
+    return copy;
+}
+
+void soft_op_free(struct soft_op *op)
+{
+    for (size_t i = 0; i < op->count; i++)
+        soft_op_free(&op->list[i]);
+    free(op->list);
+    free(op->args);
+}
+
+static CUresult launch(const char *name, CUfunction f, const unsigned grid[3], const unsigned block[3], CUstream stream,
+                       bool per_thread, void **params, void **extra)
+{
+    ENTER(name);
+    const struct soft_function *function = (const struct soft_function *) f;
+    CUstream s = soft_stream(stream, per_thread);
+    if (!s || !function || (function->magic != SOFT_FUNCTION && function->magic != SOFT_KERNEL))
+        return CUDA_ERROR_INVALID_HANDLE;
+    if (!grid[0] || !grid[1] || !grid[2] || !block[0] || !block[1] || !block[2] || (params && extra))
+        return CUDA_ERROR_INVALID_VALUE;
+    const struct softcuda_kernel *kernel = function->kernel;
+    struct soft_op op = {.kind = OP_KERNEL,
+                         .kernel = kernel,
+                         .grid = {grid[0], grid[1], grid[2]},
+                         .block = {block[0], block[1], block[2]}};
+    op.args = aligned_alloc(64, (args_size(kernel) + 63) & ~(size_t) 63);
+    if (!op.args)
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    if (params) {
+        for (unsigned i = 0; i < kernel->param_count; i++)
+            memcpy(op.args + kernel->params[i].offset, params[i], kernel->params[i].size);
+    } else if (extra) {
+        const void *buffer = NULL;
+        size_t size = 0;
+        for (void **e = extra; *e != CU_LAUNCH_PARAM_END; e += 2) {
+            if (*e == CU_LAUNCH_PARAM_BUFFER_POINTER)
+                buffer = e[1];
+            else if (*e == CU_LAUNCH_PARAM_BUFFER_SIZE)
+                size = *(size_t *) e[1];
+        }
+        memcpy(op.args, buffer, size < args_size(kernel) ? size : args_size(kernel));
+    }
+    CUresult result = soft_submit(s, &op);
+    if (result != CUDA_SUCCESS)
+        free(op.args);
+    return result;
+}
+
+static const char *symbol_of(CUfunction f)
+{
+    const struct soft_function *function = (const struct soft_function *) f;
+    return function && (function->magic == SOFT_FUNCTION || function->magic == SOFT_KERNEL) ? function->kernel->name
+                                                                                            : NULL;
+}
+
+#define LAUNCH(symbol, per_thread)                                                                                     \
+    API __typeof__(cuLaunchKernel) symbol;                                                                             \
+    API CUresult symbol(CUfunction f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz,    \
+                        unsigned shared, CUstream stream, void **params, void **extra)                                 \
+    {                                                                                                                  \
+        const unsigned grid[] = {gx, gy, gz}, block[] = {bx, by, bz};                                                  \
+        cuLaunchKernel_params p = {f, gx, gy, gz, bx, by, bz, shared, stream, params, extra};                          \
+        TRACED(CUPTI_DRIVER_TRACE_CBID_##symbol, #symbol, &p, symbol_of(f),                                            \
+               launch(#symbol, f, grid, block, stream, per_thread, params, extra));                                    \
+    }
+LAUNCH(cuLaunchKernel, false)
+LAUNCH(cuLaunchKernel_ptsz, true)
+
+#define LAUNCH_EX(symbol, per_thread)                                                                                  \
+    API __typeof__(cuLaunchKernelEx) symbol;                                                                           \
+    API CUresult symbol(const CUlaunchConfig *c, CUfunction f, void **params, void **extra)                            \
+    {                                                                                                                  \
+        if (!c)                                                                                                        \
+            return CUDA_ERROR_INVALID_VALUE;                                                                           \
+        const unsigned grid[] = {c->gridDimX, c->gridDimY, c->gridDimZ};                                               \
+        const unsigned block[] = {c->blockDimX, c->blockDimY, c->blockDimZ};                                           \
+        cuLaunchKernelEx_params p = {c, f, params, extra};                                                             \
+        TRACED(CUPTI_DRIVER_TRACE_CBID_##symbol, #symbol, &p, symbol_of(f),                                            \
+               launch(#symbol, f, grid, block, c->hStream, per_thread, params, extra));                                \
+    }
+LAUNCH_EX(cuLaunchKernelEx, false)
+LAUNCH_EX(cuLaunchKernelEx_ptsz, true)

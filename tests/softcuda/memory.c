@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Device memory is the process's own; copies wait their turn on a stream. */
+#include "device.h"
+
+#include <cupti.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define ENTER(name)                                                                                                    \
+    CUresult injected = soft_enter(name);                                                                              \
+    if (injected)                                                                                                      \
+    return injected
+
+static struct block {
+    char *base;
+    size_t size;
+    CUmemorytype type;
+    struct block *next;
+} * blocks;
+static pthread_mutex_t blocks_lock = PTHREAD_MUTEX_INITIALIZER;
+
+static bool remember(void *base, size_t size, CUmemorytype type)
+{
+    struct block *block = malloc(sizeof *block);
+    if (!block)
+        return false;
+    pthread_mutex_lock(&blocks_lock);
+    *block = (struct block){base, size, type, blocks};
+    blocks = block;
+    pthread_mutex_unlock(&blocks_lock);
+    return true;
+}
+
+static bool forget(void *base, CUmemorytype type)
+{
+    pthread_mutex_lock(&blocks_lock);
+    struct block **at = &blocks;
+    while (*at && !((*at)->base == base && (*at)->type == type))
+        at = &(*at)->next;
+    struct block *found = *at;
+    if (found)
+        *at = found->next;
+    pthread_mutex_unlock(&blocks_lock);
+    free(found);
+    return found != NULL;
+}
+
+API CUresult cuMemAlloc_v2(CUdeviceptr *address, size_t size)
+{
+    ENTER("cuMemAlloc_v2");
+    if (soft_current_device() < 0)
+        return CUDA_ERROR_INVALID_CONTEXT;
+    if (soft_forbidden())
+        return CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
+    void *memory = NULL;
+    if (!size || posix_memalign(&memory, 512, size))
+        return size ? CUDA_ERROR_OUT_OF_MEMORY : CUDA_ERROR_INVALID_VALUE;
+    memset(memory, 0xa5, size); /* nobody may count on zeroes */
+    if (!remember(memory, size, CU_MEMORYTYPE_DEVICE)) {
+        free(memory);
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    }
+    *address = (CUdeviceptr) (uintptr_t) memory;
+    return CUDA_SUCCESS;
+}
+
+API CUresult cuMemFree_v2(CUdeviceptr address)
+{
+    ENTER("cuMemFree_v2");
+    if (!address)
+        return CUDA_SUCCESS;
+    soft_drain_all(false);
+    if (!forget((void *) (uintptr_t) address, CU_MEMORYTYPE_DEVICE))
+        return CUDA_ERROR_INVALID_VALUE;
+    free((void *) (uintptr_t) address);
+    return CUDA_SUCCESS;
+}
+
+API CUresult cuMemHostRegister_v2(void *memory, size_t size, unsigned flags)
+{
+    ENTER("cuMemHostRegister_v2");
+    (void) flags;
+    if (soft_forbidden())
+        return CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
+    if (((uintptr_t) memory | size) & 4095)
+        return CUDA_ERROR_INVALID_VALUE;
+    return remember(memory, size, CU_MEMORYTYPE_HOST) ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
+}
+
+API CUresult cuMemHostUnregister(void *memory)
+{
+    ENTER("cuMemHostUnregister");
+    return forget(memory, CU_MEMORYTYPE_HOST) ? CUDA_SUCCESS : CUDA_ERROR_HOST_MEMORY_NOT_REGISTERED;
+}
+
+API CUresult cuMemHostGetDevicePointer_v2(CUdeviceptr *address, void *memory, unsigned flags)
+{
+    ENTER("cuMemHostGetDevicePointer_v2");
+    (void) flags;
+    *address = (CUdeviceptr) (uintptr_t) memory;
+    return CUDA_SUCCESS;
+}
+
+API CUresult cuPointerGetAttribute(void *data, CUpointer_attribute attribute, CUdeviceptr address)
+{
+    ENTER("cuPointerGetAttribute");
+    CUmemorytype type = 0;
+    pthread_mutex_lock(&blocks_lock);
+    for (struct block *b = blocks; b && !type; b = b->next) {
+        if ((char *) (uintptr_t) address >= b->base && (char *) (uintptr_t) address < b->base + b->size)
+            type = b->type;
+    }
+    pthread_mutex_unlock(&blocks_lock);
+    if (!type || attribute != CU_POINTER_ATTRIBUTE_MEMORY_TYPE)
+        return CUDA_ERROR_INVALID_VALUE;
+    *(unsigned *) data = type;
+    return CUDA_SUCCESS;
+}
+
+static CUresult copy(const char *name, uintptr_t to, uintptr_t from, size_t size, CUstream stream, bool per_thread,
+                     bool wait)
+{
+    ENTER(name);
+    const struct soft_op op = {.kind = OP_COPY, .to = (void *) to, .from = (const void *) from, .size = size};
+    CUstream s = soft_stream(stream, per_thread);
+    if (!s)
+        return CUDA_ERROR_INVALID_HANDLE;
+    if (wait && soft_forbidden())
+        return CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
+    CUresult result = soft_submit(s, &op);
+    if (result == CUDA_SUCCESS && wait)
+        soft_drain(s);
+    return result;
+}
+
+API CUresult cuMemcpyHtoD_v2(CUdeviceptr to, const void *from, size_t size)
+{
+    return copy(__func__, to, (uintptr_t) from, size, NULL, false, true);
+}
+
+API CUresult cuMemcpyHtoDAsync_v2(CUdeviceptr to, const void *from, size_t size, CUstream stream)
+{
+    return copy(__func__, to, (uintptr_t) from, size, stream, false, false);
+}
+
+API CUresult cuMemcpyDtoH_v2(void *to, CUdeviceptr from, size_t size)
+{
+    cuMemcpyDtoH_v2_params params = {to, from, size};
+    TRACED(CUPTI_DRIVER_TRACE_CBID_cuMemcpyDtoH_v2, __func__, &params, NULL,
+           copy("cuMemcpyDtoH_v2", (uintptr_t) to, from, size, NULL, false, true));
+}
+
+API CUresult cuMemcpyDtoHAsync_v2(void *to, CUdeviceptr from, size_t size, CUstream stream)
+{
+    cuMemcpyDtoHAsync_v2_params params = {to, from, size, stream};
+    TRACED(CUPTI_DRIVER_TRACE_CBID_cuMemcpyDtoHAsync_v2, __func__, &params, NULL,
+           copy("cuMemcpyDtoHAsync_v2", (uintptr_t) to, from, size, stream, false, false));
+}
+
+API CUresult cuMemcpyDtoDAsync_v2(CUdeviceptr to, CUdeviceptr from, size_t size, CUstream stream)
+{
+    cuMemcpyDtoDAsync_v2_params params = {to, from, size, stream};
+    TRACED(CUPTI_DRIVER_TRACE_CBID_cuMemcpyDtoDAsync_v2, __func__, &params, NULL,
+           copy("cuMemcpyDtoDAsync_v2", to, from, size, stream, false, false));
+}
+
+API CUresult cuMemcpyAsync(CUdeviceptr to, CUdeviceptr from, size_t size, CUstream stream)
+{
+    cuMemcpyAsync_params params = {to, from, size, stream};
+    TRACED(CUPTI_DRIVER_TRACE_CBID_cuMemcpyAsync, __func__, &params, NULL,
+           copy("cuMemcpyAsync", to, from, size, stream, false, false));
+}
+
+API CUresult cuMemsetD8Async(CUdeviceptr to, unsigned char value, size_t size, CUstream stream)
+{
+    ENTER("cuMemsetD8Async");
+    const struct soft_op op = {.kind = OP_SET, .to = (void *) (uintptr_t) to, .value = value, .size = size};
+    CUstream s = soft_stream(stream, false);
+    return s ? soft_submit(s, &op) : CUDA_ERROR_INVALID_HANDLE;
+}
