@@ -9,10 +9,10 @@ TestSuite(dlsym, .fini = scratch_remove, .timeout = 60);
 static void probe(const char *what, const char *expected)
 {
     struct outcome o;
-    command(&o, "MOETAP_SESSION=dlsym%d LD_PRELOAD=%s %s %s %s", (int) getpid(), SHIM, DLSYM_PROBE, what, SOFTCUDA);
+    command(&o, "export MOETAP_SHM_DIR=%s; MOETAP_SESSION=dlsym%d LD_PRELOAD=%s %s %s %s", scratch(), (int) getpid(),
+            SHIM, DLSYM_PROBE, what, SOFTCUDA);
     cr_assert_eq(o.status, 0, "%s: status %d: %s", what, o.status, o.text);
     cr_assert(strstr(o.text, expected), "%s: %s", what, o.text);
-    command(&o, "%s clean", MOETAP);
 }
 
 /* Binaries want dlsym@GLIBC_2.34, libcudart and libcupti dlsym@GLIBC_2.2.5: both must be ours. */

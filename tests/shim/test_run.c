@@ -169,7 +169,8 @@ Test(run, settings_that_make_no_sense)
 {
     struct outcome o;
     command(&o,
-            "cd %s && MOETAP_SESSION=t%d MOETAP_RING_SIZE=banana MOETAP_ON_FULL=never MOETAP_SOURCE=magic "
+            "cd %s && export MOETAP_SHM_DIR=$PWD && MOETAP_SESSION=t%d MOETAP_RING_SIZE=banana MOETAP_ON_FULL=never "
+            "MOETAP_SOURCE=magic "
             "LD_PRELOAD=%s %s; %s clean",
             scratch(), (int) getpid(), SHIM, MOE_DEMO, MOETAP);
     cr_assert(strstr(o.text, "MOETAP_RING_SIZE=banana"), "%s", o.text);
@@ -183,12 +184,14 @@ Test(run, by_hand)
 {
     struct outcome o;
     command(&o,
-            "cd %s && MOETAP_SESSION=hand%d LD_PRELOAD=%s %s --layers 3 --experts 32 --topk 4 --tokens 8 --steps 4 "
+            "cd %s && export MOETAP_SHM_DIR=$PWD && MOETAP_SESSION=hand%d LD_PRELOAD=%s %s --layers 3 --experts 32 "
+            "--topk 4 --tokens 8 --steps 4 "
             "--truth truth",
             scratch(), (int) getpid(), SHIM, MOE_DEMO);
     cr_assert_eq(o.status, 0, "%s", o.text);
-    command(&o, "cd %s && %s drain $(%s ls | grep -o 'moetap.hand%d[^ ]*' | head -1) -o t", scratch(), MOETAP, MOETAP,
-            (int) getpid());
+    command(&o,
+            "cd %s && export MOETAP_SHM_DIR=$PWD && %s drain $(%s ls | grep -o 'moetap.hand%d[^ ]*' | head -1) -o t",
+            scratch(), MOETAP, MOETAP, (int) getpid());
     cr_assert_eq(o.status, 0, "%s", o.text);
     command(&o, "cd %s && %s dump --format=jsonl t | %s truth --layers 3 --experts 32 --topk 4 --tokens 8 --steps 4",
             scratch(), MOETAP, TRUTH_COMPARE);
@@ -198,8 +201,8 @@ Test(run, by_hand)
 Test(run, disabled)
 {
     struct outcome o;
-    command(&o, "cd %s && MOETAP_DISABLE=1 MOETAP_SESSION=off%d LD_PRELOAD=%s %s; %s ls", scratch(), (int) getpid(),
-            SHIM, MOE_DEMO, MOETAP);
+    command(&o, "cd %s && export MOETAP_SHM_DIR=$PWD && MOETAP_DISABLE=1 MOETAP_SESSION=off%d LD_PRELOAD=%s %s; %s ls",
+            scratch(), (int) getpid(), SHIM, MOE_DEMO, MOETAP);
     char name[32];
     snprintf(name, sizeof name, "moetap.off%d", (int) getpid());
     cr_assert(!strstr(o.text, name), "%s", o.text);

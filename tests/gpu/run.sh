@@ -1,0 +1,107 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Everything that only a real GPU can show, after ./run build: tests/gpu/run.sh [RESULTS_FOLDER]. Needs python3 with torch and
+# transformers for the models; says "skipped" without. Prints a table, keeps the logs.
+set -uo pipefail
+cd "$(dirname "$0")/../.."
+out=${1:-gpu-results}
+mkdir -p "$out"
+out=$(cd "$out" && pwd)
+tmp=$(mktemp -d)
+trap 'rm -rf "$tmp"' EXIT
+moetap=build/tools/moetap demo=build/tests/engine/moe-demo compare=build/tests/engine/truth-compare
+table=$out/table.txt
+: >"$table"
+failures=0
+row() {
+    printf '%-58s %s\n' "$1" "$2" | tee -a "$table"
+    case $2 in ok* | skipped*) ;; *) failures=$((failures + 1)) ;; esac
+}
+
+nvidia-smi --query-gpu=name,driver_version --format=csv,noheader 2>/dev/null | tee "$out/device.txt"
+
+# The sample engine: each source, eager and graph, types and shapes; ids and checksum.
+demo_case() { # source, extra, layers experts topk tokens steps streams
+    local source=$1 extra=$2 shape=(--layers "$3" --experts "$4" --topk "$5" --tokens "$6" --steps "$7" --streams "$8")
+    rm -f "$tmp/t"
+    # shellcheck disable=SC2086
+    timeout 120 $moetap record -q --source="$source" -o "$tmp/t" -- $demo "${shape[@]}" $extra --truth "$tmp/truth" >"$tmp/log" 2>&1
+    local status=$? match bare
+    match=$($moetap dump --format=jsonl "$tmp/t" | $compare "$tmp/truth" "${shape[@]}" | tail -1)
+    # shellcheck disable=SC2086
+    bare=$($demo "${shape[@]}" $extra | sed -n 's/.*checksum //p')
+    cat "$tmp/log" >>"$out/demo.log"
+    local verdict="$match, status $status"
+    if [ $status = 0 ] && [ "$(sed -E 's/match: ([0-9]+) of ([0-9]+) ids/\1-\2/' <<<"$match" | awk -F- '{print $1==$2}')" = 1 ]; then
+        if grep -q "checksum $bare" "$tmp/log"; then verdict="ok: $match, output equal"; else verdict="OUTPUT DIFFERS: $match"; fi
+    fi
+    row "moe-demo $source $extra L$3 E$4 k$5 T$6 S$7 M$8" "$verdict"
+}
+for source in preload cupti auto; do
+    for extra in "" "--graph" "--graph --dtype i64" "--dtype u32 --door getproc"; do
+        demo_case $source "$extra" 12 64 6 32 10 1
+    done
+    demo_case $source "" 8 128 8 16 8 4
+    demo_case $source "--graph" 8 128 8 16 8 4
+done
+for shape in "1 8 2 1 6 1" "48 128 8 64 10 1" "61 256 8 8 5 1" "4 512 10 512 4 1" "2 1024 32 100 4 1" "3 16 3 4096 5 1" "2 64 8 16384 3 1"; do
+    # shellcheck disable=SC2086
+    demo_case auto "" $shape
+    # shellcheck disable=SC2086
+    demo_case auto "--graph" $shape
+done
+
+# compute-sanitizer over the tap.
+if command -v compute-sanitizer >/dev/null; then
+    for tool in memcheck racecheck; do
+        MOETAP_SESSION=sanitizer MOETAP_SOURCE=preload LD_PRELOAD=$PWD/build/shim/libmoetap-shim.so timeout 120 compute-sanitizer --tool $tool \
+            $demo --layers 2 --experts 64 --topk 8 --tokens 1200 --steps 2 >"$out/$tool.log" 2>&1
+        row "compute-sanitizer $tool" "$(grep -q 'SUMMARY: 0 errors\|0 hazards displayed' "$out/$tool.log" && echo "ok: $(tail -1 "$out/$tool.log")" || tail -1 "$out/$tool.log")"
+    done
+    $moetap clean >/dev/null
+else
+    row "compute-sanitizer" "skipped: not installed"
+fi
+
+# Real models.
+if python3 -c 'import torch, transformers; assert torch.cuda.is_available()' 2>/dev/null; then
+    for model in mixtral qwen3_moe qwen2_moe olmoe deepseek_v3 gpt_oss; do
+        timeout 200 python3 tests/gpu/models.py $model "$tmp/bare.json" >"$tmp/log" 2>&1 || { row "transformers $model" "skipped: $(tail -1 "$tmp/log")"; cat "$tmp/log" >>"$out/models.log"; continue; }
+        for source in auto preload; do
+            rm -f "$tmp/m"
+            MOETAP_LOG=2 timeout 200 $moetap record -q --source=$source -o "$tmp/m" -- python3 tests/gpu/models.py $model "$tmp/tokens.json" "$tmp/truth.json" >"$tmp/log" 2>&1
+            status=$?
+            match=$($moetap dump --format=jsonl "$tmp/m" | python3 tests/gpu/compare_models.py "$tmp/truth.json")
+            good=$?
+            { cat "$tmp/log"; $moetap info "$tmp/m"; } >>"$out/models-$model-$source.log" 2>&1
+            same=$(cmp -s "$tmp/bare.json" "$tmp/tokens.json" && echo "tokens equal" || echo "TOKENS DIFFER")
+            verdict="$match, $same, status $status"
+            if [ $status = 0 ] && [ $good = 0 ] && [ "$same" = "tokens equal" ]; then verdict="ok: $verdict"; fi
+            row "transformers $model $source" "$verdict"
+        done
+    done
+    # The engine's own profiler still works: CUPTI is handed over.
+    cat >"$tmp/profile.py" <<'PY'
+import torch
+x = torch.rand(64, 128, device='cuda')
+for _ in range(3):
+    torch.topk(x, 8)
+torch.cuda.synchronize()
+from torch.profiler import profile, ProfilerActivity
+with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as p:
+    for _ in range(5):
+        torch.topk(x, 8)
+    torch.cuda.synchronize()
+names = [e.key for e in p.key_averages()]
+print('kernels seen by the profiler:', sum('gatherTopK' in n or 'bitonic' in n for n in names))
+PY
+    rm -f "$tmp/p"
+    timeout 120 $moetap record -q --source=auto -o "$tmp/p" -- python3 "$tmp/profile.py" >"$tmp/log" 2>&1
+    cat "$tmp/log" >"$out/profiler.log"
+    records=$($moetap dump --format=jsonl "$tmp/p" | wc -l)
+    row "torch.profiler under auto" "$(grep -q 'profiler: [1-9]' "$tmp/log" && [ "$records" = 8 ] && echo ok || echo FAILED): $(grep 'kernels seen' "$tmp/log"), $records of 8 records"
+else
+    row "transformers" "skipped: no torch, transformers or GPU"
+fi
+echo "$failures rows are not ok"
+[ $failures = 0 ]
