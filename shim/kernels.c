@@ -41,12 +41,23 @@ static const char *ask_name(CUfunction function)
     return NULL;
 }
 
-static bool ask_param(CUfunction function, unsigned index, size_t *offset, size_t *size)
+/* Reads the layout up to the driver's "no such parameter"; whether it is a CUkernel, the first one tells. */
+static void ask_params(CUfunction function, struct mt_kernel_info *info)
 {
-    if (mt_driver.cuFuncGetParamInfo && mt_driver.cuFuncGetParamInfo(function, index, offset, size) == CUDA_SUCCESS)
-        return true;
-    return mt_driver.cuKernelGetParamInfo &&
-           mt_driver.cuKernelGetParamInfo((CUkernel) function, index, offset, size) == CUDA_SUCCESS;
+    size_t offset, size;
+    bool plain =
+        mt_driver.cuFuncGetParamInfo && mt_driver.cuFuncGetParamInfo(function, 0, &offset, &size) == CUDA_SUCCESS;
+    while (info->param_count < MT_KERNEL_PARAMS_MAX) {
+        CUresult result = CUDA_ERROR_NOT_SUPPORTED;
+        if (plain)
+            result = mt_driver.cuFuncGetParamInfo(function, info->param_count, &offset, &size);
+        else if (mt_driver.cuKernelGetParamInfo)
+            result = mt_driver.cuKernelGetParamInfo((CUkernel) function, info->param_count, &offset, &size);
+        if (result != CUDA_SUCCESS)
+            return;
+        info->param[info->param_count].offset = (uint32_t) offset;
+        info->param[info->param_count++].size = (uint32_t) size;
+    }
 }
 
 static const struct mt_kernel *ask(const struct mt_launch *launch)
@@ -57,11 +68,7 @@ static const struct mt_kernel *ask(const struct mt_launch *launch)
     if (!mt_driver.cuFuncGetParamInfo && !mt_driver.cuKernelGetParamInfo)
         mt_log_once(MT_LOG_PROBLEM, "the driver cannot tell kernels' parameter layouts (it is older than CUDA 12.4): "
                                     "nothing is captured; update the driver");
-    size_t offset, size;
-    while (info->param_count < MT_KERNEL_PARAMS_MAX && ask_param(launch->function, info->param_count, &offset, &size)) {
-        info->param[info->param_count].offset = (uint32_t) offset;
-        info->param[info->param_count++].size = (uint32_t) size;
-    }
+    ask_params(launch->function, info);
 
     struct mt_kernel *kernel = calloc(1, sizeof *kernel + info->param_count * sizeof kernel->param[0]);
     if (!kernel) {

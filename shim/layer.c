@@ -159,42 +159,102 @@ static void remember_key(struct mt_layers *layers, const struct mt_history_entry
     layers->keys[layers->next_key++ % KEYS] = (struct key){entry->kernel, back, index};
 }
 
-/* The words of one launch that nothing around it shares. */
+/* The words of the launches since the last router that no other of these launches shares. */
+#define EVIDENCE_MAX 128u
 struct evidence {
-    uint32_t back;
     uint32_t count;
-    uint32_t unknown; /* of them, never seen before */
-    uint32_t index[WORDS];
+    struct witness {
+        uint64_t word;
+        uint32_t back, index;
+    } all[EVIDENCE_MAX]; /* newest launch first */
 };
 
-static bool gather(struct mt_layers *layers, const struct mt_history *history, uint32_t launches, uint32_t back,
+static bool seen_before(const struct evidence *evidence, uint64_t word)
+{
+    for (uint32_t n = 0; n < evidence->count; n++) {
+        if (evidence->all[n].word == word)
+            return true; /* a tensor map may name the weight more than once */
+    }
+    return false;
+}
+
+static void gather(struct mt_layers *layers, const struct mt_history *history, uint32_t launches,
                    struct evidence *evidence)
 {
-    const struct mt_history_entry *entry = entry_back(history, back);
-    evidence->back = back;
-    evidence->count = evidence->unknown = 0;
-    for (uint32_t i = 0; i < entry->bytes / 8; i++) {
-        uint64_t word = entry->words[i];
-        if (!may_be_weight(word))
-            continue;
-        const struct owner *owner = find_owner(layers, word);
-        if (owner->word && owner->layer == NOBODY)
-            continue;
-        if (shared(history, launches, back, word))
-            continue;
-        if (!owner->word && !is_device_address(word)) {
-            own(layers, word, NOBODY);
-            continue;
+    evidence->count = 0;
+    /* 0 is the router itself: it only witnesses what is shared. */
+    for (uint32_t back = 1; back < launches; back++) {
+        const struct mt_history_entry *entry = entry_back(history, back);
+        for (uint32_t i = 0; i < entry->bytes / 8 && evidence->count < EVIDENCE_MAX; i++) {
+            uint64_t word = entry->words[i];
+            if (!may_be_weight(word) || seen_before(evidence, word) || shared(history, launches, back, word))
+                continue;
+            const struct owner *owner = find_owner(layers, word);
+            if (owner->word && owner->layer == NOBODY)
+                continue;
+            if (!owner->word && !is_device_address(word)) {
+                own(layers, word, NOBODY);
+                continue;
+            }
+            evidence->all[evidence->count++] = (struct witness){word, back, i};
         }
-        bool again = false; /* a tensor map may name the weight more than once */
-        for (uint32_t n = 0; n < evidence->count; n++)
-            again |= entry->words[evidence->index[n]] == word;
-        if (again)
-            continue;
-        evidence->index[evidence->count++] = i;
-        evidence->unknown += !owner->word;
     }
-    return evidence->count > 0;
+}
+
+struct ballot {
+    uint64_t weight;
+    uint32_t words;
+    bool confirmed;
+};
+
+/*
+ * Each known word of the launches up to `back` votes for its layer, the stronger the more often it was right; but not
+ * for the layer that is barred: what two neighbouring layers share is a workspace.
+ */
+static int32_t count_votes(struct mt_layers *layers, const struct evidence *evidence, uint32_t back, int32_t barred,
+                           struct ballot *won)
+{
+    static const struct ballot none;
+    int32_t best = MT_LAYER_UNKNOWN;
+    *won = none;
+    for (uint32_t n = 0; n < evidence->count && evidence->all[n].back <= back; n++) {
+        int32_t layer = find_owner(layers, evidence->all[n].word)->layer;
+        if (!find_owner(layers, evidence->all[n].word)->word || layer == barred || layer == best)
+            continue;
+        struct ballot ballot = none;
+        for (uint32_t m = n; m < evidence->count && evidence->all[m].back <= back; m++) {
+            const struct owner *owner = find_owner(layers, evidence->all[m].word);
+            if (!owner->word || owner->layer != layer)
+                continue;
+            ballot.words++;
+            ballot.weight += 1 + 2 * (uint64_t) (owner->hits < 1000 ? owner->hits : 1000);
+            ballot.confirmed |= owner->hits >= 2;
+        }
+        if (ballot.weight > won->weight) {
+            *won = ballot;
+            best = layer;
+        }
+    }
+    return best;
+}
+
+static int32_t decide(struct mt_layers *layers, const struct evidence *evidence, int32_t previous)
+{
+    uint32_t newest = evidence->all[0].back;
+    bool news = false; /* in the launch nearest to the router, as a rule the one that made the logits */
+    for (uint32_t n = 0; n < evidence->count && evidence->all[n].back == newest; n++)
+        news |= !find_owner(layers, evidence->all[n].word)->word;
+    struct ballot ballot;
+    if (!news)
+        return count_votes(layers, evidence, newest, NOBODY, &ballot);
+    /* Something new there: another batch size's activations, or a layer never seen. What lies behind it decides. A
+     * layer comes after its neighbour, or first in a pass; anything else must have been right before to be believed. */
+    int32_t layer = count_votes(layers, evidence, UINT32_MAX, previous, &ballot);
+    int32_t expected = previous + 1 < layers->count ? previous + 1 : 0;
+    bool pass_begins = layer == 0 && ballot.words >= 2;
+    if (layer != MT_LAYER_UNKNOWN && (ballot.confirmed || pass_begins || (layer == expected && expected > 0)))
+        return layer;
+    return layers->count < LAYERS_MAX ? layers->count++ : MT_LAYER_UNKNOWN;
 }
 
 static int32_t identify(struct mt_layers *layers, const struct mt_history *history, uint32_t launches, int32_t previous)
@@ -202,46 +262,22 @@ static int32_t identify(struct mt_layers *layers, const struct mt_history *histo
     int32_t layer = by_key(layers, history, launches);
     if (layer != MT_LAYER_UNKNOWN)
         return layer;
-
     struct evidence evidence;
-    uint32_t back = 1; /* 0 is the router itself: it only witnesses what is shared */
-    while (back < launches && !gather(layers, history, launches, back, &evidence))
-        back++;
-    if (back >= launches)
+    gather(layers, history, launches, &evidence);
+    if (!evidence.count)
         return MT_LAYER_UNKNOWN;
-    const struct mt_history_entry *entry = entry_back(history, back);
-
-    /* Each known word votes for its layer, but not for the one just left while there is anything new: a word that two
-     * neighbouring layers share is a workspace. */
-    uint32_t best_hits = 0;
-    int32_t expected = layers->count ? (previous + 1) % layers->count : 0;
+    layer = decide(layers, &evidence, previous);
+    if (layer == MT_LAYER_UNKNOWN)
+        return layer;
     for (uint32_t n = 0; n < evidence.count; n++) {
-        const struct owner *owner = find_owner(layers, entry->words[evidence.index[n]]);
-        if (!owner->word || (owner->layer == previous && evidence.unknown))
-            continue;
-        uint32_t weight = 2 * (owner->hits < 1000 ? owner->hits : 1000) + 1 + (owner->layer == expected);
-        if (owner->layer == previous)
-            weight = 1;
-        if (weight > best_hits) {
-            best_hits = weight;
-            layer = owner->layer;
-        }
-    }
-    if (layer == MT_LAYER_UNKNOWN) {
-        if (!evidence.unknown || layers->count == LAYERS_MAX)
-            return MT_LAYER_UNKNOWN;
-        layer = layers->count++;
-    }
-
-    for (uint32_t n = 0; n < evidence.count; n++) {
-        uint64_t word = entry->words[evidence.index[n]];
-        struct owner *owner = find_owner(layers, word);
+        const struct witness *witness = &evidence.all[n];
+        struct owner *owner = find_owner(layers, witness->word);
         if (!owner->word)
-            own(layers, word, layer);
+            own(layers, witness->word, layer);
         else if (owner->layer != layer)
             owner->layer = NOBODY;
         else if (++owner->hits == 2)
-            remember_key(layers, entry, evidence.back, evidence.index[n]);
+            remember_key(layers, entry_back(history, witness->back), witness->back, witness->index);
     }
     return layer;
 }

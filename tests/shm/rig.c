@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "rig.h"
+
+#include <criterion/criterion.h>
+#include <dirent.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+const char *rig_kill_at;
+
+void rig_testpoint(const char *name)
+{
+    if (rig_kill_at && strcmp(rig_kill_at, name) == 0)
+        kill(getpid(), SIGKILL);
+}
+
+static char folder[64];
+
+void rig_enter(void)
+{
+    strcpy(folder, access(MT_SHM_DIR, W_OK) == 0 ? MT_SHM_DIR "/test-XXXXXX" : "/tmp/test-XXXXXX");
+    cr_assert(mkdtemp(folder), "no folder for the test");
+    setenv("MOETAP_SHM_DIR", folder, 1);
+}
+
+void rig_leave(void)
+{
+    DIR *dir = opendir(folder);
+    const struct dirent *entry;
+    while (dir && (entry = readdir(dir))) {
+        char path[512];
+        snprintf(path, sizeof path, "%s/%s", folder, entry->d_name);
+        unlink(path);
+    }
+    if (dir)
+        closedir(dir);
+    rmdir(folder);
+}
+
+static void *shared(size_t size)
+{
+    void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    cr_assert(memory != MAP_FAILED);
+    return memory;
+}
+
+void rig_open(struct rig *rig, uint64_t ring_size)
+{
+    struct mt_error note, error = {""};
+    memset(rig, 0, sizeof *rig);
+    rig->rows_max = 40;
+    int result = mt_segment_create(&rig->segment, RIG_SESSION, 0, "test device", ring_size, &note, &error);
+    cr_assert_eq(result, 0, "%s", error.text);
+    for (uint32_t i = 0; i < RIG_SITES; i++) {
+        struct mt_site site = {.layer = (int32_t) i, .k = rig_k(i), .dtype = MT_DTYPE_I32};
+        snprintf(site.kernel, sizeof site.kernel, "router%u", i);
+        cr_assert_eq(mt_segment_add_site(&rig->segment, &site), (int) i);
+    }
+    rig->producer = shared(sizeof *rig->producer);
+    rig->producer->ring = rig->segment.ring;
+    rig->producer->ring_size = rig->segment.header->ring_size;
+    rig->producer->nonce = rig->segment.header->nonce;
+    rig->producer->counters = rig->segment.counters;
+    rig->producer->consumer = rig->segment.consumer;
+    rig->producer->steps = shared(MT_SITES_MAX * sizeof *rig->producer->steps);
+}
+
+void rig_close(struct rig *rig)
+{
+    munmap(rig->producer->steps, MT_SITES_MAX * sizeof *rig->producer->steps);
+    munmap(rig->producer, sizeof *rig->producer);
+    mt_segment_destroy(&rig->segment, true);
+}
+
+uint32_t rig_rows(const struct rig *rig, uint32_t site, uint64_t step)
+{
+    return (uint32_t) (mt_commit_word(site, step) % rig->rows_max);
+}
+
+uint32_t rig_k(uint32_t site)
+{
+    return 1 + site * 3 % 8;
+}
+
+uint32_t rig_width(uint32_t site)
+{
+    return 1 + site % 2;
+}
+
+uint32_t rig_id(uint32_t site, uint64_t step, uint64_t index)
+{
+    return (uint32_t) (mt_commit_word(site + (step << 8), index) % (rig_width(site) == 1 ? 254 : 65534));
+}
+
+void rig_put(struct rig *rig, uint32_t site, uint32_t rows)
+{
+    const uint64_t step = __atomic_load_n(&rig->producer->steps[site], __ATOMIC_RELAXED);
+    struct mt_tap_args args = {
+        .producer = rig->producer,
+        .stride = rig_k(site),
+        .rows = rows ? rows : rig_rows(rig, site, step),
+        .k = rig_k(site),
+        .site = site,
+        .dtype = MT_DTYPE_I32,
+        .width = (uint8_t) rig_width(site),
+    };
+    const uint64_t n = (uint64_t) args.rows * args.k;
+    int32_t *ids = aligned_alloc(16, (n * sizeof *ids + 31) & ~(size_t) 15);
+    for (uint64_t i = 0; i < n; i++)
+        ids[i] = (int32_t) rig_id(site, step, i);
+    args.ids = ids;
+    struct mt_tap_place place;
+    mt_tap_begin(&args, 1, &place);
+    for (uint32_t thread = 0; thread < 4; thread++)
+        mt_tap_copy(&args, &place, thread, 4);
+    mt_tap_end(&args, 1, &place);
+    free(ids);
+}
+
+int rig_take(const struct mt_record *record, const void *ids, void *user)
+{
+    struct rig_tally *tally = user;
+    const uint32_t site = record->site;
+    bool right = site < RIG_SITES && record->k == rig_k(site) && record->width == rig_width(site) &&
+                 record->step >= tally->next_step[site];
+    const uint64_t n = (uint64_t) record->rows * record->k;
+    for (uint64_t i = 0; right && i < n; i++)
+        right = mt_decode_id(ids, record->width, i) == (int32_t) rig_id(site, record->step, i);
+    /* The rest of the last 64 bytes is zero. */
+    const uint64_t end = mt_record_size(record->bytes) - sizeof *record;
+    for (uint64_t i = record->bytes; right && i < end; i++)
+        right = ((const uint8_t *) ids)[i] == 0;
+    if (right) {
+        tally->skipped += record->step - tally->next_step[site];
+        tally->next_step[site] = record->step + 1;
+    } else {
+        tally->wrong++;
+    }
+    tally->records++;
+    tally->last = *record;
+    return 0;
+}
+
+mt_reader *rig_attach(const struct rig *rig)
+{
+    mt_reader *reader;
+    struct mt_error error = {""};
+    cr_assert_eq(mt_attach(rig->segment.path, MT_ATTACH_DRAIN, &reader, &error), 0, "%s", error.text);
+    return reader;
+}
+
+int64_t rig_read_all(mt_reader *reader, struct rig_tally *tally)
+{
+    int64_t all = 0, n;
+    struct mt_error error;
+    while ((n = mt_read(reader, 7, rig_take, tally, &error)) > 0)
+        all += n;
+    return n < 0 ? n : all;
+}
