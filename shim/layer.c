@@ -251,7 +251,10 @@ static int32_t decide(struct mt_layers *layers, const struct evidence *evidence,
      * layer comes after its neighbour, or first in a pass; anything else must have been right before to be believed. */
     int32_t layer = count_votes(layers, evidence, UINT32_MAX, previous, &ballot);
     int32_t expected = previous + 1 < layers->count ? previous + 1 : 0;
-    bool pass_begins = layer == 0 && (ballot.words >= 2 || previous == MT_LAYER_UNKNOWN);
+    uint32_t unknown = 0; /* a new layer brings several; a new pass at another batch size mostly known ones */
+    for (uint32_t n = 0; n < evidence->count; n++)
+        unknown += !find_owner(layers, evidence->all[n].word)->word;
+    bool pass_begins = layer == 0 && (ballot.words >= unknown || previous == MT_LAYER_UNKNOWN);
     if (layer != MT_LAYER_UNKNOWN && (ballot.confirmed || pass_begins || (layer == expected && expected > 0)))
         return layer;
     return layers->count < LAYERS_MAX ? layers->count++ : MT_LAYER_UNKNOWN;

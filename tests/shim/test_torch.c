@@ -19,12 +19,14 @@ struct tensor_info {
     int dims;
 };
 
+/* clang-format off */
 #define CALLS(X)                                                                                                       \
     X(cuInit)                                                                                                          \
     X(cuDevicePrimaryCtxRetain)                                                                                        \
     X(cuCtxSetCurrent) X(cuMemAlloc_v2) X(cuMemcpyHtoD_v2) X(cuModuleLoadData) X(cuModuleGetFunction)                  \
         X(cuModuleUnload) X(cuLaunchKernel) X(cuStreamSynchronize) X(cuLibraryLoadData) X(cuLibraryGetKernel)          \
             X(cuLaunchKernelEx)
+/* clang-format on */
 static struct {
 #define FIELD(name) __typeof__(&(name)) name;
     CALLS(FIELD)

@@ -11,18 +11,21 @@
 #include <unistd.h>
 
 const char *rig_kill_at;
+void (*rig_at)(const char *name);
 
 void rig_testpoint(const char *name)
 {
     if (rig_kill_at && strcmp(rig_kill_at, name) == 0)
         kill(getpid(), SIGKILL);
+    if (rig_at)
+        rig_at(name);
 }
 
 static char folder[64];
 
 void rig_enter(void)
 {
-    strcpy(folder, access(MT_SHM_DIR, W_OK) == 0 ? MT_SHM_DIR "/test-XXXXXX" : "/tmp/test-XXXXXX");
+    strcpy(folder, access(MT_SHM_DIR, W_OK) == 0 ? MT_SHM_DIR "/moetap-test-XXXXXX" : "/tmp/moetap-test-XXXXXX");
     cr_assert(mkdtemp(folder), "no folder for the test");
     setenv("MOETAP_SHM_DIR", folder, 1);
 }

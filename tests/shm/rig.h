@@ -8,9 +8,10 @@
 
 #include "../../shm/segment.h"
 
-/* Kills the calling process at the step of the protocol that rig_kill_at names. */
+/* At the step of the protocol that rig_kill_at names: kills the calling process. At each step: calls rig_at. */
 void rig_testpoint(const char *name);
 extern const char *rig_kill_at;
+extern void (*rig_at)(const char *name);
 #define MT_TESTPOINT(name) rig_testpoint(name)
 #include "../../shim/tap.h"
 

@@ -10,7 +10,9 @@ TestSuite(damage, .init = rig_enter, .fini = rig_leave, .timeout = 110);
 
 static int take_all(const struct mt_record *record, const void *ids, void *user)
 {
-    /* Every byte that was promised can be read. */
+    /* Nothing reaches out of the ring, and every byte that was promised can be read. */
+    cr_assert_leq(mt_record_size(record->bytes), MT_RING_SIZE_MIN / 2);
+    cr_assert_eq(record->bytes, (uint64_t) record->rows * record->k * record->width);
     uint64_t *sum = user;
     for (uint32_t i = 0; i < record->bytes; i++)
         *sum += ((const uint8_t *) ids)[i];
@@ -110,6 +112,51 @@ Test(damage, each_field_of_the_header)
                 memcpy(rig.segment.header, &good, sizeof good);
             }
     rig.segment.consumer->tail = 0;
+    cr_assert_eq(use(&rig), 0);
+    rig_close(&rig);
+}
+
+#define AT(field) offsetof(struct mt_header, field), sizeof(((struct mt_header *) 0)->field)
+
+/* A mapping may have neighbours that hide what reaches out of it, so these are said one by one. */
+Test(damage, what_reaches_out_is_refused)
+{
+    struct rig rig;
+    prepare(&rig);
+    struct mt_header good = *rig.segment.header;
+    const struct {
+        size_t offset, size;
+        uint64_t value;
+    } wrong[] = {
+        {AT(segment_size), good.segment_size + MT_PAGE},
+        {AT(segment_size), good.segment_size - MT_PAGE},
+        {AT(counters_offset), 0},
+        {AT(counters_offset), good.ring_offset},
+        {AT(consumer_offset), 0},
+        {AT(consumer_offset), good.ring_offset},
+        {AT(consumer_offset), good.consumer_offset + 64},
+        {AT(sites_offset), good.ring_offset},
+        {AT(sites_offset), good.sites_offset + MT_PAGE},
+        {AT(sites_max), 0},
+        {AT(sites_max), MT_SITES_MAX + MT_PAGE / sizeof(struct mt_site) + 1},
+        {AT(site_size), sizeof(struct mt_site) - 8},
+        {AT(site_size), sizeof(struct mt_site) + 8},
+        {AT(ring_offset), good.ring_offset + MT_PAGE},
+        {AT(ring_size), good.ring_size * 2},
+        {AT(ring_size), good.ring_size / 2},
+        {AT(ring_size), good.ring_size + 64},
+        {AT(ring_size), 0},
+        {AT(header_size), sizeof good - 1},
+        {AT(header_size), MT_PAGE + 1},
+    };
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        memcpy((uint8_t *) rig.segment.header + wrong[i].offset, &wrong[i].value, wrong[i].size);
+        cr_assert_eq(use(&rig), -EINVAL, "case %zu", i);
+        memcpy(rig.segment.header, &good, sizeof good);
+    }
+    memset(rig.segment.header->session, 'x', sizeof good.session);
+    cr_assert_eq(use(&rig), -EINVAL, "a name without an end");
+    memcpy(rig.segment.header, &good, sizeof good);
     cr_assert_eq(use(&rig), 0);
     rig_close(&rig);
 }

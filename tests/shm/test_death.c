@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -17,6 +18,15 @@ static struct rig *shared_rig(void)
     struct rig *rig = mmap(NULL, sizeof *rig, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     cr_assert(rig != MAP_FAILED);
     return rig;
+}
+
+/* It goes with the test, should that fail. */
+static pid_t fork_engine(void)
+{
+    pid_t pid = fork();
+    if (pid == 0)
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+    return pid;
 }
 
 static void reap(pid_t pid, int signal)
@@ -56,7 +66,7 @@ static void tell(const struct story *story, struct mt_stats *stats, uint64_t *pr
     struct rig *rig = shared_rig();
     /* The producer's memory must outlive the engine for the test to compare with. */
     uint64_t *attempts = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    pid_t engine = fork();
+    pid_t engine = fork_engine();
     if (engine == 0) {
         rig_open(rig, MT_RING_SIZE_MIN);
         for (int i = 0; i < 3; i++)
@@ -176,7 +186,7 @@ Test(death, nothing_behind_ends_the_stream)
 Test(death, torn_records_survive_the_reader)
 {
     struct rig *rig = shared_rig();
-    pid_t engine = fork();
+    pid_t engine = fork_engine();
     if (engine == 0) {
         rig_open(rig, MT_RING_SIZE_MIN);
         rig_put(rig, 0, 10);
@@ -207,7 +217,7 @@ Test(death, exit_is_not_death)
     struct rig *rig = shared_rig();
     int go[2];
     cr_assert_eq(pipe(go), 0);
-    pid_t engine = fork();
+    pid_t engine = fork_engine();
     if (engine == 0) {
         rig_open(rig, MT_RING_SIZE_MIN);
         rig_put(rig, 0, 10);
@@ -237,7 +247,7 @@ Test(death, seen_from_another_pid_namespace)
     struct rig *rig = shared_rig();
     int go[2];
     cr_assert_eq(pipe(go), 0);
-    pid_t engine = fork();
+    pid_t engine = fork_engine();
     if (engine == 0) {
         rig_open(rig, MT_RING_SIZE_MIN);
         rig->segment.header->pid_namespace ^= 1;

@@ -238,6 +238,36 @@ Test(ring, a_stray_tail_does_no_harm)
     rig_put(&rig, 0, 960);
     cr_assert_eq(rig.segment.counters->lost_full, 4);
     cr_assert_eq(rig.producer->head, MT_RING_SIZE_MIN);
+    mt_reader *reader = rig_attach(&rig);
+    struct rig_tally tally = {.rig = &rig};
+    cr_assert_eq(rig_read_all(reader, &tally), 64);
+    rig_put(&rig, 0, 960);
+    cr_assert_eq(rig_read_all(reader, &tally), 1, "and it goes on");
+    cr_assert_eq(tally.wrong, 0);
+    mt_detach(reader);
+    rig_close(&rig);
+}
+
+static struct mt_producer *counting;
+
+/* Another thread's loss, from count to mirror, while this one's is counted and not mirrored yet. */
+static void overtake(const char *name)
+{
+    if (strcmp(name, "counted") != 0)
+        return;
+    rig_at = NULL;
+    mt_ring_count_loss(&counting->lost_full, &counting->counters->lost_full);
+}
+
+Test(ring, a_late_mirror_does_not_turn_the_counter_back)
+{
+    struct rig rig;
+    rig_open(&rig, MT_RING_SIZE_MIN);
+    counting = rig.producer;
+    rig_at = overtake;
+    mt_ring_count_loss(&counting->lost_full, &counting->counters->lost_full);
+    cr_assert_eq(counting->lost_full, 2);
+    cr_assert_eq(rig.segment.counters->lost_full, 2);
     rig_close(&rig);
 }
 

@@ -51,6 +51,7 @@ void plain_register(struct plain_test *test);
 #define cr_assert_neq(a, b, ...) cr_assert((a) != (b), ##__VA_ARGS__)
 #define cr_assert_gt(a, b, ...) cr_assert((a) > (b), ##__VA_ARGS__)
 #define cr_assert_geq(a, b, ...) cr_assert((a) >= (b), ##__VA_ARGS__)
+#define cr_assert_leq(a, b, ...) cr_assert((a) <= (b), ##__VA_ARGS__)
 #define cr_assert_lt(a, b, ...) cr_assert((a) < (b), ##__VA_ARGS__)
 #define cr_assert_str_eq(a, b, ...) cr_assert(strcmp(a, b) == 0, ##__VA_ARGS__)
 #define cr_assert_arr_eq(a, b, size, ...) cr_assert(memcmp(a, b, size) == 0, ##__VA_ARGS__)
