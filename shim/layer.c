@@ -124,9 +124,23 @@ static bool holds(const struct mt_history_entry *entry, uint64_t word)
     return false;
 }
 
+/* Of the router only what its parameters begin with: the unused rest of its by-value structs holds left-over bytes of
+ * the stack, the router's own weight among them. */
+static bool router_names(const struct mt_history_entry *router, uint64_t word)
+{
+    for (unsigned i = 0; i < router->kernel->param_count; i++) {
+        uint32_t offset = router->kernel->param[i].offset;
+        if (offset % 8 == 0 && offset + 8 <= router->bytes && router->words[offset / 8] == word)
+            return true;
+    }
+    return false;
+}
+
 static bool shared(const struct mt_history *history, uint32_t launches, uint32_t own_back, uint64_t word)
 {
-    for (uint32_t back = 0; back < launches; back++) {
+    if (router_names(entry_back(history, 0), word))
+        return true;
+    for (uint32_t back = 1; back < launches; back++) {
         if (back != own_back && holds(entry_back(history, back), word))
             return true;
     }
@@ -187,11 +201,15 @@ static void gather(struct mt_layers *layers, const struct mt_history *history, u
         const struct mt_history_entry *entry = entry_back(history, back);
         for (uint32_t i = 0; i < entry->bytes / 8 && evidence->count < EVIDENCE_MAX; i++) {
             uint64_t word = entry->words[i];
-            if (!may_be_weight(word) || seen_before(evidence, word) || shared(history, launches, back, word))
+            if (!may_be_weight(word) || seen_before(evidence, word))
                 continue;
             const struct owner *owner = find_owner(layers, word);
             if (owner->word && owner->layer == NOBODY)
                 continue;
+            if (shared(history, launches, back, word)) {
+                own(layers, word, NOBODY); /* an activation, here and wherever its memory is used again */
+                continue;
+            }
             if (!owner->word && !is_device_address(word)) {
                 own(layers, word, NOBODY);
                 continue;
@@ -254,7 +272,7 @@ static int32_t decide(struct mt_layers *layers, const struct evidence *evidence,
     uint32_t unknown = 0; /* a new layer brings several; a new pass at another batch size mostly known ones */
     for (uint32_t n = 0; n < evidence->count; n++)
         unknown += !find_owner(layers, evidence->all[n].word)->word;
-    bool pass_begins = layer == 0 && (ballot.words >= unknown || previous == MT_LAYER_UNKNOWN);
+    bool pass_begins = layer == 0 && (ballot.words >= 2 || ballot.words >= unknown || previous == MT_LAYER_UNKNOWN);
     if (layer != MT_LAYER_UNKNOWN && (ballot.confirmed || pass_begins || (layer == expected && expected > 0)))
         return layer;
     return layers->count < LAYERS_MAX ? layers->count++ : MT_LAYER_UNKNOWN;
