@@ -2,7 +2,7 @@
 #include "preload.h"
 
 #include "../cupti/tracer.h"
-#include "../shm/layout.h"
+#include "../shm/settings.h"
 #include "capture.h"
 #include "driver.h"
 #include "log.h"
@@ -43,49 +43,6 @@ static void in_child(void)
         __atomic_store_n(&disabled, true, __ATOMIC_RELAXED);
         mt_symbols_report_to(NULL);
     }
-}
-
-/* A number with an optional K, M or G. */
-static bool read_size(const char *text, uint64_t *size)
-{
-    char *end;
-    errno = 0;
-    unsigned long long n = strtoull(text, &end, 10);
-    unsigned shift = 0;
-    if (*end == 'K' || *end == 'k')
-        shift = 10;
-    else if (*end == 'M' || *end == 'm')
-        shift = 20;
-    else if (*end == 'G' || *end == 'g')
-        shift = 30;
-    if (errno || end == text || *text == '-' || end[shift ? 1 : 0] || n > UINT64_MAX >> shift)
-        return false;
-    *size = (uint64_t) n << shift;
-    return true;
-}
-
-/* "drop" or "wait:TIME", TIME a number with ns, us, ms or s */
-static bool read_on_full(const char *text, uint64_t *wait_ns)
-{
-    static const struct {
-        const char *unit;
-        uint64_t ns;
-    } units[] = {{"ns", 1}, {"us", 1000}, {"ms", 1000000}, {"s", 1000000000}};
-    *wait_ns = 0;
-    if (strcmp(text, "drop") == 0)
-        return true;
-    if (strncmp(text, "wait:", 5) != 0)
-        return false;
-    char *end;
-    errno = 0;
-    unsigned long long n = strtoull(text + 5, &end, 10);
-    for (size_t i = 0; i < sizeof units / sizeof *units; i++) {
-        if (strcmp(end, units[i].unit) == 0 && end != text + 5 && !errno && n <= UINT64_MAX / units[i].ns) {
-            *wait_ns = n * units[i].ns;
-            return true;
-        }
-    }
-    return false;
 }
 
 static char *read_file(const char *path)
@@ -146,14 +103,14 @@ static enum source read_settings(struct mt_tap_settings *settings)
     settings->session = session;
     settings->ring_size = MT_RING_SIZE_DEFAULT;
     settings->wait_ns = 0;
-    if ((value = getenv("MOETAP_RING_SIZE")) && *value &&
-        (!read_size(value, &settings->ring_size) || settings->ring_size < MT_RING_SIZE_MIN ||
-         settings->ring_size > MT_RING_SIZE_MAX)) {
+    if ((value = getenv("MOETAP_RING_SIZE")) && *value && !mt_parse_ring_size(value, &settings->ring_size)) {
         mt_log(MT_LOG_PROBLEM, "MOETAP_RING_SIZE=%s is not a size from 64K to 16G: using 64M", value);
         settings->ring_size = MT_RING_SIZE_DEFAULT;
     }
-    if ((value = getenv("MOETAP_ON_FULL")) && *value && !read_on_full(value, &settings->wait_ns))
+    if ((value = getenv("MOETAP_ON_FULL")) && *value && !mt_parse_on_full(value, &settings->wait_ns)) {
         mt_log(MT_LOG_PROBLEM, "MOETAP_ON_FULL=%s is neither drop nor wait:TIME (as in wait:5ms): using drop", value);
+        settings->wait_ns = 0;
+    }
     value = getenv("MOETAP_SOURCE");
     if (!value || !*value || strcmp(value, "auto") == 0)
         return SOURCE_AUTO;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "verbs.h"
 
+#include "../shm/settings.h"
 #include "collect.h"
 
 #include <errno.h>
@@ -102,30 +103,6 @@ static int preload(const char *shim)
     return result ? say_failed("out of memory") : 0;
 }
 
-static bool good_size(const char *text)
-{
-    char *end;
-    errno = 0;
-    unsigned long long n = strtoull(text, &end, 10);
-    unsigned shift = *end == 'K' || *end == 'k'   ? 10
-                     : *end == 'M' || *end == 'm' ? 20
-                     : *end == 'G' || *end == 'g' ? 30
-                                                  : 0;
-    if (end == text || *text == '-' || errno || end[shift ? 1 : 0] || n > MT_RING_SIZE_MAX >> shift)
-        return false;
-    return n << shift >= MT_RING_SIZE_MIN;
-}
-
-static bool good_on_full(const char *text)
-{
-    if (strcmp(text, "drop") == 0)
-        return true;
-    if (strncmp(text, "wait:", 5) != 0 || text[5] < '0' || text[5] > '9')
-        return false;
-    const char *unit = text + 5 + strspn(text + 5, "0123456789");
-    return strcmp(unit, "ns") == 0 || strcmp(unit, "us") == 0 || strcmp(unit, "ms") == 0 || strcmp(unit, "s") == 0;
-}
-
 static int set(const char *name, const char *value)
 {
     return value && setenv(name, value, 1) != 0 ? say_failed("out of memory") : 0;
@@ -158,6 +135,7 @@ static int parse(int argc, char **argv, struct options *options)
                                           {"force", no_argument, NULL, FORCE},
                                           {"quiet", no_argument, NULL, 'q'},
                                           {NULL, 0, NULL, 0}};
+    uint64_t parsed;
     int opt;
     while ((opt = getopt_long(argc, argv, "+:o:q", longs, NULL)) != -1) {
         switch (opt) {
@@ -176,12 +154,12 @@ static int parse(int argc, char **argv, struct options *options)
             options->recipe = optarg;
             break;
         case RING_SIZE:
-            if (!good_size(optarg))
+            if (!mt_parse_ring_size(optarg, &parsed))
                 return say_usage("--ring-size=%s: it is a size from 64K to 16G", optarg);
             options->ring_size = optarg;
             break;
         case ON_FULL:
-            if (!good_on_full(optarg))
+            if (!mt_parse_on_full(optarg, &parsed))
                 return say_usage("--on-full=%s: it is drop or wait:TIME, as in wait:5ms", optarg);
             options->on_full = optarg;
             break;
