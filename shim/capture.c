@@ -38,7 +38,8 @@ struct mt_group {
     } * sites;         /* [layer + 1] */
 };
 
-static unsigned pending_count; /* lanes with an open tap; lets before() and fence() leave at once */
+static unsigned open_count; /* pending taps and open branches; lets before() and fence() leave at once */
+static bool beside;         /* taps of graphs may run beside the engine's kernels */
 static pthread_mutex_t sites_lock = PTHREAD_MUTEX_INITIALIZER;
 
 static struct model *find_model(const struct mt_recipe *recipe, uint32_t experts, uint32_t k)
@@ -121,20 +122,32 @@ static struct site *find_site(struct mt_lane *lane, struct mt_group *group, stru
     return found;
 }
 
+static CUstreamCaptureStatus capture_status(CUstream stream)
+{
+    CUstreamCaptureStatus status;
+    return mt_driver.cuStreamIsCapturing(stream, &status) == CUDA_SUCCESS ? status : CU_STREAM_CAPTURE_STATUS_NONE;
+}
+
 static void tap(struct mt_lane *lane, struct mt_group *group, const struct mt_kernel *kernel,
                 const struct mt_routing *routing, int32_t layer)
 {
     struct mt_tap_state *state = mt_tap_state_current();
     if (!state)
         return;
-    CUstreamCaptureStatus status = CU_STREAM_CAPTURE_STATUS_NONE;
-    bool capturing = mt_driver.cuStreamIsCapturing(lane->stream, &status) == CUDA_SUCCESS &&
-                     status == CU_STREAM_CAPTURE_STATUS_ACTIVE;
+    CUstreamCaptureStatus status = capture_status(lane->stream);
     if (status == CU_STREAM_CAPTURE_STATUS_INVALIDATED)
         return; /* that graph will never exist */
+    bool capturing = status == CU_STREAM_CAPTURE_STATUS_ACTIVE;
     struct site *site = find_site(lane, group, state, kernel, routing, layer);
     uint8_t width = routing->experts && routing->experts <= MT_ID8_EXPERTS_MAX ? 1 : 2;
-    if (!site || !mt_tap_launch(state, lane->stream, routing, (uint32_t) site->index, width, capturing)) {
+    if (!site) {
+        mt_segment_count_not_captured(mt_tap_segment(state));
+        return;
+    }
+    uint32_t index = (uint32_t) site->index;
+    if (capturing && beside && mt_branch_open(&lane->branch, lane->stream, state, routing, index, width)) {
+        __atomic_fetch_add(&open_count, 1, __ATOMIC_RELAXED);
+    } else if (!mt_tap_launch(state, lane->stream, routing, index, width, capturing)) {
         mt_segment_count_not_captured(mt_tap_segment(state));
         return;
     }
@@ -144,6 +157,16 @@ static void tap(struct mt_lane *lane, struct mt_group *group, const struct mt_ke
     }
 }
 
+/* Joins the lane's branch, if it has one. The lane is locked. */
+static void settle(struct mt_lane *lane)
+{
+    if (!lane->branch.open)
+        return;
+    __atomic_fetch_sub(&open_count, 1, __ATOMIC_RELAXED);
+    if (!mt_branch_settle(&lane->branch, lane->stream))
+        mt_segment_count_not_captured(mt_tap_segment(lane->branch.state));
+}
+
 /* The open tap of a lane, wherever we were called from. The lane is locked. */
 static void close_pending(struct mt_lane *lane)
 {
@@ -151,7 +174,7 @@ static void close_pending(struct mt_lane *lane)
     if (!pending->open)
         return;
     pending->open = false;
-    __atomic_fetch_sub(&pending_count, 1, __ATOMIC_RELAXED);
+    __atomic_fetch_sub(&open_count, 1, __ATOMIC_RELAXED);
     CUcontext current = NULL;
     if (mt_driver.cuCtxGetCurrent(&current) != CUDA_SUCCESS)
         return;
@@ -196,6 +219,7 @@ static void on_router(struct mt_lane *lane, const struct mt_kernel *kernel, cons
 {
     struct mt_routing routing;
     const char *why = "";
+    settle(lane);
     if (!mt_recipe_read(kernel->recipe, kernel->info, launch, &routing, &why)) {
         mt_log(MT_LOG_EXPLAIN, "not a router here: %s: %s", kernel->info->base, why);
         return;
@@ -218,7 +242,7 @@ static void on_router(struct mt_lane *lane, const struct mt_kernel *kernel, cons
     if (mt_driver.cuCtxGetCurrent(&context) != CUDA_SUCCESS)
         return;
     lane->pending = (struct mt_lane_pending){true, false, group, context, routing, kernel, layer};
-    __atomic_fetch_add(&pending_count, 1, __ATOMIC_RELAXED);
+    __atomic_fetch_add(&open_count, 1, __ATOMIC_RELAXED);
 }
 
 static void on_no_ids(const struct mt_kernel *kernel)
@@ -243,7 +267,7 @@ static bool names(const struct mt_kernel *kernel, const struct mt_launch *launch
 
 static void before(const struct mt_launch *launch)
 {
-    if (__atomic_load_n(&pending_count, __ATOMIC_RELAXED) == 0)
+    if (__atomic_load_n(&open_count, __ATOMIC_RELAXED) == 0)
         return;
     mt_quiet_begin();
     struct mt_lane *lane = mt_lane_peek(launch->stream);
@@ -271,9 +295,11 @@ static void after(const struct mt_launch *launch)
     struct mt_lane *lane = mt_lane_find(launch->stream);
     if (lane) {
         pthread_mutex_lock(&lane->lock);
+        mt_history_add(&lane->history, kernel, launch);
+        if (lane->branch.open && !mt_branch_launched(&lane->branch, lane->stream, mt_history_latest(&lane->history)))
+            settle(lane);
         if (lane->pending.open && lane->pending.final)
             close_pending(lane);
-        mt_history_add(&lane->history, kernel, launch);
         if (kernel->recipe && mt_recipe_kind(kernel->recipe) == MT_RECIPE_ROUTER)
             on_router(lane, kernel, launch);
         else if (kernel->recipe && mt_recipe_kind(kernel->recipe) == MT_RECIPE_NO_IDS)
@@ -285,17 +311,19 @@ static void after(const struct mt_launch *launch)
 
 static void fence(CUstream stream)
 {
-    if (__atomic_load_n(&pending_count, __ATOMIC_RELAXED) == 0)
+    if (__atomic_load_n(&open_count, __ATOMIC_RELAXED) == 0)
         return;
     mt_quiet_begin();
     struct mt_lane *lane;
     /* The legacy stream waits for the others, so what is seen on it is seen on all. */
     bool all = !stream || stream == CU_STREAM_LEGACY;
     for (unsigned i = 0; (lane = mt_lane_get(i)); i++) {
-        if (!all && lane->stream != stream)
+        /* A capturing stream is another thread's business, and its graph is not made for two. */
+        if (all ? capture_status(lane->stream) != CU_STREAM_CAPTURE_STATUS_NONE : lane->stream != stream)
             continue;
         pthread_mutex_lock(&lane->lock);
         close_pending(lane);
+        settle(lane);
         pthread_mutex_unlock(&lane->lock);
     }
     mt_quiet_end();
@@ -313,8 +341,9 @@ static void context_gone(CUcontext context)
     mt_quiet_end();
 }
 
-void mt_capture_start(struct mt_recipes *recipes)
+void mt_capture_start(struct mt_recipes *recipes, bool taps_beside)
 {
+    beside = taps_beside;
     mt_kernels_start(recipes);
 }
 

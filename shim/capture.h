@@ -11,8 +11,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* Takes ownership of `recipes`. The driver must be resolved. */
-void mt_capture_start(struct mt_recipes *recipes);
+/* Takes ownership of `recipes`. The driver must be resolved. `taps_beside`: branch.h's way for graphs, else in line. */
+void mt_capture_start(struct mt_recipes *recipes, bool taps_beside);
 const struct mt_sink *mt_capture_sink(void);
 
 #endif

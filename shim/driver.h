@@ -38,12 +38,19 @@
     X(cuStreamIsCapturing)                                                                                             \
     X(cuThreadExchangeStreamCaptureMode)
 
-/* NULL on drivers before 12.4: kernels' names and parameter layouts cannot be asked for. */
+/* NULL on drivers before 12.4: kernels' names and parameter layouts cannot be asked for, taps of graphs go in line. */
 #define MT_DRIVER_OPTIONAL(X)                                                                                          \
     X(cuFuncGetName)                                                                                                   \
     X(cuKernelGetName)                                                                                                 \
     X(cuFuncGetParamInfo)                                                                                              \
-    X(cuKernelGetParamInfo)
+    X(cuKernelGetParamInfo)                                                                                            \
+    X(cuStreamGetCaptureInfo_v3)                                                                                       \
+    X(cuStreamUpdateCaptureDependencies_v2)                                                                            \
+    X(cuGraphAddKernelNode_v2)                                                                                         \
+    X(cuGraphKernelNodeSetParams_v2)                                                                                   \
+    X(cuGraphAddDependencies_v2)                                                                                       \
+    X(cuGraphNodeGetDependencies_v2)                                                                                   \
+    X(cuGraphNodeGetDependentNodes_v2)
 
 struct mt_driver {
 #define MT_DRIVER_FIELD(name) __typeof__(&(name)) name;

@@ -3,6 +3,7 @@
 
 #include "driver.h"
 #include "log.h"
+#include "signature.h"
 
 #include <pthread.h>
 #include <stdlib.h>
@@ -86,6 +87,7 @@ static const struct mt_kernel *ask(const struct mt_launch *launch)
 
     const char *name = launch->symbol ? launch->symbol : ask_name(launch->function);
     char why[256] = "";
+    kernel->const_params = mt_signature_const_pointers(name, kernel->param_count);
     if (name) {
         mt_kernel_info_set_name(info, name);
         kernel->recipe = mt_recipes_match(recipes, info, why, sizeof why);

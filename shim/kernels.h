@@ -12,7 +12,8 @@ struct mt_kernel {
     const struct mt_recipe *recipe;    /* NULL: none of ours */
     const struct mt_kernel_info *info; /* NULL unless there is a recipe */
     unsigned param_count;
-    uint32_t bytes; /* of the flat parameter buffer */
+    uint32_t bytes;        /* of the flat parameter buffer */
+    uint64_t const_params; /* bit i: parameter i is declared a pointer to const */
     struct mt_kernel_param {
         uint32_t offset, size;
     } param[]; /* param_count of them */

@@ -4,6 +4,7 @@
 #ifndef MOETAP_SHIM_LANE_H
 #define MOETAP_SHIM_LANE_H
 
+#include "branch.h"
 #include "layer.h"
 
 #include <pthread.h>
@@ -28,6 +29,8 @@ struct mt_lane {
         const struct mt_kernel *kernel;
         int32_t layer;
     } pending;
+
+    struct mt_branch branch; /* a tap that is not joined yet */
 
     struct mt_group *groups; /* list, newest first: capture.c's */
 

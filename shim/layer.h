@@ -30,6 +30,11 @@ struct mt_history {
 
 void mt_history_add(struct mt_history *history, const struct mt_kernel *kernel, const struct mt_launch *launch);
 
+static inline const struct mt_history_entry *mt_history_latest(const struct mt_history *history)
+{
+    return &history->entries[(history->count - 1) % MT_HISTORY_LAUNCHES];
+}
+
 /* The layers of one model: routers of the same recipe, E and k. */
 struct mt_layers;
 struct mt_layers *mt_layers_new(void); /* NULL: out of memory */

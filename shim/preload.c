@@ -95,6 +95,17 @@ static struct mt_recipes *load_recipes(void)
     return recipes;
 }
 
+/* MOETAP_GRAPH_TAP: true for beside */
+static bool read_graph_tap(void)
+{
+    const char *value = getenv("MOETAP_GRAPH_TAP");
+    if (value && strcmp(value, "inline") == 0)
+        return false;
+    if (value && *value && strcmp(value, "beside") != 0)
+        mt_log(MT_LOG_PROBLEM, "MOETAP_GRAPH_TAP=%s is neither beside nor inline: using beside", value);
+    return true;
+}
+
 static enum source read_settings(struct mt_tap_settings *settings)
 {
     static char session[64];
@@ -141,7 +152,7 @@ static void start(void)
         return;
     owner = getpid();
     pthread_atfork(NULL, NULL, in_child);
-    mt_capture_start(recipes);
+    mt_capture_start(recipes, read_graph_tap());
 
     char why[256] = "";
     int traced =

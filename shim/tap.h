@@ -30,7 +30,7 @@ struct mt_tap_args {
     struct mt_tap_scratch *scratch; /* unused (may be NULL) with one block */
     const void *ids;
     uint64_t stride; /* elements between rows */
-    uint32_t rows;
+    uint32_t rows;   /* 0: do nothing */
     uint32_t k;
     uint32_t site;
     uint8_t dtype; /* enum mt_dtype */

@@ -224,20 +224,25 @@ static CUdeviceptr scratch_for_node(struct mt_tap_state *state)
     return scratch;
 }
 
-bool mt_tap_launch(struct mt_tap_state *state, CUstream stream, const struct mt_routing *routing, uint32_t site,
-                   uint8_t width, bool capturing)
+uint32_t mt_tap_grid(const struct mt_routing *routing)
 {
-    uint32_t blocks = mt_tap_blocks((uint64_t) routing->rows * routing->k);
+    return mt_tap_blocks((uint64_t) routing->rows * routing->k);
+}
+
+/* False: no scratch to be had. */
+static bool make_args(struct mt_tap_state *state, const struct mt_routing *routing, uint32_t site, uint8_t width,
+                      bool for_node, struct mt_tap_args *args)
+{
     CUdeviceptr scratch = 0;
-    if (blocks > 1) {
-        scratch = capturing ? scratch_for_node(state)
-                            : state->scratch_eager +
-                                  (__atomic_fetch_add(&state->next_eager, 1, __ATOMIC_RELAXED) % SCRATCH_EAGER) *
-                                      sizeof(struct mt_tap_scratch);
+    if (mt_tap_grid(routing) > 1) {
+        scratch = for_node ? scratch_for_node(state)
+                           : state->scratch_eager +
+                                 (__atomic_fetch_add(&state->next_eager, 1, __ATOMIC_RELAXED) % SCRATCH_EAGER) *
+                                     sizeof(struct mt_tap_scratch);
         if (!scratch)
             return false;
     }
-    struct mt_tap_args args = {
+    *args = (struct mt_tap_args){
         .producer = (struct mt_producer *) (uintptr_t) state->producer,
         .scratch = (struct mt_tap_scratch *) (uintptr_t) scratch,
         .ids = (const void *) (uintptr_t) routing->ids,
@@ -248,12 +253,57 @@ bool mt_tap_launch(struct mt_tap_state *state, CUstream stream, const struct mt_
         .dtype = (uint8_t) routing->dtype,
         .width = width,
     };
-    void *params[] = {&args};
-    CUresult result =
-        mt_driver.cuLaunchKernel(state->kernel, blocks, 1, 1, MT_TAP_THREADS, 1, 1, 0, stream, params, NULL);
+    return true;
+}
+
+static bool launched(CUresult result)
+{
     if (result != CUDA_SUCCESS)
         mt_log_once(MT_LOG_PROBLEM, "launching a tap failed (%s): counted as not captured", mt_driver_error(result));
     return result == CUDA_SUCCESS;
+}
+
+bool mt_tap_launch(struct mt_tap_state *state, CUstream stream, const struct mt_routing *routing, uint32_t site,
+                   uint8_t width, bool capturing)
+{
+    struct mt_tap_args args;
+    void *params[] = {&args};
+    return make_args(state, routing, site, width, capturing, &args) &&
+           launched(mt_driver.cuLaunchKernel(state->kernel, mt_tap_grid(routing), 1, 1, MT_TAP_THREADS, 1, 1, 0, stream,
+                                             params, NULL));
+}
+
+static CUDA_KERNEL_NODE_PARAMS node_params(const struct mt_tap_state *state, uint32_t blocks, void **params)
+{
+    return (CUDA_KERNEL_NODE_PARAMS){.func = state->kernel,
+                                     .gridDimX = blocks,
+                                     .gridDimY = 1,
+                                     .gridDimZ = 1,
+                                     .blockDimX = MT_TAP_THREADS,
+                                     .blockDimY = 1,
+                                     .blockDimZ = 1,
+                                     .kernelParams = params};
+}
+
+bool mt_tap_add_node(struct mt_tap_state *state, CUgraph graph, CUgraphNode dep, const struct mt_routing *routing,
+                     uint32_t site, uint8_t width, CUgraphNode *node)
+{
+    struct mt_tap_args args;
+    void *params[] = {&args};
+    if (!make_args(state, routing, site, width, true, &args))
+        return false;
+    const CUDA_KERNEL_NODE_PARAMS kernel = node_params(state, mt_tap_grid(routing), params);
+    return launched(mt_driver.cuGraphAddKernelNode_v2(node, graph, &dep, 1, &kernel));
+}
+
+void mt_tap_silence_node(struct mt_tap_state *state, CUgraphNode node, uint32_t blocks)
+{
+    struct mt_tap_args args = {.rows = 0};
+    void *params[] = {&args};
+    const CUDA_KERNEL_NODE_PARAMS kernel = node_params(state, blocks, params);
+    CUresult result = mt_driver.cuGraphKernelNodeSetParams_v2(node, &kernel);
+    if (result != CUDA_SUCCESS)
+        mt_log(MT_LOG_PROBLEM, "and could not be silenced (%s): its ids may be wrong", mt_driver_error(result));
 }
 
 void mt_tap_context_gone(CUcontext context)

@@ -32,6 +32,15 @@ struct mt_segment *mt_tap_segment(struct mt_tap_state *state);
 bool mt_tap_launch(struct mt_tap_state *state, CUstream stream, const struct mt_routing *routing, uint32_t site,
                    uint8_t width, bool capturing);
 
+/*
+ * Adds the tap to a graph, behind `dep`. False if the driver refused (logged once).
+ */
+bool mt_tap_add_node(struct mt_tap_state *state, CUgraph graph, CUgraphNode dep, const struct mt_routing *routing,
+                     uint32_t site, uint8_t width, CUgraphNode *node);
+/* Makes such a node do nothing: a node cannot be taken out of a graph while it is captured. */
+void mt_tap_silence_node(struct mt_tap_state *state, CUgraphNode node, uint32_t blocks);
+uint32_t mt_tap_grid(const struct mt_routing *routing);
+
 /* Context destroyed or reset; NULL: a primary context, found out by asking the driver. */
 void mt_tap_context_gone(CUcontext context);
 

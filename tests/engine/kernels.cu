@@ -15,8 +15,8 @@ extern "C" __global__ void moe_demo_router_gemm(const float *hidden, const float
         if (row < rows)                                                                                                \
             body_topk_##suffix(logits, ids, weights, row, experts, k);                                                 \
     }                                                                                                                  \
-    extern "C" __global__ void moe_demo_experts_##suffix(const float *in, const T *ids, const float *weights,          \
-                                                         const float *table, float *out, int rows, int dim, int k)     \
+    __global__ void moe_demo_experts(const float *in, const T *ids, const float *weights, const float *table,          \
+                                     float *out, int rows, int dim, int k)                                             \
     {                                                                                                                  \
         body_experts_##suffix(in, ids, weights, table, out, blockIdx.x, threadIdx.x, blockDim.x, dim, k);              \
     }

@@ -159,7 +159,9 @@ static void load_kernels(void)
     CHECK(cuda.ModuleGetFunction(&kernels.embed, module, "moe_demo_embed"));
     snprintf(name, sizeof name, "moe_demo_topk_%s", options.dtype);
     CHECK(cuda.ModuleGetFunction(&kernels.topk, module, name));
-    snprintf(name, sizeof name, "moe_demo_experts_%s", options.dtype);
+    /* A C++ kernel, as most are: moe_demo_experts(float const*, int const*, ...) */
+    char mangled = strcmp(options.dtype, "i64") == 0 ? 'l' : options.dtype[0] == 'u' ? 'j' : 'i';
+    snprintf(name, sizeof name, "_Z16moe_demo_expertsPKfPK%cS0_S0_Pfiii", mangled);
     CHECK(cuda.ModuleGetFunction(&kernels.experts, module, name));
 }
 

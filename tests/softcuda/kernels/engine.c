@@ -50,9 +50,9 @@ const struct softcuda_kernel softcuda_engine_kernels[] = {
     {"moe_demo_topk_i32", run_topk_i32, 6, topk},
     {"moe_demo_topk_i64", run_topk_i64, 6, topk},
     {"moe_demo_topk_u32", run_topk_u32, 6, topk},
-    {"moe_demo_experts_i32", run_experts_i32, 8, experts},
-    {"moe_demo_experts_i64", run_experts_i64, 8, experts},
-    {"moe_demo_experts_u32", run_experts_u32, 8, experts},
+    {"_Z16moe_demo_expertsPKfPKiS0_S0_Pfiii", run_experts_i32, 8, experts},
+    {"_Z16moe_demo_expertsPKfPKlS0_S0_Pfiii", run_experts_i64, 8, experts},
+    {"_Z16moe_demo_expertsPKfPKjS0_S0_Pfiii", run_experts_u32, 8, experts},
     {"moe_demo_embed", run_embed, 5, embed},
     {NULL, NULL, 0, NULL},
 };

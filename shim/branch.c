@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "branch.h"
+
+#include "driver.h"
+#include "log.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define LOOK_OUT 24u /* launches after which no reader is waited for any more */
+
+static const uint32_t id_sizes[] = {0, 4, 8, 4, 2, 2, 1}; /* by enum mt_dtype */
+
+static bool available(void)
+{
+    return mt_driver.cuStreamGetCaptureInfo_v3 && mt_driver.cuStreamUpdateCaptureDependencies_v2 &&
+           mt_driver.cuGraphAddKernelNode_v2 && mt_driver.cuGraphKernelNodeSetParams_v2 &&
+           mt_driver.cuGraphAddDependencies_v2 && mt_driver.cuGraphNodeGetDependencies_v2 &&
+           mt_driver.cuGraphNodeGetDependentNodes_v2;
+}
+
+struct place {
+    cuuint64_t capture;
+    CUgraph graph;
+    const CUgraphNode *deps; /* of the stream's next node; the driver's, until its next call */
+    size_t count;
+};
+
+/* The capture that goes on on a stream. A pending programmatic edge is refused here: no room for its data is given. */
+static bool look(CUstream stream, struct place *place)
+{
+    CUstreamCaptureStatus status;
+    return mt_driver.cuStreamGetCaptureInfo_v3(stream, &status, &place->capture, &place->graph, &place->deps, NULL,
+                                               &place->count) == CUDA_SUCCESS &&
+           status == CU_STREAM_CAPTURE_STATUS_ACTIVE;
+}
+
+bool mt_branch_open(struct mt_branch *branch, CUstream stream, struct mt_tap_state *state,
+                    const struct mt_routing *routing, uint32_t site, uint8_t width)
+{
+    struct place place;
+    if (!available() || !look(stream, &place) || place.count != 1)
+        return false;
+    branch->capture = place.capture;
+    branch->graph = place.graph;
+    branch->holder = branch->last = place.deps[0];
+    if (!mt_tap_add_node(state, branch->graph, branch->holder, routing, site, width, &branch->tap))
+        return false;
+    branch->open = true;
+    branch->state = state;
+    branch->blocks = mt_tap_grid(routing);
+    branch->ids_begin = routing->ids;
+    branch->ids_end =
+        routing->ids + ((uint64_t) (routing->rows - 1) * routing->stride + routing->k) * id_sizes[routing->dtype];
+    branch->launches = 0;
+    return true;
+}
+
+enum use { USE_NONE, USE_READS, USE_UNKNOWN };
+
+/* What a launch does with the ids, as far as its arguments tell. */
+static enum use use_of(const struct mt_branch *branch, const struct mt_history_entry *launch)
+{
+    const struct mt_kernel *kernel = launch->kernel;
+    bool reads = false;
+    if (!kernel->param_count || kernel->bytes > launch->bytes)
+        return USE_UNKNOWN;
+    for (unsigned i = 0; i < kernel->param_count; i++) {
+        uint32_t offset = kernel->param[i].offset, size = kernel->param[i].size;
+        for (uint32_t at = (offset + 7) & ~7u; at + 8 <= offset + size; at += 8) {
+            uint64_t word = launch->words[at / 8];
+            if (word < branch->ids_begin || word >= branch->ids_end)
+                continue;
+            bool pointer_to_const = size == 8 && i < 64 && kernel->const_params >> i & 1;
+            if (!pointer_to_const || word != branch->ids_begin)
+                return USE_UNKNOWN;
+            reads = true;
+        }
+    }
+    return reads ? USE_READS : USE_NONE;
+}
+
+/* Has the stream gone on by one node, behind `last` and nothing else? */
+static bool one_step(const struct mt_branch *branch, CUstream stream, CUgraphNode *node)
+{
+    struct place place;
+    if (!look(stream, &place) || place.capture != branch->capture || place.count != 1)
+        return false;
+    *node = place.deps[0];
+    CUgraphNode dep;
+    CUgraphEdgeData edge;
+    size_t count = 0;
+    if (mt_driver.cuGraphNodeGetDependencies_v2(*node, NULL, NULL, &count) != CUDA_SUCCESS || count != 1)
+        return false;
+    return mt_driver.cuGraphNodeGetDependencies_v2(*node, &dep, &edge, &count) == CUDA_SUCCESS && dep == branch->last;
+}
+
+bool mt_branch_launched(struct mt_branch *branch, CUstream stream, const struct mt_history_entry *launch)
+{
+    CUgraphNode node;
+    if (++branch->launches > LOOK_OUT || !one_step(branch, stream, &node))
+        return false;
+    branch->last = node;
+    enum use use = use_of(branch, launch);
+    if (use == USE_READS)
+        branch->holder = node;
+    return use != USE_UNKNOWN;
+}
+
+/* Whatever depends on the holder shall depend on the tap. */
+static CUresult join_behind_holder(const struct mt_branch *branch, size_t *joined)
+{
+    size_t count = 0;
+    CUresult result = mt_driver.cuGraphNodeGetDependentNodes_v2(branch->holder, NULL, NULL, &count);
+    if (result != CUDA_SUCCESS || !count)
+        return result;
+    CUgraphNode *nodes = calloc(count, sizeof(CUgraphNode));
+    CUgraphEdgeData *edges = calloc(count, sizeof *edges); /* asked for, or programmatic edges are refused */
+    result = nodes && edges ? mt_driver.cuGraphNodeGetDependentNodes_v2(branch->holder, nodes, edges, &count)
+                            : CUDA_ERROR_OUT_OF_MEMORY;
+    for (size_t i = 0; result == CUDA_SUCCESS && i < count; i++) {
+        if (nodes[i] == branch->tap)
+            continue;
+        result = mt_driver.cuGraphAddDependencies_v2(branch->graph, &branch->tap, &nodes[i], NULL, 1);
+        ++*joined;
+    }
+    free(nodes);
+    free(edges);
+    return result;
+}
+
+bool mt_branch_settle(struct mt_branch *branch, CUstream stream)
+{
+    struct place place;
+    branch->open = false;
+    /* A capture that failed or is over: its graph is not ours to touch, and if it failed it will never run. */
+    if (!look(stream, &place) || place.capture != branch->capture)
+        return true;
+    bool at_end = false;
+    for (size_t i = 0; i < place.count; i++)
+        at_end |= place.deps[i] == branch->holder;
+    size_t joined = 0;
+    CUresult result = join_behind_holder(branch, &joined);
+    if (result == CUDA_SUCCESS && (at_end || !joined))
+        result = mt_driver.cuStreamUpdateCaptureDependencies_v2(stream, &branch->tap, NULL, 1,
+                                                                CU_STREAM_ADD_CAPTURE_DEPENDENCIES);
+    if (result == CUDA_SUCCESS)
+        return true;
+    mt_log_once(MT_LOG_PROBLEM, "a tap could not be joined (%s): counted as not captured", mt_driver_error(result));
+    mt_tap_silence_node(branch->state, branch->tap, branch->blocks);
+    return false;
+}
