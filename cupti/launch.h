@@ -27,10 +27,12 @@ struct mt_sink {
     void (*before)(const struct mt_launch *launch);
     void (*after)(const struct mt_launch *launch);
     /*
-     * The work put on this stream so far is about to be seen from elsewhere: end of a capture, event record, copy,
-     * synchronise, graph launch. `stream` as above; NULL: all streams of this thread.
+     * The work put on this stream so far is about to be seen from elsewhere: event record, copy, synchronise, graph
+     * launch. `stream` as above; NULL: all streams of this thread.
      */
     void (*fence)(CUstream stream);
+    /* The capture that began on this stream is about to end. */
+    void (*capture_ends)(CUstream stream);
     /* A module is about to be unloaded: function handles may be given to other kernels afterwards. */
     void (*unload)(void);
     /* A context is about to be destroyed or reset: everything that was made in it is gone. */

@@ -138,8 +138,6 @@ static bool read_fence(CUpti_CallbackId id, const void *params, CUstream *stream
     switch (id) {
         FENCE(cuGraphLaunch)
         FENCE_PER_THREAD(cuGraphLaunch_ptsz)
-        FENCE(cuStreamEndCapture)
-        FENCE_PER_THREAD(cuStreamEndCapture_ptsz)
         FENCE(cuStreamSynchronize)
         FENCE_PER_THREAD(cuStreamSynchronize_ptsz)
         FENCE(cuEventRecord)
@@ -179,6 +177,12 @@ static void on_other(CUpti_CallbackId id, const CUpti_CallbackData *data)
                id == CUPTI_DRIVER_TRACE_CBID_cuDevicePrimaryCtxRelease_v2) {
         if (!enter)
             sink->context_gone(NULL);
+    } else if (id == CUPTI_DRIVER_TRACE_CBID_cuStreamEndCapture) {
+        if (enter)
+            sink->capture_ends(or_legacy(((const cuStreamEndCapture_params *) data->functionParams)->hStream));
+    } else if (id == CUPTI_DRIVER_TRACE_CBID_cuStreamEndCapture_ptsz) {
+        if (enter)
+            sink->capture_ends(or_per_thread(((const cuStreamEndCapture_ptsz_params *) data->functionParams)->hStream));
     } else if (enter && read_fence(id, data->functionParams, &stream)) {
         sink->fence(stream);
     }

@@ -14,9 +14,8 @@ static const uint32_t id_sizes[] = {0, 4, 8, 4, 2, 2, 1}; /* by enum mt_dtype */
 static bool available(void)
 {
     return mt_driver.cuStreamGetCaptureInfo_v3 && mt_driver.cuStreamUpdateCaptureDependencies_v2 &&
-           mt_driver.cuGraphAddKernelNode_v2 && mt_driver.cuGraphKernelNodeSetParams_v2 &&
-           mt_driver.cuGraphAddDependencies_v2 && mt_driver.cuGraphNodeGetDependencies_v2 &&
-           mt_driver.cuGraphNodeGetDependentNodes_v2;
+           mt_driver.cuGraphAddKernelNode_v2 && mt_driver.cuGraphAddDependencies_v2 &&
+           mt_driver.cuGraphNodeGetDependencies_v2 && mt_driver.cuGraphNodeGetDependentNodes_v2;
 }
 
 struct place {
@@ -41,14 +40,19 @@ bool mt_branch_open(struct mt_branch *branch, CUstream stream, struct mt_tap_sta
     struct place place;
     if (!available() || !look(stream, &place) || place.count != 1)
         return false;
+    if (branch->capture != place.capture || branch->state != state)
+        branch->batch.count = 0; /* of a capture that failed: that graph never came to be */
+    branch->state = state;
     branch->capture = place.capture;
     branch->graph = place.graph;
     branch->holder = branch->last = place.deps[0];
-    if (!mt_tap_add_node(state, branch->graph, branch->holder, routing, site, width, &branch->tap))
+    uint64_t i = branch->batch.count;
+    if (!mt_tap_add_stage(state, branch->graph, branch->holder, routing, site, width, &branch->batch.tap[i],
+                          &branch->stages[i]))
         return false;
+    branch->batch.tap[i].first_block = i ? mt_tap_batch_blocks(&branch->batch) : 0;
+    branch->batch.count++;
     branch->open = true;
-    branch->state = state;
-    branch->blocks = mt_tap_grid(routing);
     branch->ids_begin = routing->ids;
     branch->ids_end =
         routing->ids + ((uint64_t) (routing->rows - 1) * routing->stride + routing->k) * id_sizes[routing->dtype];
@@ -107,8 +111,8 @@ bool mt_branch_launched(struct mt_branch *branch, CUstream stream, const struct 
     return use != USE_UNKNOWN;
 }
 
-/* Whatever depends on the holder shall depend on the tap. */
-static CUresult join_behind_holder(const struct mt_branch *branch, size_t *joined)
+/* Whatever depends on the holder shall depend on the stage. */
+static CUresult join_behind_holder(const struct mt_branch *branch, CUgraphNode stage, size_t *joined)
 {
     size_t count = 0;
     CUresult result = mt_driver.cuGraphNodeGetDependentNodes_v2(branch->holder, NULL, NULL, &count);
@@ -119,9 +123,9 @@ static CUresult join_behind_holder(const struct mt_branch *branch, size_t *joine
     result = nodes && edges ? mt_driver.cuGraphNodeGetDependentNodes_v2(branch->holder, nodes, edges, &count)
                             : CUDA_ERROR_OUT_OF_MEMORY;
     for (size_t i = 0; result == CUDA_SUCCESS && i < count; i++) {
-        if (nodes[i] == branch->tap)
+        if (nodes[i] == stage)
             continue;
-        result = mt_driver.cuGraphAddDependencies_v2(branch->graph, &branch->tap, &nodes[i], NULL, 1);
+        result = mt_driver.cuGraphAddDependencies_v2(branch->graph, &stage, &nodes[i], NULL, 1);
         ++*joined;
     }
     free(nodes);
@@ -129,24 +133,46 @@ static CUresult join_behind_holder(const struct mt_branch *branch, size_t *joine
     return result;
 }
 
-bool mt_branch_settle(struct mt_branch *branch, CUstream stream)
+static unsigned write_batch(struct mt_branch *branch)
+{
+    unsigned count = (unsigned) branch->batch.count;
+    bool written = !count || mt_tap_add_write(branch->state, branch->graph, branch->stages, &branch->batch);
+    branch->batch.count = 0;
+    return written ? 0 : count;
+}
+
+unsigned mt_branch_settle(struct mt_branch *branch, CUstream stream)
 {
     struct place place;
     branch->open = false;
     /* A capture that failed or is over: its graph is not ours to touch, and if it failed it will never run. */
     if (!look(stream, &place) || place.capture != branch->capture)
-        return true;
+        return 0;
     bool at_end = false;
     for (size_t i = 0; i < place.count; i++)
         at_end |= place.deps[i] == branch->holder;
     size_t joined = 0;
-    CUresult result = join_behind_holder(branch, &joined);
+    CUgraphNode stage = branch->stages[branch->batch.count - 1];
+    CUresult result = join_behind_holder(branch, stage, &joined);
     if (result == CUDA_SUCCESS && (at_end || !joined))
-        result = mt_driver.cuStreamUpdateCaptureDependencies_v2(stream, &branch->tap, NULL, 1,
-                                                                CU_STREAM_ADD_CAPTURE_DEPENDENCIES);
-    if (result == CUDA_SUCCESS)
-        return true;
-    mt_log_once(MT_LOG_PROBLEM, "a tap could not be joined (%s): counted as not captured", mt_driver_error(result));
-    mt_tap_silence_node(branch->state, branch->tap, branch->blocks);
-    return false;
+        result =
+            mt_driver.cuStreamUpdateCaptureDependencies_v2(stream, &stage, NULL, 1, CU_STREAM_ADD_CAPTURE_DEPENDENCIES);
+    unsigned lost = 0;
+    if (result != CUDA_SUCCESS) {
+        /* Its ids may be wrong, so they are never written. */
+        mt_log_once(MT_LOG_PROBLEM, "a tap could not be joined (%s): counted as not captured", mt_driver_error(result));
+        branch->batch.count--;
+        lost = 1;
+    }
+    const struct mt_tap_batch *batch = &branch->batch;
+    bool full = batch->count == MT_TAP_BATCH || (batch->count && mt_tap_batch_blocks(batch) >= MT_WRITE_BLOCKS_MAX);
+    return lost + (full ? write_batch(branch) : 0);
+}
+
+unsigned mt_branch_finish(struct mt_branch *branch, CUstream stream)
+{
+    struct place place;
+    if (!branch->batch.count || !look(stream, &place) || place.capture != branch->capture)
+        return 0;
+    return write_batch(branch);
 }

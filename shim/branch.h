@@ -1,46 +1,54 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A tap beside the engine's kernels: in a graph that is being captured, the tap depends on the router and the engine's
- * next kernel does not depend on the tap.
+ * Taps beside the engine's kernels: in a graph that is being captured, the stage of a tap depends on the router, and
+ * the engine's next kernel does not depend on the stage.
  *
  * It is joined where it must be. Let the holder be the router, or the last launch R behind it that only reads the ids.
  * Until R has run the engine itself needs the ids intact, so whatever may destroy them is ordered behind R; so every
- * node that depends on the holder is made to depend on the tap, too. Nobody reads the ids: the router is the holder,
- * and the tap is in line.
+ * node that depends on the holder is made to depend on the stage, too. Nobody reads the ids: the router is the holder,
+ * and the stage is in line.
  *
  * R is a launch on the same stream, one of whose parameters is the ids' address and declared a pointer to const by its
  * mangled name. It counts only while all that came between is known: kernels none of whose arguments points into the
  * ids, one behind the other. Edges are added at the end of that look-out, so no guess is ever made about launches that
  * have not come yet.
+ *
+ * Every MT_TAP_BATCH stages, and at the end of the capture, a node that writes their records hangs on them; nothing
+ * depends on it.
  */
 #ifndef MOETAP_SHIM_BRANCH_H
 #define MOETAP_SHIM_BRANCH_H
 
 #include "layer.h"
+#include "tap.h"
 #include "tap_state.h"
 
 /* Of one stream; zero at the start. Guarded by the lane's lock. */
 struct mt_branch {
-    bool open;
     struct mt_tap_state *state;
     cuuint64_t capture; /* the driver's id of the capture */
     CUgraph graph;
-    CUgraphNode tap;
-    uint32_t blocks;
+    bool open; /* the latest stage is not joined yet; it and what follows are about that one */
     CUgraphNode holder;
     CUgraphNode last;            /* the stream's latest node */
     uint64_t ids_begin, ids_end; /* device addresses */
-    unsigned launches;           /* since the tap */
+    unsigned launches;           /* since the stage */
+    /* not written yet */
+    struct mt_tap_batch batch;
+    CUgraphNode stages[MT_TAP_BATCH];
 };
 
-/* Adds the tap behind what is on the capturing stream. False: not to be had, tap in line. */
+/* Adds a stage behind what is on the capturing stream. False: not to be had, tap in line. */
 bool mt_branch_open(struct mt_branch *branch, CUstream stream, struct mt_tap_state *state,
                     const struct mt_routing *routing, uint32_t site, uint8_t width);
 
 /* The engine launched something on that stream. False: the look-out is over, settle. */
 bool mt_branch_launched(struct mt_branch *branch, CUstream stream, const struct mt_history_entry *launch);
 
-/* Joins the tap. False: the driver refused, and the tap was made to write nothing: count it as not captured. */
-bool mt_branch_settle(struct mt_branch *branch, CUstream stream);
+/* Joins the open stage. Returns how many taps the driver refused: they are not captured. */
+unsigned mt_branch_settle(struct mt_branch *branch, CUstream stream);
+
+/* The capture on `stream` is about to end: writes what waits, if it is of that capture. Returns as settle() does. */
+unsigned mt_branch_finish(struct mt_branch *branch, CUstream stream);
 
 #endif

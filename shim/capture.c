@@ -163,7 +163,7 @@ static void settle(struct mt_lane *lane)
     if (!lane->branch.open)
         return;
     __atomic_fetch_sub(&open_count, 1, __ATOMIC_RELAXED);
-    if (!mt_branch_settle(&lane->branch, lane->stream))
+    for (unsigned lost = mt_branch_settle(&lane->branch, lane->stream); lost; lost--)
         mt_segment_count_not_captured(mt_tap_segment(lane->branch.state));
 }
 
@@ -329,6 +329,20 @@ static void fence(CUstream stream)
     mt_quiet_end();
 }
 
+static void capture_ends(CUstream stream)
+{
+    fence(stream);
+    mt_quiet_begin();
+    struct mt_lane *lane;
+    for (unsigned i = 0; (lane = mt_lane_get(i)); i++) {
+        pthread_mutex_lock(&lane->lock);
+        for (unsigned lost = mt_branch_finish(&lane->branch, stream); lost; lost--)
+            mt_segment_count_not_captured(mt_tap_segment(lane->branch.state));
+        pthread_mutex_unlock(&lane->lock);
+    }
+    mt_quiet_end();
+}
+
 static void unload(void)
 {
     mt_kernels_forget();
@@ -349,6 +363,6 @@ void mt_capture_start(struct mt_recipes *recipes, bool taps_beside)
 
 const struct mt_sink *mt_capture_sink(void)
 {
-    static const struct mt_sink sink = {before, after, fence, unload, context_gone};
+    static const struct mt_sink sink = {before, after, fence, capture_ends, unload, context_gone};
     return &sink;
 }

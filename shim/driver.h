@@ -47,7 +47,6 @@
     X(cuStreamGetCaptureInfo_v3)                                                                                       \
     X(cuStreamUpdateCaptureDependencies_v2)                                                                            \
     X(cuGraphAddKernelNode_v2)                                                                                         \
-    X(cuGraphKernelNodeSetParams_v2)                                                                                   \
     X(cuGraphAddDependencies_v2)                                                                                       \
     X(cuGraphNodeGetDependencies_v2)                                                                                   \
     X(cuGraphNodeGetDependentNodes_v2)

@@ -114,6 +114,7 @@ static enum source read_settings(struct mt_tap_settings *settings)
     settings->session = session;
     settings->ring_size = MT_RING_SIZE_DEFAULT;
     settings->wait_ns = 0;
+    settings->stage_size = MT_STAGE_SIZE_DEFAULT;
     if ((value = getenv("MOETAP_RING_SIZE")) && *value && !mt_parse_ring_size(value, &settings->ring_size)) {
         mt_log(MT_LOG_PROBLEM, "MOETAP_RING_SIZE=%s is not a size from 64K to 16G: using 64M", value);
         settings->ring_size = MT_RING_SIZE_DEFAULT;

@@ -278,22 +278,24 @@ LAUNCH_COOPERATIVE(cuLaunchCooperativeKernel, CU_STREAM_LEGACY)
 LAUNCH_COOPERATIVE(cuLaunchCooperativeKernel_ptsz, CU_STREAM_PER_THREAD)
 
 /* Calls through which the work so far is seen from elsewhere. PARAMS and ARGS carry their own parentheses. */
-#define FENCE(symbol, stream, PARAMS, ARGS)                                                                            \
+#define TELL(what, symbol, stream, PARAMS, ARGS)                                                                       \
     EXPORT CUresult symbol PARAMS                                                                                      \
     {                                                                                                                  \
         REAL(symbol);                                                                                                  \
         const struct mt_sink *sink = sink_now();                                                                       \
         if (sink)                                                                                                      \
-            sink->fence(stream);                                                                                       \
+            sink->what(stream);                                                                                        \
         return real ARGS;                                                                                              \
     }
+#define FENCE(symbol, stream, PARAMS, ARGS) TELL(fence, symbol, stream, PARAMS, ARGS)
 #define LEGACY(stream) ((stream) ? (stream) : CU_STREAM_LEGACY)
 #define PER_THREAD(stream) ((stream) ? (stream) : CU_STREAM_PER_THREAD)
 #define BOTH(symbol, variant, PARAMS, ARGS)                                                                            \
     FENCE(symbol, LEGACY(s), PARAMS, ARGS) FENCE(variant, PER_THREAD(s), PARAMS, ARGS)
 
 BOTH(cuGraphLaunch, cuGraphLaunch_ptsz, (CUgraphExec g, CUstream s), (g, s))
-BOTH(cuStreamEndCapture, cuStreamEndCapture_ptsz, (CUstream s, CUgraph *g), (s, g))
+TELL(capture_ends, cuStreamEndCapture, LEGACY(s), (CUstream s, CUgraph *g), (s, g))
+TELL(capture_ends, cuStreamEndCapture_ptsz, PER_THREAD(s), (CUstream s, CUgraph *g), (s, g))
 BOTH(cuStreamSynchronize, cuStreamSynchronize_ptsz, (CUstream s), (s))
 BOTH(cuEventRecord, cuEventRecord_ptsz, (CUevent e, CUstream s), (e, s))
 BOTH(cuEventRecordWithFlags, cuEventRecordWithFlags_ptsz, (CUevent e, CUstream s, unsigned f), (e, s, f))

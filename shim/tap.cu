@@ -1,16 +1,30 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tap.h"
 
-extern "C" __global__ void __launch_bounds__(MT_TAP_THREADS) moetap_tap(const __grid_constant__ mt_tap_args args)
+static __device__ __forceinline__ void tap(const mt_tap_args &args, uint32_t block, uint32_t blocks)
 {
     __shared__ mt_tap_place place;
-    if (!args.rows) /* silenced */
-        return;
     if (threadIdx.x == 0)
-        mt_tap_begin(&args, gridDim.x, &place);
+        mt_tap_begin(&args, blocks, &place);
     __syncthreads();
-    mt_tap_copy(&args, &place, blockIdx.x * blockDim.x + threadIdx.x, gridDim.x * blockDim.x);
+    mt_tap_copy(&args, &place, block * blockDim.x + threadIdx.x, blocks * blockDim.x);
     __syncthreads();
     if (threadIdx.x == 0)
-        mt_tap_end(&args, gridDim.x, &place);
+        mt_tap_end(&args, blocks, &place);
+}
+
+extern "C" __global__ void __launch_bounds__(MT_TAP_THREADS) moetap_tap(const __grid_constant__ mt_tap_args args)
+{
+    tap(args, blockIdx.x, gridDim.x);
+}
+
+extern "C" __global__ void __launch_bounds__(MT_TAP_THREADS) moetap_stage(const __grid_constant__ mt_tap_args args)
+{
+    mt_tap_stage(&args, blockIdx.x * blockDim.x + threadIdx.x, gridDim.x * blockDim.x);
+}
+
+extern "C" __global__ void __launch_bounds__(MT_TAP_THREADS) moetap_write(const __grid_constant__ mt_tap_batch batch)
+{
+    const mt_tap_args &args = *mt_tap_of_block(&batch, blockIdx.x);
+    tap(args, blockIdx.x - args.first_block, mt_write_blocks(&args));
 }

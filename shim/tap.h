@@ -1,15 +1,30 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The tap kernel: its arguments, and its body in three phases that tap.cu (a block of GPU threads) and the software
- * device (a loop) both run: begin (one thread), copy (all threads), end (one thread), with a barrier between them.
+ * The tap's kernels: their arguments, and their bodies, which tap.cu (a block of GPU threads) and the software device
+ * (a loop) both run.
+ *
+ * Eager launches get moetap_tap: it narrows the ids and writes the record, in three phases with a barrier between them:
+ * begin (one thread), copy (all threads), end (one thread).
+ *
+ * A store to the ring is a trip over PCIe, and its fence waits for the answer: some microseconds. In a graph, where
+ * memory can be kept for each node, moetap_stage only narrows the ids into the GPU's own memory, and that is all that
+ * the engine's kernels may ever have to wait for. moetap_write takes several stages and writes their records; nothing
+ * waits for it.
  */
 #ifndef MOETAP_SHIM_TAP_H
 #define MOETAP_SHIM_TAP_H
 
 #include "../shm/ring.h"
 
-#define MT_TAP_KERNEL "moetap_tap" /* extern "C" name in the module image */
-#define MT_TAP_THREADS 128u        /* a block; one big block would take an SM's slot from the engine's kernel */
+#define MT_TAP_KERNEL "moetap_tap" /* extern "C" names in the module image */
+#define MT_STAGE_KERNEL "moetap_stage"
+#define MT_WRITE_KERNEL "moetap_write"
+/* A moetap_write takes up to so many stages, for each more node of a graph costs the engine a little, and has up to so
+ * many blocks, for these take places from its kernels. */
+#define MT_TAP_BATCH 16u
+#define MT_WRITE_BLOCKS_MAX 16u
+#define MT_WRITE_BYTES_PER_BLOCK 16384u
+#define MT_TAP_THREADS 128u /* a block; one big block would take an SM's slot from the engine's kernel */
 #define MT_TAP_IDS_PER_BLOCK 4096u
 #define MT_TAP_BLOCKS_MAX 64u
 
@@ -24,18 +39,26 @@ struct mt_tap_scratch {
 };
 enum { MT_TAP_CLAIMED = 1, MT_TAP_LOST = 2 };
 
-/* The kernel's only parameter, by value. */
+/* The only parameter of tap and stage, by value. */
 struct mt_tap_args {
     struct mt_producer *producer;
     struct mt_tap_scratch *scratch; /* unused (may be NULL) with one block */
     const void *ids;
+    uint8_t *stage;  /* NULL: the tap reads the ids themselves; else the payload as it goes into the ring */
     uint64_t stride; /* elements between rows */
-    uint32_t rows;   /* 0: do nothing */
+    uint32_t rows;
     uint32_t k;
     uint32_t site;
-    uint8_t dtype; /* enum mt_dtype */
-    uint8_t width; /* 1 or 2 */
-    uint8_t reserved[2];
+    uint32_t first_block; /* in a batch */
+    uint8_t dtype;        /* enum mt_dtype */
+    uint8_t width;        /* 1 or 2 */
+    uint8_t reserved[6];
+};
+
+/* The only parameter of write, by value. */
+struct mt_tap_batch {
+    uint64_t count;
+    struct mt_tap_args tap[MT_TAP_BATCH]; /* by rising first_block */
 };
 
 /* What begin() tells the other threads of its block. */
@@ -44,10 +67,39 @@ struct mt_tap_place {
     uint32_t status; /* MT_TAP_CLAIMED or MT_TAP_LOST */
 };
 
-static inline uint32_t mt_tap_blocks(uint64_t ids)
+#ifdef __CUDACC__
+#define MT_FN_BOTH static __host__ __device__ __forceinline__
+#else
+#define MT_FN_BOTH static inline
+#endif
+
+MT_FN_BOTH uint32_t mt_tap_blocks(uint64_t ids)
 {
     uint64_t n = (ids + MT_TAP_IDS_PER_BLOCK - 1) / MT_TAP_IDS_PER_BLOCK;
     return n < 1 ? 1 : n > MT_TAP_BLOCKS_MAX ? MT_TAP_BLOCKS_MAX : (uint32_t) n;
+}
+
+/* Blocks that write one record from its stage. */
+MT_FN_BOTH uint32_t mt_write_blocks(const struct mt_tap_args *args)
+{
+    uint64_t bytes = (uint64_t) args->rows * args->k * args->width;
+    uint64_t n = (bytes + MT_WRITE_BYTES_PER_BLOCK - 1) / MT_WRITE_BYTES_PER_BLOCK;
+    return n < 1 ? 1 : n > MT_WRITE_BLOCKS_MAX ? MT_WRITE_BLOCKS_MAX : (uint32_t) n;
+}
+
+static inline uint32_t mt_tap_batch_blocks(const struct mt_tap_batch *batch)
+{
+    const struct mt_tap_args *last = &batch->tap[batch->count - 1];
+    return last->first_block + mt_write_blocks(last);
+}
+
+/* Whose record a block of moetap_write works on. */
+MT_FN const struct mt_tap_args *mt_tap_of_block(const struct mt_tap_batch *batch, uint32_t block)
+{
+    uint32_t i = (uint32_t) batch->count - 1;
+    while (i && batch->tap[i].first_block > block)
+        i--;
+    return &batch->tap[i];
 }
 
 #ifdef __CUDACC__
@@ -183,14 +235,26 @@ MT_FN void mt_tap_gather(const struct mt_tap_args *args, uint32_t id, uint32_t i
     }
 }
 
-MT_FN void mt_tap_copy_as(const struct mt_tap_args *args, uint64_t position, uint32_t thread, uint32_t threads,
-                          uint32_t size, uint32_t width)
+/* Where 16 bytes of the payload go. */
+MT_FN struct mt_16_bytes *mt_tap_to(const struct mt_tap_args *args, const struct mt_tap_place *place, uint64_t offset)
+{
+    return (struct mt_16_bytes *) (place ? mt_ring_payload(args->producer, place->position, offset)
+                                         : args->stage + offset);
+}
+
+MT_FN uint64_t mt_tap_payload(const struct mt_tap_args *args)
+{
+    return mt_record_size((uint64_t) args->rows * args->k * args->width) - sizeof(struct mt_record);
+}
+
+MT_FN void mt_tap_narrow_as(const struct mt_tap_args *args, const struct mt_tap_place *place, uint32_t thread,
+                            uint32_t threads, uint32_t size, uint32_t width)
 {
     const uint32_t top = width == 1 ? MT_ID8_NEGATIVE : MT_ID16_NEGATIVE;
     const struct mt_tap_kind kind = {size, args->dtype == MT_DTYPE_I16, args->dtype == MT_DTYPE_U32 ? top - 1 : top,
                                      top - 1};
     const uint32_t ids = args->rows * args->k;
-    const uint64_t bytes = mt_record_size((uint64_t) ids * width) - sizeof(struct mt_record);
+    const uint64_t bytes = mt_tap_payload(args);
     const int dense = size >= 4 && args->stride == args->k && ((uintptr_t) args->ids & 15) == 0;
     for (uint64_t offset = (uint64_t) thread * 16; offset < bytes; offset += (uint64_t) threads * 16) {
         struct mt_16_bytes out = {{0, 0, 0, 0}};
@@ -199,43 +263,60 @@ MT_FN void mt_tap_copy_as(const struct mt_tap_args *args, uint64_t position, uin
             mt_tap_dense(args->ids, id, width, &kind, &out);
         else if (id < ids)
             mt_tap_gather(args, id, ids, width, &kind, &out);
-        *(struct mt_16_bytes *) mt_ring_payload(args->producer, position, offset) = out;
+        *mt_tap_to(args, place, offset) = out;
     }
 }
 
-/* Each thread makes 16 bytes at a time; the last ones carry the zeroes that fill the record up. */
+/* Each thread makes 16 bytes at a time; the last ones carry the zeroes that fill the record up. Without a place: into
+ * the stage. */
+MT_FN void mt_tap_narrow_all(const struct mt_tap_args *args, const struct mt_tap_place *place, uint32_t thread,
+                             uint32_t threads)
+{
+    switch (args->dtype) {
+    case MT_DTYPE_I64:
+        if (args->width == 1)
+            mt_tap_narrow_as(args, place, thread, threads, 8, 1);
+        else
+            mt_tap_narrow_as(args, place, thread, threads, 8, 2);
+        break;
+    case MT_DTYPE_I32:
+    case MT_DTYPE_U32:
+        if (args->width == 1)
+            mt_tap_narrow_as(args, place, thread, threads, 4, 1);
+        else
+            mt_tap_narrow_as(args, place, thread, threads, 4, 2);
+        break;
+    case MT_DTYPE_I16:
+    case MT_DTYPE_U16:
+        if (args->width == 1)
+            mt_tap_narrow_as(args, place, thread, threads, 2, 1);
+        else
+            mt_tap_narrow_as(args, place, thread, threads, 2, 2);
+        break;
+    default:
+        if (args->width == 1)
+            mt_tap_narrow_as(args, place, thread, threads, 1, 1);
+        else
+            mt_tap_narrow_as(args, place, thread, threads, 1, 2);
+    }
+}
+
+MT_FN void mt_tap_stage(const struct mt_tap_args *args, uint32_t thread, uint32_t threads)
+{
+    mt_tap_narrow_all(args, 0, thread, threads);
+}
+
 MT_FN void mt_tap_copy(const struct mt_tap_args *args, const struct mt_tap_place *place, uint32_t thread,
                        uint32_t threads)
 {
     if (place->status != MT_TAP_CLAIMED)
         return;
-    const uint64_t position = place->position;
-    switch (args->dtype) {
-    case MT_DTYPE_I64:
-        if (args->width == 1)
-            mt_tap_copy_as(args, position, thread, threads, 8, 1);
-        else
-            mt_tap_copy_as(args, position, thread, threads, 8, 2);
-        break;
-    case MT_DTYPE_I32:
-    case MT_DTYPE_U32:
-        if (args->width == 1)
-            mt_tap_copy_as(args, position, thread, threads, 4, 1);
-        else
-            mt_tap_copy_as(args, position, thread, threads, 4, 2);
-        break;
-    case MT_DTYPE_I16:
-    case MT_DTYPE_U16:
-        if (args->width == 1)
-            mt_tap_copy_as(args, position, thread, threads, 2, 1);
-        else
-            mt_tap_copy_as(args, position, thread, threads, 2, 2);
-        break;
-    default:
-        if (args->width == 1)
-            mt_tap_copy_as(args, position, thread, threads, 1, 1);
-        else
-            mt_tap_copy_as(args, position, thread, threads, 1, 2);
+    if (args->stage) {
+        const uint64_t bytes = mt_tap_payload(args);
+        for (uint64_t offset = (uint64_t) thread * 16; offset < bytes; offset += (uint64_t) threads * 16)
+            *mt_tap_to(args, place, offset) = *(const struct mt_16_bytes *) (args->stage + offset);
+    } else {
+        mt_tap_narrow_all(args, place, thread, threads);
     }
     MT_TESTPOINT("copied");
 }

@@ -12,7 +12,7 @@
 
 #define CONTEXTS_MAX 64
 #define SCRATCH_EAGER 16384u /* more than launches in flight, so that two running taps never share one */
-#define SCRATCH_SLAB 4096u   /* for graph nodes, each keeps its own */
+#define SLAB (1u << 20)      /* bytes of memory for graph nodes, each of which keeps its own */
 
 struct mt_tap_state {
     CUcontext context; /* NULL once it is gone */
@@ -22,13 +22,14 @@ struct mt_tap_state {
     struct mt_segment segment;
     bool has_segment;
     CUmodule module;
-    CUfunction kernel;
+    CUfunction kernel, stage, write;
     CUdeviceptr producer;
     CUdeviceptr scratch_eager;
     uint32_t next_eager;
-    pthread_mutex_t lock; /* the slab */
+    pthread_mutex_t lock; /* what follows */
     CUdeviceptr slab;
-    uint32_t slab_used;
+    size_t slab_used, slab_size;
+    size_t staged; /* bytes of stages given to nodes */
 };
 
 static struct mt_tap_state *states[CONTEXTS_MAX]; /* filled from the front, never freed */
@@ -146,6 +147,8 @@ static bool make(struct mt_tap_state *state)
         make_segment(state) && !failed(mt_driver.cuStreamCreate(&stream, CU_STREAM_NON_BLOCKING), "cuStreamCreate") &&
         !failed(mt_driver.cuModuleLoadData(&state->module, mt_tap_image), "loading the tap kernel") &&
         !failed(mt_driver.cuModuleGetFunction(&state->kernel, state->module, MT_TAP_KERNEL), "cuModuleGetFunction") &&
+        !failed(mt_driver.cuModuleGetFunction(&state->stage, state->module, MT_STAGE_KERNEL), "cuModuleGetFunction") &&
+        !failed(mt_driver.cuModuleGetFunction(&state->write, state->module, MT_WRITE_KERNEL), "cuModuleGetFunction") &&
         make_producer(state, stream);
     if (stream)
         failed(mt_driver.cuStreamDestroy_v2(stream), "cuStreamDestroy");
@@ -195,36 +198,68 @@ struct mt_tap_state *mt_tap_state_current(void)
     return state && !state->off ? state : NULL;
 }
 
-/* One for ever for each node of a graph; a slab is taken when the last is used up, also in the midst of a capture. */
+/* Zeroed memory also in the midst of a capture. */
+static CUdeviceptr new_slab(size_t size)
+{
+    CUstreamCaptureMode mode = CU_STREAM_CAPTURE_MODE_RELAXED;
+    CUstream stream = NULL;
+    CUdeviceptr slab = 0;
+    CUresult result = mt_driver.cuThreadExchangeStreamCaptureMode(&mode);
+    if (result == CUDA_SUCCESS) {
+        result = mt_driver.cuStreamCreate(&stream, CU_STREAM_NON_BLOCKING);
+        if (result == CUDA_SUCCESS)
+            result = alloc_zeroed(&slab, size, stream);
+        if (stream && mt_driver.cuStreamDestroy_v2(stream) != CUDA_SUCCESS)
+            mt_log_once(MT_LOG_PROBLEM, "cuStreamDestroy failed");
+        if (mt_driver.cuThreadExchangeStreamCaptureMode(&mode) != CUDA_SUCCESS)
+            mt_log_once(MT_LOG_PROBLEM, "the thread's capture mode could not be restored");
+    }
+    if (result != CUDA_SUCCESS)
+        mt_log_once(MT_LOG_PROBLEM, "no memory for the taps of a graph (%s)", mt_driver_error(result));
+    return slab;
+}
+
+/* A graph's node keeps what it gets for ever: nobody tells when the last graph that holds it is gone. The state is
+ * locked. */
+static CUdeviceptr memory_for_node(struct mt_tap_state *state, size_t size)
+{
+    size = (size + 255) & ~(size_t) 255;
+    if (!state->slab || size > state->slab_size - state->slab_used) {
+        size_t slab_size = size > SLAB ? size : SLAB;
+        CUdeviceptr slab = new_slab(slab_size);
+        if (!slab)
+            return 0;
+        state->slab = slab;
+        state->slab_size = slab_size;
+        state->slab_used = 0;
+    }
+    CUdeviceptr memory = state->slab + state->slab_used;
+    state->slab_used += size;
+    return memory;
+}
+
 static CUdeviceptr scratch_for_node(struct mt_tap_state *state)
 {
-    CUdeviceptr scratch = 0;
     pthread_mutex_lock(&state->lock);
-    if (!state->slab || state->slab_used == SCRATCH_SLAB) {
-        CUstreamCaptureMode mode = CU_STREAM_CAPTURE_MODE_RELAXED;
-        CUstream stream = NULL;
-        CUdeviceptr slab = 0;
-        bool relaxed = mt_driver.cuThreadExchangeStreamCaptureMode(&mode) == CUDA_SUCCESS;
-        if (relaxed && mt_driver.cuStreamCreate(&stream, CU_STREAM_NON_BLOCKING) == CUDA_SUCCESS &&
-            !failed(alloc_zeroed(&slab, SCRATCH_SLAB * sizeof(struct mt_tap_scratch), stream), "cuMemAlloc")) {
-            state->slab = slab;
-            state->slab_used = 0;
-        }
-        if (stream)
-            failed(mt_driver.cuStreamDestroy_v2(stream), "cuStreamDestroy");
-        if (relaxed)
-            failed(mt_driver.cuThreadExchangeStreamCaptureMode(&mode), "cuThreadExchangeStreamCaptureMode");
-        if (!slab) {
-            pthread_mutex_unlock(&state->lock);
-            return 0;
-        }
-    }
-    scratch = state->slab + state->slab_used++ * sizeof(struct mt_tap_scratch);
+    CUdeviceptr scratch = memory_for_node(state, sizeof(struct mt_tap_scratch));
     pthread_mutex_unlock(&state->lock);
     return scratch;
 }
 
-uint32_t mt_tap_grid(const struct mt_routing *routing)
+/* 0: none, the engine needs its memory more. */
+static CUdeviceptr stage_for_node(struct mt_tap_state *state, const struct mt_routing *routing, uint8_t width)
+{
+    size_t size = mt_record_size((uint64_t) routing->rows * routing->k * width) - sizeof(struct mt_record);
+    CUdeviceptr stage = 0;
+    pthread_mutex_lock(&state->lock);
+    if (size <= settings.stage_size && state->staged <= settings.stage_size - size &&
+        (stage = memory_for_node(state, size)))
+        state->staged += size;
+    pthread_mutex_unlock(&state->lock);
+    return stage;
+}
+
+static uint32_t grid_of(const struct mt_routing *routing)
 {
     return mt_tap_blocks((uint64_t) routing->rows * routing->k);
 }
@@ -234,7 +269,7 @@ static bool make_args(struct mt_tap_state *state, const struct mt_routing *routi
                       bool for_node, struct mt_tap_args *args)
 {
     CUdeviceptr scratch = 0;
-    if (mt_tap_grid(routing) > 1) {
+    if (grid_of(routing) > 1) { /* writes have fewer blocks than that */
         scratch = for_node ? scratch_for_node(state)
                            : state->scratch_eager +
                                  (__atomic_fetch_add(&state->next_eager, 1, __ATOMIC_RELAXED) % SCRATCH_EAGER) *
@@ -269,41 +304,39 @@ bool mt_tap_launch(struct mt_tap_state *state, CUstream stream, const struct mt_
     struct mt_tap_args args;
     void *params[] = {&args};
     return make_args(state, routing, site, width, capturing, &args) &&
-           launched(mt_driver.cuLaunchKernel(state->kernel, mt_tap_grid(routing), 1, 1, MT_TAP_THREADS, 1, 1, 0, stream,
+           launched(mt_driver.cuLaunchKernel(state->kernel, grid_of(routing), 1, 1, MT_TAP_THREADS, 1, 1, 0, stream,
                                              params, NULL));
 }
 
-static CUDA_KERNEL_NODE_PARAMS node_params(const struct mt_tap_state *state, uint32_t blocks, void **params)
+static bool add_node(CUgraph graph, const CUgraphNode *deps, size_t count, CUfunction kernel, uint32_t blocks,
+                     void *args, CUgraphNode *node)
 {
-    return (CUDA_KERNEL_NODE_PARAMS){.func = state->kernel,
-                                     .gridDimX = blocks,
-                                     .gridDimY = 1,
-                                     .gridDimZ = 1,
-                                     .blockDimX = MT_TAP_THREADS,
-                                     .blockDimY = 1,
-                                     .blockDimZ = 1,
-                                     .kernelParams = params};
+    void *params[] = {args};
+    const CUDA_KERNEL_NODE_PARAMS node_params = {.func = kernel,
+                                                 .gridDimX = blocks,
+                                                 .gridDimY = 1,
+                                                 .gridDimZ = 1,
+                                                 .blockDimX = MT_TAP_THREADS,
+                                                 .blockDimY = 1,
+                                                 .blockDimZ = 1,
+                                                 .kernelParams = params};
+    return launched(mt_driver.cuGraphAddKernelNode_v2(node, graph, deps, count, &node_params));
 }
 
-bool mt_tap_add_node(struct mt_tap_state *state, CUgraph graph, CUgraphNode dep, const struct mt_routing *routing,
-                     uint32_t site, uint8_t width, CUgraphNode *node)
+bool mt_tap_add_stage(struct mt_tap_state *state, CUgraph graph, CUgraphNode dep, const struct mt_routing *routing,
+                      uint32_t site, uint8_t width, struct mt_tap_args *args, CUgraphNode *node)
 {
-    struct mt_tap_args args;
-    void *params[] = {&args};
-    if (!make_args(state, routing, site, width, true, &args))
+    if (!make_args(state, routing, site, width, true, args))
         return false;
-    const CUDA_KERNEL_NODE_PARAMS kernel = node_params(state, mt_tap_grid(routing), params);
-    return launched(mt_driver.cuGraphAddKernelNode_v2(node, graph, &dep, 1, &kernel));
+    args->stage = (uint8_t *) (uintptr_t) stage_for_node(state, routing, width);
+    return args->stage && add_node(graph, &dep, 1, state->stage, grid_of(routing), args, node);
 }
 
-void mt_tap_silence_node(struct mt_tap_state *state, CUgraphNode node, uint32_t blocks)
+bool mt_tap_add_write(const struct mt_tap_state *state, CUgraph graph, const CUgraphNode *stages,
+                      struct mt_tap_batch *batch)
 {
-    struct mt_tap_args args = {.rows = 0};
-    void *params[] = {&args};
-    const CUDA_KERNEL_NODE_PARAMS kernel = node_params(state, blocks, params);
-    CUresult result = mt_driver.cuGraphKernelNodeSetParams_v2(node, &kernel);
-    if (result != CUDA_SUCCESS)
-        mt_log(MT_LOG_PROBLEM, "and could not be silenced (%s): its ids may be wrong", mt_driver_error(result));
+    CUgraphNode node;
+    return add_node(graph, stages, batch->count, state->write, mt_tap_batch_blocks(batch), batch, &node);
 }
 
 void mt_tap_context_gone(CUcontext context)

@@ -8,14 +8,18 @@
 
 #include "../shm/segment.h"
 #include "recipe.h"
+#include "tap.h"
 
 #include <cuda.h>
 #include <stdbool.h>
 
+#define MT_STAGE_SIZE_DEFAULT (64u << 20)
+
 struct mt_tap_settings {
     const char *session;
     uint64_t ring_size;
-    uint64_t wait_ns; /* --on-full=wait:TIME, 0 drop */
+    uint64_t wait_ns;    /* --on-full=wait:TIME, 0 drop */
+    uint64_t stage_size; /* bytes of GPU memory for the stages of all graphs of a context; 0: no stages */
 };
 void mt_tap_configure(const struct mt_tap_settings *settings);
 
@@ -33,13 +37,14 @@ bool mt_tap_launch(struct mt_tap_state *state, CUstream stream, const struct mt_
                    uint8_t width, bool capturing);
 
 /*
- * Adds the tap to a graph, behind `dep`. False if the driver refused (logged once).
+ * Adds to a graph, behind `dep`, the stage of a tap, and says in `args` what its write will need. False: no memory left
+ * for stages, or the driver refused (logged once).
  */
-bool mt_tap_add_node(struct mt_tap_state *state, CUgraph graph, CUgraphNode dep, const struct mt_routing *routing,
-                     uint32_t site, uint8_t width, CUgraphNode *node);
-/* Makes such a node do nothing: a node cannot be taken out of a graph while it is captured. */
-void mt_tap_silence_node(struct mt_tap_state *state, CUgraphNode node, uint32_t blocks);
-uint32_t mt_tap_grid(const struct mt_routing *routing);
+bool mt_tap_add_stage(struct mt_tap_state *state, CUgraph graph, CUgraphNode dep, const struct mt_routing *routing,
+                      uint32_t site, uint8_t width, struct mt_tap_args *args, CUgraphNode *node);
+/* Adds what writes the records of these stages. False if the driver refused (logged once). */
+bool mt_tap_add_write(const struct mt_tap_state *state, CUgraph graph, const CUgraphNode *stages,
+                      struct mt_tap_batch *batch);
 
 /* Context destroyed or reset; NULL: a primary context, found out by asking the driver. */
 void mt_tap_context_gone(CUcontext context);

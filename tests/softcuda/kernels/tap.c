@@ -4,22 +4,39 @@
 
 #include "../../../shim/tap.h"
 
-static void run_tap(const struct softcuda_block *block)
+static void tap(const struct softcuda_block *b, const struct mt_tap_args *args, uint32_t block, uint32_t blocks)
 {
-    const struct mt_tap_args *args = block->params[0];
     struct mt_tap_place place;
-    if (!args->rows)
-        return;
-    mt_tap_begin(args, block->grid.x, &place);
-    for (uint32_t thread = 0; thread < block->block.x; thread++)
-        mt_tap_copy(args, &place, block->index.x * block->block.x + thread, block->grid.x * block->block.x);
-    mt_tap_end(args, block->grid.x, &place);
+    mt_tap_begin(args, blocks, &place);
+    for (uint32_t thread = 0; thread < b->block.x; thread++)
+        mt_tap_copy(args, &place, block * b->block.x + thread, blocks * b->block.x);
+    mt_tap_end(args, blocks, &place);
+}
+
+static void run_tap(const struct softcuda_block *b)
+{
+    tap(b, b->params[0], b->index.x, b->grid.x);
+}
+
+static void run_stage(const struct softcuda_block *b)
+{
+    for (uint32_t thread = 0; thread < b->block.x; thread++)
+        mt_tap_stage(b->params[0], b->index.x * b->block.x + thread, b->grid.x * b->block.x);
+}
+
+static void run_write(const struct softcuda_block *b)
+{
+    const struct mt_tap_args *args = mt_tap_of_block(b->params[0], b->index.x);
+    tap(b, args, b->index.x - args->first_block, mt_write_blocks(args));
 }
 
 static const struct softcuda_param tap_params[] = {{0, sizeof(struct mt_tap_args)}};
+static const struct softcuda_param batch_params[] = {{0, sizeof(struct mt_tap_batch)}};
 
 extern const struct softcuda_kernel softcuda_tap_kernels[];
 const struct softcuda_kernel softcuda_tap_kernels[] = {
     {MT_TAP_KERNEL, run_tap, 1, tap_params},
+    {MT_STAGE_KERNEL, run_stage, 1, tap_params},
+    {MT_WRITE_KERNEL, run_write, 1, batch_params},
     {NULL, NULL, 0, NULL},
 };
