@@ -13,21 +13,9 @@
  * Run it under `moetap record --recipe bench/bench.recipe`; without moetap the last two are as bare. One line of JSON
  * for each point; bench/table.py makes the tables and the plot.
  */
-#include <algorithm>
-#include <cstdint>
-#include <cstdio>
-#include <cstdlib>
-#include <cstring>
-#include <vector>
+#include "check.h"
 
-#define CHECK(call)                                                                                                    \
-    do {                                                                                                               \
-        cudaError_t error = (call);                                                                                    \
-        if (error != cudaSuccess) {                                                                                    \
-            fprintf(stderr, "bench: %s: %s\n", #call, cudaGetErrorString(error));                                      \
-            exit(1);                                                                                                   \
-        }                                                                                                              \
-    } while (0)
+#include <cstring>
 
 constexpr int EXPERTS = 128;
 
@@ -53,7 +41,8 @@ extern "C" __global__ void bench_topk_tapped(const unsigned *step, int *ids, int
 }
 
 /* Work, not time: whoever takes its place on an SM makes it slower. */
-template <typename T> __device__ void experts_body(T *ids, float *out, int count, int work)
+template <typename T>
+__device__ void experts_body(T *ids, float *out, int count, int work)
 {
     int i = (blockIdx.x * blockDim.x + threadIdx.x) % count;
     float x = (float) ids[i], y = 0.5f;
@@ -73,7 +62,9 @@ __global__ void bench_experts_rw(int *ids, float *out, int count, int work)
     experts_body(ids, out, count, work);
 }
 
-__global__ void bench_empty() {}
+__global__ void bench_empty()
+{
+}
 __global__ void bench_copy(const int *ids, int *buffer, int count)
 {
     for (int i = blockIdx.x * blockDim.x + threadIdx.x; i < count; i += gridDim.x * blockDim.x)
@@ -116,7 +107,7 @@ static cudaGraphExec_t capture(const struct shape &s, int variant)
             bench_empty<<<1, 32, 0, gpu.stream>>>();
         if (variant == COPY)
             bench_copy<<<(count + 1023) / 1024, 256, 0, gpu.stream>>>(gpu.ids, gpu.buffer + (size_t) layer * count,
-                                                                     count);
+                                                                      count);
         if (variant == INLINE)
             bench_experts_rw<<<s.blocks, s.threads, 0, gpu.stream>>>(gpu.ids, gpu.out, count, s.work);
         else
@@ -130,13 +121,6 @@ static cudaGraphExec_t capture(const struct shape &s, int variant)
     CHECK(cudaGraphInstantiate(&exec, graph, 0));
     CHECK(cudaGraphDestroy(graph));
     return exec;
-}
-
-static double median(std::vector<double> values)
-{
-    std::sort(values.begin(), values.end());
-    size_t n = values.size();
-    return n % 2 ? values[n / 2] : (values[n / 2 - 1] + values[n / 2]) / 2;
 }
 
 static void measure(const struct shape &s, int rounds)

@@ -1,0 +1,57 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Measures what moetap costs, on a machine with a GPU: bench/run.sh [OUT] [--quick]. Builds first unless BUILD says where
+# a build with -Dbench=true lies. Writes OUT/*.json and prints the tables; bench/table.py OUT draws the plot.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+out=$(mkdir -p "${1:-build-bench/results}" && cd "${1:-build-bench/results}" && pwd)
+quick=${2:-}
+build=${BUILD:-build-bench}
+if [ -z "${BUILD:-}" ]; then
+    cuda=$(scripts/setup.sh | tail -1)
+    [ -f "$build/build.ninja" ] || meson setup "$build" -Dtoolkit="$cuda" -Dbench=true
+    ninja -C "$build" >&2
+fi
+moetap=$build/tools/moetap
+shim=$PWD/$build/shim/libmoetap-shim.so
+record=("$moetap" record -q --force --recipe bench/bench.recipe -o /dev/null)
+
+echo '== taps in a graph' >&2
+"${record[@]}" --ring-size 1G -- "$build/bench/graph_taps" ${quick:+--quick} >"$out/taps.json" 2>"$out/taps.log"
+
+echo '== the host cost of a launch: the three alternate' >&2
+rounds=7
+[ -z "$quick" ] || rounds=3
+: >"$out/launches.json"
+for ((i = 0; i < rounds; i++)); do
+    for mode in bare preload cupti; do
+        line=$(if [ $mode = bare ]; then "$build/bench/launches"; else
+            "${record[@]}" --source=$mode -- "$build/bench/launches" 2>/dev/null; fi)
+        echo "{\"mode\":\"$mode\",\"round\":$i,\"ns\":$line}" >>"$out/launches.json"
+    done
+done
+
+echo '== the ring, GPU to one reader thread' >&2
+: >"$out/throughput.json"
+for rows in 64 512 4096 16384; do
+    MOETAP_SESSION=bench$$ "$build/bench/reader" "bench$$" >"$out/reader.tmp" &
+    reader=$!
+    line=$(MOETAP_SESSION=bench$$ MOETAP_RING_SIZE=1G MOETAP_RECIPE=bench/bench.recipe LD_PRELOAD=$shim \
+        "$build/bench/throughput" $rows 2)
+    wait $reader
+    echo "{\"engine\":$line,\"reader\":$(cat "$out/reader.tmp")}" >>"$out/throughput.json"
+done
+rm -f "$out/reader.tmp"
+
+if python3 -c 'import torch, transformers' 2>/dev/null; then
+    echo '== transformers generate, eager' >&2
+    : >"$out/generate.json"
+    for ((i = 0; i < (rounds + 1) / 2; i++)); do
+        for mode in bare preload auto; do
+            line=$(if [ $mode = bare ]; then python3 bench/generate.py; else
+                "$moetap" record -q --force -o /dev/null --source=$mode -- python3 bench/generate.py; fi 2>>"$out/generate.log" | tail -1)
+            echo "{\"mode\":\"$mode\",\"round\":$i,\"run\":$line}" >>"$out/generate.json"
+        done
+    done
+fi
+python3 bench/table.py "$out"
