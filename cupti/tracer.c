@@ -18,6 +18,13 @@ uint64_t mt_tracer_reported(void)
     return reported;
 }
 
+static uint64_t total;
+
+uint64_t mt_tracer_total(void)
+{
+    return __atomic_load_n(&total, __ATOMIC_ACQUIRE);
+}
+
 /* The launch calls; without them there is no tracing. */
 static const CUpti_CallbackId launch_ids[] = {
     CUPTI_DRIVER_TRACE_CBID_cuLaunchKernel,
@@ -203,6 +210,7 @@ static void CUPTIAPI callback(void *user, CUpti_CallbackDomain domain, CUpti_Cal
         mt_subscription.sink->before(&launch);
     } else {
         reported++;
+        __atomic_fetch_add(&total, 1, __ATOMIC_RELEASE);
         const CUresult *result = data->functionReturnValue;
         if (result && *result == CUDA_SUCCESS)
             mt_subscription.sink->after(&launch);

@@ -34,4 +34,7 @@ void mt_tracer_yield(void);
  */
 uint64_t mt_tracer_reported(void);
 
+/* The same of all threads together. */
+uint64_t mt_tracer_total(void);
+
 #endif

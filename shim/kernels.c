@@ -81,6 +81,9 @@ static const struct mt_kernel *ask(const struct mt_launch *launch)
         kernel->param[i].offset = info->param[i].offset;
         kernel->param[i].size = info->param[i].size;
         uint32_t end = info->param[i].offset + info->param[i].size;
+        /* A gap before it, or a struct that begins in the middle of a word. */
+        kernel->has_gaps |= info->param[i].offset / 8 > (kernel->bytes + 7) / 8 ||
+                            (info->param[i].size >= 8 && info->param[i].offset % 8);
         if (end > kernel->bytes)
             kernel->bytes = end;
     }

@@ -14,6 +14,7 @@ struct mt_kernel {
     unsigned param_count;
     uint32_t bytes;        /* of the flat parameter buffer */
     uint64_t const_params; /* bit i: parameter i is declared a pointer to const */
+    bool has_gaps;         /* not every 8 bytes begin with a parameter or lie in one */
     struct mt_kernel_param {
         uint32_t offset, size;
     } param[]; /* param_count of them */

@@ -43,13 +43,30 @@ struct mt_layers *mt_layers_new(void)
     return layers;
 }
 
+/* On the way of every launch of the engine. Only what can hold an address is copied; the rest reads as zero. */
 void mt_history_add(struct mt_history *history, const struct mt_kernel *kernel, const struct mt_launch *launch)
 {
     struct mt_history_entry *entry = &history->entries[history->count++ % MT_HISTORY_LAUNCHES];
+    uint32_t end = kernel->bytes < MT_HISTORY_BYTES ? kernel->bytes : MT_HISTORY_BYTES;
     entry->kernel = kernel;
-    uint32_t bytes = kernel->bytes < MT_HISTORY_BYTES ? kernel->bytes : MT_HISTORY_BYTES;
-    memset(entry->words, 0, (bytes + 7) & ~7u); /* padding must not show an older launch's arguments */
-    entry->bytes = mt_kernel_copy_params(kernel, launch, entry->words, bytes);
+    entry->bytes = end;
+    if (!launch->params || end < kernel->bytes || kernel->has_gaps) {
+        memset(entry->words, 0, (end + 7) & ~7u); /* padding must not show an older launch's arguments */
+        entry->bytes = mt_kernel_copy_params(kernel, launch, entry->words, end);
+        return;
+    }
+    for (unsigned i = 0; i < kernel->param_count; i++) {
+        const struct mt_kernel_param *p = &kernel->param[i];
+        uint64_t *to = &entry->words[p->offset / 8];
+        if (p->size == 8) {
+            memcpy(to, launch->params[i], 8);
+        } else if (p->size > 8) {
+            entry->words[(p->offset + p->size - 1) / 8] = 0;
+            memcpy(to, launch->params[i], p->size);
+        } else {
+            *to = 0;
+        }
+    }
 }
 
 static uint32_t hash(uint64_t word, uint32_t size)

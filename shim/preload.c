@@ -166,6 +166,8 @@ static void start(void)
         mt_log(MT_LOG_EXPLAIN, "launches come from preloaded symbols%s%s", *why ? ": " : "", why);
     if (source != SOURCE_CUPTI)
         mt_symbols_report_to(mt_capture_sink());
+    if (source == SOURCE_AUTO && traced == 0)
+        mt_symbols_verify();
 }
 
 void mt_preload_start(void)

@@ -2,6 +2,7 @@
 #include "symbols.h"
 
 #include "../cupti/tracer.h"
+#include "log.h"
 #include "preload.h"
 
 #include <dlfcn.h>
@@ -220,6 +221,31 @@ static inline const struct mt_sink *sink_now(void)
     return __atomic_load_n(&report_to, __ATOMIC_ACQUIRE);
 }
 
+static bool verifying;
+static uint64_t covered; /* launches that CUPTI told of while one of our symbols was being called */
+
+void mt_symbols_verify(void)
+{
+    __atomic_store_n(&verifying, true, __ATOMIC_RELEASE);
+}
+
+/*
+ * CUPTI costs every launch of the engine some tenths of a microsecond, the symbols next to nothing. So once the symbols
+ * have seen all of the launches that CUPTI told of, CUPTI has done its work. A program with another way to launch never
+ * gets there.
+ */
+#define VERIFIED_AFTER 2048u
+static void cover(uint64_t reports)
+{
+    uint64_t sum = __atomic_add_fetch(&covered, reports, __ATOMIC_ACQ_REL);
+    if (sum < VERIFIED_AFTER || sum != mt_tracer_total() || !__atomic_exchange_n(&verifying, false, __ATOMIC_ACQ_REL))
+        return;
+    mt_log(MT_LOG_EXPLAIN,
+           "the preloaded symbols saw each of %llu launches: CUPTI is given up, launches come from them",
+           (unsigned long long) sum);
+    mt_tracer_yield();
+}
+
 /*
  * Reports a launch that the tracer did not. before() may come from both: it only closes what an earlier launch left
  * open.
@@ -231,8 +257,11 @@ static inline const struct mt_sink *sink_now(void)
     uint64_t told = mt_tracer_reported();                                                                              \
     sink->before(&(launch));                                                                                           \
     CUresult result = (call);                                                                                          \
-    if (result == CUDA_SUCCESS && mt_tracer_reported() == told)                                                        \
+    told = mt_tracer_reported() - told;                                                                                \
+    if (result == CUDA_SUCCESS && !told)                                                                               \
         sink->after(&(launch));                                                                                        \
+    if (told && __atomic_load_n(&verifying, __ATOMIC_RELAXED))                                                         \
+        cover(told);                                                                                                   \
     return result
 
 #define LAUNCH_KERNEL(symbol, null_stream)                                                                             \

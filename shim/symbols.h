@@ -18,6 +18,9 @@ extern void *(*mt_real_dlsym)(void *, const char *);
 /* From here on launches that no tracer reported go to `sink`; NULL: never (a forced CUPTI source). Thread-safe. */
 void mt_symbols_report_to(const struct mt_sink *sink);
 
+/* Both sources run: gives the tracer's up (handover.c) once the symbols have been seen to miss no launch. */
+void mt_symbols_verify(void);
+
 /* A handle of the libcuda behind the wrapped entry points, NULL if none was seen yet. */
 void *mt_symbols_libcuda(void);
 
