@@ -244,10 +244,11 @@ struct ballot {
 
 /*
  * Each known word of the launches up to `back` votes for its layer, the stronger the more often it was right; but not
- * for the layer that is barred: what two neighbouring layers share is a workspace.
+ * for the layer that is barred: what two neighbouring layers share is a workspace. Among equals the expected layer
+ * wins: the other word is an activation's whose sharing was out of sight, on another stream.
  */
 static int32_t count_votes(struct mt_layers *layers, const struct evidence *evidence, uint32_t back, int32_t barred,
-                           struct ballot *won)
+                           int32_t expected, struct ballot *won)
 {
     static const struct ballot none;
     int32_t best = MT_LAYER_UNKNOWN;
@@ -265,7 +266,7 @@ static int32_t count_votes(struct mt_layers *layers, const struct evidence *evid
             ballot.weight += 1 + 2 * (uint64_t) (owner->hits < 1000 ? owner->hits : 1000);
             ballot.confirmed |= owner->hits >= 2;
         }
-        if (ballot.weight > won->weight) {
+        if (ballot.weight > won->weight || (ballot.weight == won->weight && layer == expected)) {
             *won = ballot;
             best = layer;
         }
@@ -280,12 +281,12 @@ static int32_t decide(struct mt_layers *layers, const struct evidence *evidence,
     for (uint32_t n = 0; n < evidence->count && evidence->all[n].back == newest; n++)
         news |= !find_owner(layers, evidence->all[n].word)->word;
     struct ballot ballot;
+    int32_t expected = previous + 1 < layers->count ? previous + 1 : 0;
     if (!news)
-        return count_votes(layers, evidence, newest, NOBODY, &ballot);
+        return count_votes(layers, evidence, newest, NOBODY, expected, &ballot);
     /* Something new there: another batch size's activations, or a layer never seen. What lies behind it decides. A
      * layer comes after its neighbour, or first in a pass; anything else must have been right before to be believed. */
-    int32_t layer = count_votes(layers, evidence, UINT32_MAX, previous, &ballot);
-    int32_t expected = previous + 1 < layers->count ? previous + 1 : 0;
+    int32_t layer = count_votes(layers, evidence, UINT32_MAX, previous, expected, &ballot);
     uint32_t unknown = 0; /* a new layer brings several; a new pass at another batch size mostly known ones */
     for (uint32_t n = 0; n < evidence->count; n++)
         unknown += !find_owner(layers, evidence->all[n].word)->word;

@@ -26,6 +26,10 @@
     X(StreamEndCapture, cuStreamEndCapture, "cuStreamEndCapture", 10000)                                               \
     X(GraphInstantiate, cuGraphInstantiateWithFlags, "cuGraphInstantiateWithFlags", 11040)                             \
     X(GraphLaunch, cuGraphLaunch, "cuGraphLaunch", 10000)                                                              \
+    X(GraphExecUpdate, cuGraphExecUpdate_v2, "cuGraphExecUpdate", 12000)                                               \
+    X(EventCreate, cuEventCreate, "cuEventCreate", 2000)                                                               \
+    X(EventRecord, cuEventRecord, "cuEventRecord", 2000)                                                               \
+    X(StreamWaitEvent, cuStreamWaitEvent, "cuStreamWaitEvent", 3020)                                                   \
     X(GetErrorName, cuGetErrorName, "cuGetErrorName", 6000)
 
 struct cuda {

@@ -19,6 +19,18 @@ extern "C" __global__ void moe_demo_router_gemm(const float *hidden, const float
                                      float *out, int rows, int dim, int k)                                             \
     {                                                                                                                  \
         body_experts_##suffix(in, ids, weights, table, out, blockIdx.x, threadIdx.x, blockDim.x, dim, k);              \
+    }                                                                                                                  \
+    __global__ void moe_demo_keep(const T *ids, T *kept, int count)                                                    \
+    {                                                                                                                  \
+        int i = blockIdx.x * blockDim.x + threadIdx.x;                                                                 \
+        if (i < count)                                                                                                 \
+            body_keep_##suffix(ids, kept, i);                                                                          \
+    }                                                                                                                  \
+    __global__ void moe_demo_scrub(T *ids, int count)                                                                  \
+    {                                                                                                                  \
+        int i = blockIdx.x * blockDim.x + threadIdx.x;                                                                 \
+        if (i < count)                                                                                                 \
+            body_scrub_##suffix(ids, i);                                                                               \
     }
 KERNELS(i32, int32_t)
 KERNELS(i64, int64_t)

@@ -71,6 +71,24 @@ BODY_EXPERTS(body_experts_i32, int32_t)
 BODY_EXPERTS(body_experts_i64, int64_t)
 BODY_EXPERTS(body_experts_u32, uint32_t)
 
+/* The engine's own copy of the ids, and what becomes of their memory when nobody needs them any more. */
+#define BODY_KEEP(name, T)                                                                                             \
+    BODY void name(const T *ids, T *kept, int i)                                                                       \
+    {                                                                                                                  \
+        kept[i] = ids[i];                                                                                              \
+    }
+BODY_KEEP(body_keep_i32, int32_t)
+BODY_KEEP(body_keep_i64, int64_t)
+BODY_KEEP(body_keep_u32, uint32_t)
+#define BODY_SCRUB(name, T)                                                                                            \
+    BODY void name(T *ids, int i)                                                                                      \
+    {                                                                                                                  \
+        ids[i] = (T) -7;                                                                                               \
+    }
+BODY_SCRUB(body_scrub_i32, int32_t)
+BODY_SCRUB(body_scrub_i64, int64_t)
+BODY_SCRUB(body_scrub_u32, uint32_t)
+
 /* The next token's embedding, from the last hidden state: its largest element picks a row. */
 BODY void body_embed(const float *in, const float *table, float *out, int row, int thread, int threads, int rows,
                      int dim)

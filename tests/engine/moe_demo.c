@@ -18,11 +18,17 @@
 
 static struct cuda cuda;
 
+/* How a step becomes a graph: as a whole; a graph a layer; with the experts on a second stream; captured a second time
+ * to update what was instantiated; in relaxed capture mode. */
+enum graph_mode { EAGER, PLAIN, PIECES, FORK, UPDATE, RELAXED };
+static const char *const graph_modes[] = {"eager", "plain", "pieces", "fork", "update", "relaxed", NULL};
+
 static struct {
     long layers, experts, topk, tokens, steps, streams, seed, device;
-    bool graph;
+    enum graph_mode graph;
+    bool scrub;
     const char *dtype, *truth, *door;
-} options = {4, 64, 6, 16, 8, 1, 1, 0, false, "i32", NULL, "dlsym"};
+} options = {4, 64, 6, 16, 8, 1, 1, 0, EAGER, false, "i32", NULL, "dlsym"};
 
 static void check(CUresult result, const char *what)
 {
@@ -71,7 +77,7 @@ static CUdeviceptr random_matrix(size_t elements)
 }
 
 static struct {
-    CUfunction gemm, topk, experts, embed;
+    CUfunction gemm, topk, experts, keep, scrub, embed;
 } kernels;
 
 static struct {
@@ -79,10 +85,12 @@ static struct {
 } weights;
 
 struct batch {
-    CUstream stream;
+    CUstream stream, side;
+    CUevent routed, mixed; /* from one to the other and back */
     CUdeviceptr hidden[2], logits, ids, topk_weights, truth;
     void *truth_host;
-    CUgraphExec graph;
+    CUgraphExec *graphs; /* a step: one after the other */
+    long graph_count;
 };
 
 static size_t id_size(void)
@@ -95,44 +103,96 @@ static size_t ids_per_layer(void)
     return (size_t) options.tokens * (size_t) options.topk;
 }
 
-static void launch(CUfunction kernel, unsigned blocks, struct batch *batch, void **params)
+static void launch_on(CUstream stream, CUfunction kernel, unsigned blocks, void **params)
 {
-    CHECK(cuda.LaunchKernel(kernel, blocks, 1, 1, MOE_DEMO_THREADS, 1, 1, 0, batch->stream, params, NULL));
+    CHECK(cuda.LaunchKernel(kernel, blocks, 1, 1, MOE_DEMO_THREADS, 1, 1, 0, stream, params, NULL));
 }
 
-static void forward(struct batch *b)
+static void launch(CUfunction kernel, unsigned blocks, struct batch *batch, void **params)
+{
+    launch_on(batch->stream, kernel, blocks, params);
+}
+
+/* Destroys the ids as soon as nobody in the engine needs them any more. */
+static void keep_and_scrub(struct batch *b, long layer)
+{
+    int count = (int) ids_per_layer();
+    unsigned blocks = ((unsigned) count + MOE_DEMO_THREADS - 1) / MOE_DEMO_THREADS;
+    CUdeviceptr kept = b->truth + (size_t) layer * ids_per_layer() * id_size();
+    void *keep[] = {&b->ids, &kept, &count};
+    launch(kernels.keep, blocks, b, keep);
+    void *scrub[] = {&b->ids, &count};
+    launch(kernels.scrub, blocks, b, scrub);
+}
+
+static void forward_layer(struct batch *b, long layer)
 {
     int rows = (int) options.tokens, dim = MOE_DEMO_DIM, experts = (int) options.experts, k = (int) options.topk;
     unsigned row_blocks = (unsigned) rows;
-    int from = 0;
-    for (long layer = 0; layer < options.layers; layer++, from ^= 1) {
-        CUdeviceptr *in = &b->hidden[from], *out = &b->hidden[from ^ 1];
-        void *gemm[] = {in, &weights.router[layer], &b->logits, &rows, &dim, &experts};
-        launch(kernels.gemm, row_blocks, b, gemm);
-        void *topk[] = {&b->logits, &b->ids, &b->topk_weights, &rows, &experts, &k};
-        launch(kernels.topk, (row_blocks + MOE_DEMO_THREADS - 1) / MOE_DEMO_THREADS, b, topk);
-        void *mix[] = {in, &b->ids, &b->topk_weights, &weights.experts[layer], out, &rows, &dim, &k};
-        launch(kernels.experts, row_blocks, b, mix);
-        if (options.truth)
-            CHECK(cuda.MemcpyDtoDAsync(b->truth + (size_t) layer * ids_per_layer() * id_size(), b->ids,
-                                       ids_per_layer() * id_size(), b->stream));
+    CUdeviceptr *in = &b->hidden[layer % 2], *out = &b->hidden[(layer + 1) % 2];
+    void *gemm[] = {in, &weights.router[layer], &b->logits, &rows, &dim, &experts};
+    launch(kernels.gemm, row_blocks, b, gemm);
+    void *topk[] = {&b->logits, &b->ids, &b->topk_weights, &rows, &experts, &k};
+    launch(kernels.topk, (row_blocks + MOE_DEMO_THREADS - 1) / MOE_DEMO_THREADS, b, topk);
+    CUstream stream = options.graph == FORK ? b->side : b->stream;
+    if (stream != b->stream) {
+        CHECK(cuda.EventRecord(b->routed, b->stream));
+        CHECK(cuda.StreamWaitEvent(stream, b->routed, 0));
     }
-    /* The next step starts where this one's layers started: a replayed graph has its addresses baked in. */
-    if (from == 0) {
-        void *copy[] = {&b->hidden[0], &weights.embedding, &b->hidden[1], &rows, &dim};
-        launch(kernels.embed, row_blocks, b, copy);
+    void *mix[] = {in, &b->ids, &b->topk_weights, &weights.experts[layer], out, &rows, &dim, &k};
+    launch_on(stream, kernels.experts, row_blocks, mix);
+    if (stream != b->stream) {
+        CHECK(cuda.EventRecord(b->mixed, stream));
+        CHECK(cuda.StreamWaitEvent(b->stream, b->mixed, 0));
     }
-    void *embed[] = {&b->hidden[1], &weights.embedding, &b->hidden[0], &rows, &dim};
-    launch(kernels.embed, row_blocks, b, embed);
+    if (options.scrub)
+        keep_and_scrub(b, layer);
+    else if (options.truth)
+        CHECK(cuda.MemcpyDtoDAsync(b->truth + (size_t) layer * ids_per_layer() * id_size(), b->ids,
+                                   ids_per_layer() * id_size(), b->stream));
 }
 
-static void capture(struct batch *b)
+/* The next step starts where this one's layers started: a replayed graph has its addresses baked in. */
+static void forward_end(struct batch *b)
+{
+    int rows = (int) options.tokens, dim = MOE_DEMO_DIM;
+    if (options.layers % 2 == 0) {
+        void *copy[] = {&b->hidden[0], &weights.embedding, &b->hidden[1], &rows, &dim};
+        launch(kernels.embed, (unsigned) rows, b, copy);
+    }
+    void *embed[] = {&b->hidden[1], &weights.embedding, &b->hidden[0], &rows, &dim};
+    launch(kernels.embed, (unsigned) rows, b, embed);
+}
+
+static void forward(struct batch *b, long from, long to)
+{
+    for (long layer = from; layer < to; layer++)
+        forward_layer(b, layer);
+    if (to == options.layers)
+        forward_end(b);
+}
+
+static CUgraph capture(struct batch *b, long from, long to)
 {
     CUgraph graph;
-    CHECK(cuda.StreamBeginCapture(b->stream, CU_STREAM_CAPTURE_MODE_GLOBAL));
-    forward(b);
+    CHECK(cuda.StreamBeginCapture(b->stream, options.graph == RELAXED ? CU_STREAM_CAPTURE_MODE_RELAXED
+                                                                      : CU_STREAM_CAPTURE_MODE_GLOBAL));
+    forward(b, from, to);
     CHECK(cuda.StreamEndCapture(b->stream, &graph));
-    CHECK(cuda.GraphInstantiate(&b->graph, graph, 0));
+    return graph;
+}
+
+static void make_graphs(struct batch *b)
+{
+    b->graph_count = options.graph == PIECES ? options.layers : 1;
+    b->graphs = must(calloc((size_t) b->graph_count, sizeof(CUgraphExec)));
+    for (long i = 0; i < b->graph_count; i++) {
+        long to = options.graph == PIECES ? i + 1 : options.layers;
+        CHECK(cuda.GraphInstantiate(&b->graphs[i], capture(b, i, to), 0));
+        CUgraphExecUpdateResultInfo info;
+        if (options.graph == UPDATE)
+            CHECK(cuda.GraphExecUpdate(b->graphs[i], capture(b, i, to), &info));
+    }
 }
 
 /* Ids as int32, whatever type the engine keeps them in. */
@@ -163,6 +223,10 @@ static void load_kernels(void)
     char mangled = strcmp(options.dtype, "i64") == 0 ? 'l' : options.dtype[0] == 'u' ? 'j' : 'i';
     snprintf(name, sizeof name, "_Z16moe_demo_expertsPKfPK%cS0_S0_Pfiii", mangled);
     CHECK(cuda.ModuleGetFunction(&kernels.experts, module, name));
+    snprintf(name, sizeof name, "_Z13moe_demo_keepPK%cP%ci", mangled, mangled);
+    CHECK(cuda.ModuleGetFunction(&kernels.keep, module, name));
+    snprintf(name, sizeof name, "_Z14moe_demo_scrubP%ci", mangled);
+    CHECK(cuda.ModuleGetFunction(&kernels.scrub, module, name));
 }
 
 static void make_model(void)
@@ -189,8 +253,13 @@ static void make_batch(struct batch *b)
     size_t truth = (size_t) options.layers * ids_per_layer() * id_size();
     b->truth = device_alloc(truth);
     b->truth_host = must(malloc(truth));
+    if (options.graph == FORK) {
+        CHECK(cuda.StreamCreate(&b->side, CU_STREAM_NON_BLOCKING));
+        CHECK(cuda.EventCreate(&b->routed, CU_EVENT_DISABLE_TIMING));
+        CHECK(cuda.EventCreate(&b->mixed, CU_EVENT_DISABLE_TIMING));
+    }
     if (options.graph)
-        capture(b);
+        make_graphs(b);
 }
 
 static void run(struct batch *batches, FILE *truth)
@@ -198,10 +267,10 @@ static void run(struct batch *batches, FILE *truth)
     for (long step = 0; step < options.steps; step++) {
         for (long i = 0; i < options.streams; i++) {
             struct batch *b = &batches[i];
-            if (options.graph)
-                CHECK(cuda.GraphLaunch(b->graph, b->stream));
-            else
-                forward(b);
+            for (long n = 0; n < b->graph_count; n++)
+                CHECK(cuda.GraphLaunch(b->graphs[n], b->stream));
+            if (!options.graph)
+                forward(b, 0, options.layers);
             if (truth)
                 CHECK(cuda.MemcpyDtoHAsync(b->truth_host, b->truth,
                                            (size_t) options.layers * ids_per_layer() * id_size(), b->stream));
@@ -232,7 +301,8 @@ static uint64_t checksum(struct batch *batches)
 static int usage(const char *problem)
 {
     fprintf(stderr,
-            "moe-demo: %s\nmoe-demo [--layers L] [--experts E] [--topk K] [--tokens N] [--steps S] [--graph] "
+            "moe-demo: %s\nmoe-demo [--layers L] [--experts E] [--topk K] [--tokens N] [--steps S] "
+            "[--graph[=plain|pieces|fork|update|relaxed]]\n         [--scrub] "
             "[--streams M]\n"
             "         [--dtype i32|i64|u32] [--seed X] [--truth FILE] [--door dlsym|getproc] [--device D]\n",
             problem);
@@ -249,14 +319,15 @@ static const char *parse(int argc, char **argv)
                    {"topk", &options.topk, 1, 32},           {"tokens", &options.tokens, 1, 65536},
                    {"steps", &options.steps, 1, 1000000},    {"streams", &options.streams, 1, 64},
                    {"seed", &options.seed, 0, LONG_MAX / 2}, {"device", &options.device, 0, 63}};
-    enum { NUMBERS = sizeof numbers / sizeof *numbers, GRAPH = 100, DTYPE, TRUTH, DOOR };
-    struct option longs[NUMBERS + 5] = {{0}};
+    enum { NUMBERS = sizeof numbers / sizeof *numbers, GRAPH = 100, SCRUB, DTYPE, TRUTH, DOOR };
+    struct option longs[NUMBERS + 6] = {{0}};
     for (int i = 0; i < NUMBERS; i++)
         longs[i] = (struct option){numbers[i].name, required_argument, NULL, i + 1};
-    longs[NUMBERS] = (struct option){"graph", no_argument, NULL, GRAPH};
+    longs[NUMBERS] = (struct option){"graph", optional_argument, NULL, GRAPH};
     longs[NUMBERS + 1] = (struct option){"dtype", required_argument, NULL, DTYPE};
     longs[NUMBERS + 2] = (struct option){"truth", required_argument, NULL, TRUTH};
     longs[NUMBERS + 3] = (struct option){"door", required_argument, NULL, DOOR};
+    longs[NUMBERS + 4] = (struct option){"scrub", no_argument, NULL, SCRUB};
     int opt;
     while ((opt = getopt_long(argc, argv, "", longs, NULL)) != -1) {
         if (opt >= 1 && opt <= NUMBERS) {
@@ -266,7 +337,13 @@ static const char *parse(int argc, char **argv)
                 return "a number is out of range";
             *numbers[opt - 1].value = value;
         } else if (opt == GRAPH) {
-            options.graph = true;
+            options.graph = PLAIN;
+            while (optarg && graph_modes[options.graph] && strcmp(graph_modes[options.graph], optarg))
+                options.graph++;
+            if (!graph_modes[options.graph])
+                return "--graph is plain, pieces, fork, update or relaxed";
+        } else if (opt == SCRUB) {
+            options.scrub = true;
         } else if (opt == DTYPE) {
             options.dtype = optarg;
         } else if (opt == TRUTH) {

@@ -37,6 +37,7 @@ struct soft_node {
     struct soft_node **deps;
     size_t dep_count;
     unsigned index;
+    struct CUgraph_st *graph; /* whose node it is */
 };
 
 struct CUgraph_st {
@@ -53,6 +54,7 @@ struct CUevent_st {
     pthread_cond_t done;
     unsigned long recorded, reached;
     CUgraph graph; /* recorded while that graph was captured, with these */
+    unsigned long long capture_id;
     struct soft_node **deps;
     size_t dep_count;
 };
@@ -90,6 +92,11 @@ struct soft_function {
 /* Injected failure of a named call (SOFTCUDA_FAIL=name:code[:nth],...), CUDA_SUCCESS if none. Logs with SOFTCUDA_LOG.
  */
 CUresult soft_enter(const char *name);
+#define ENTER(name)                                                                                                    \
+    CUresult injected = soft_enter(name);                                                                              \
+    if (injected)                                                                                                      \
+    return injected
+
 bool soft_ready(void); /* cuInit was called */
 int soft_current_device(void);
 
@@ -102,6 +109,9 @@ void soft_drain_all(bool only_blocking);
 /* Is a call that may wait or allocate forbidden now, as some capture of this thread's mode demands? Invalidates it. */
 bool soft_forbidden(void);
 
+/* An OP_KERNEL with its own copy of the arguments. */
+CUresult soft_kernel_op(CUfunction f, const unsigned grid[3], const unsigned block[3], void **params, void **extra,
+                        struct soft_op *op);
 void soft_run(struct soft_op *op);
 void soft_op_free(struct soft_op *op);
 struct soft_op soft_op_copy(const struct soft_op *op);

@@ -56,11 +56,6 @@ CUresult soft_enter(const char *name)
     }
     return CUDA_SUCCESS;
 }
-#define ENTER(name)                                                                                                    \
-    CUresult injected = soft_enter(name);                                                                              \
-    if (injected)                                                                                                      \
-    return injected
-
 bool soft_ready(void)
 {
     return ready;

@@ -6,11 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ENTER(name)                                                                                                    \
-    CUresult injected = soft_enter(name);                                                                              \
-    if (injected)                                                                                                      \
-    return injected
-
 struct grid_run {
     const struct soft_op *op;
     void *params[64];
@@ -113,27 +108,25 @@ void soft_op_free(struct soft_op *op)
     free(op->args);
 }
 
-static CUresult launch(const char *name, CUfunction f, const unsigned grid[3], const unsigned block[3], CUstream stream,
-                       bool per_thread, void **params, void **extra)
+CUresult soft_kernel_op(CUfunction f, const unsigned grid[3], const unsigned block[3], void **params, void **extra,
+                        struct soft_op *op)
 {
-    ENTER(name);
     const struct soft_function *function = (const struct soft_function *) f;
-    CUstream s = soft_stream(stream, per_thread);
-    if (!s || !function || (function->magic != SOFT_FUNCTION && function->magic != SOFT_KERNEL))
+    if (!function || (function->magic != SOFT_FUNCTION && function->magic != SOFT_KERNEL))
         return CUDA_ERROR_INVALID_HANDLE;
     if (!grid[0] || !grid[1] || !grid[2] || !block[0] || !block[1] || !block[2] || (params && extra))
         return CUDA_ERROR_INVALID_VALUE;
     const struct softcuda_kernel *kernel = function->kernel;
-    struct soft_op op = {.kind = OP_KERNEL,
-                         .kernel = kernel,
-                         .grid = {grid[0], grid[1], grid[2]},
-                         .block = {block[0], block[1], block[2]}};
-    op.args = aligned_alloc(64, (args_size(kernel) + 63) & ~(size_t) 63);
-    if (!op.args)
+    *op = (struct soft_op){.kind = OP_KERNEL,
+                           .kernel = kernel,
+                           .grid = {grid[0], grid[1], grid[2]},
+                           .block = {block[0], block[1], block[2]}};
+    op->args = aligned_alloc(64, (args_size(kernel) + 63) & ~(size_t) 63);
+    if (!op->args)
         return CUDA_ERROR_OUT_OF_MEMORY;
     if (params) {
         for (unsigned i = 0; i < kernel->param_count; i++)
-            memcpy(op.args + kernel->params[i].offset, params[i], kernel->params[i].size);
+            memcpy(op->args + kernel->params[i].offset, params[i], kernel->params[i].size);
     } else if (extra) {
         const void *buffer = NULL;
         size_t size = 0;
@@ -143,9 +136,23 @@ static CUresult launch(const char *name, CUfunction f, const unsigned grid[3], c
             else if (*e == CU_LAUNCH_PARAM_BUFFER_SIZE)
                 size = *(size_t *) e[1];
         }
-        memcpy(op.args, buffer, size < args_size(kernel) ? size : args_size(kernel));
+        memcpy(op->args, buffer, size < args_size(kernel) ? size : args_size(kernel));
     }
-    CUresult result = soft_submit(s, &op);
+    return CUDA_SUCCESS;
+}
+
+static CUresult launch(const char *name, CUfunction f, const unsigned grid[3], const unsigned block[3], CUstream stream,
+                       bool per_thread, void **params, void **extra)
+{
+    ENTER(name);
+    CUstream s = soft_stream(stream, per_thread);
+    struct soft_op op;
+    if (!s)
+        return CUDA_ERROR_INVALID_HANDLE;
+    CUresult result = soft_kernel_op(f, grid, block, params, extra, &op);
+    if (result != CUDA_SUCCESS)
+        return result;
+    result = soft_submit(s, &op);
     if (result != CUDA_SUCCESS)
         free(op.args);
     return result;

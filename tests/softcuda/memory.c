@@ -6,11 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ENTER(name)                                                                                                    \
-    CUresult injected = soft_enter(name);                                                                              \
-    if (injected)                                                                                                      \
-    return injected
-
 static struct block {
     char *base;
     size_t size;

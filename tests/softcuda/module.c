@@ -8,11 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ENTER(name)                                                                                                    \
-    CUresult injected = soft_enter(name);                                                                              \
-    if (injected)                                                                                                      \
-    return injected
-
 extern const struct softcuda_kernel softcuda_tap_kernels[], softcuda_engine_kernels[], softcuda_router_kernels[];
 
 struct CUmod_st {

@@ -5,11 +5,6 @@
 #include <cupti.h>
 #include <stdlib.h>
 
-#define ENTER(name)                                                                                                    \
-    CUresult injected = soft_enter(name);                                                                              \
-    if (injected)                                                                                                      \
-    return injected
-
 static CUstream all;
 static pthread_mutex_t all_lock = PTHREAD_MUTEX_INITIALIZER;
 static CUstream legacy;
@@ -227,28 +222,28 @@ API CUresult cuStreamBeginCapture_v2(CUstream stream, CUstreamCaptureMode mode)
     return CUDA_SUCCESS;
 }
 
-static bool reaches(const struct soft_node *node, const struct soft_node *wanted)
+/* Marks a node and what it depends on, all the way back. */
+static void mark(const struct soft_node *node, bool *marked)
 {
-    if (node == wanted)
-        return true;
-    for (size_t i = 0; i < node->dep_count; i++) {
-        if (reaches(node->deps[i], wanted))
-            return true;
-    }
-    return false;
+    if (marked[node->index])
+        return;
+    marked[node->index] = true;
+    for (size_t i = 0; i < node->dep_count; i++)
+        mark(node->deps[i], marked);
 }
 
 /* Is every node that a forked stream ended with ordered before the end of the origin? */
 static bool joined(CUstream origin, CUstream fork)
 {
-    for (size_t n = 0; n < fork->dep_count; n++) {
-        bool found = false;
-        for (size_t i = 0; i < origin->dep_count && !found; i++)
-            found = reaches(origin->deps[i], fork->deps[n]);
-        if (!found)
-            return false;
-    }
-    return true;
+    bool *marked = calloc(origin->graph->count + 1, sizeof *marked), every = true;
+    if (!marked)
+        return false;
+    for (size_t i = 0; i < origin->dep_count; i++)
+        mark(origin->deps[i], marked);
+    for (size_t n = 0; n < fork->dep_count; n++)
+        every &= marked[fork->deps[n]->index];
+    free(marked);
+    return every;
 }
 
 static CUresult end_capture(CUstream stream, CUgraph *graph)
@@ -292,6 +287,48 @@ API CUresult cuStreamIsCapturing(CUstream stream, CUstreamCaptureStatus *status)
     return CUDA_SUCCESS;
 }
 
+API __typeof__(cuStreamGetCaptureInfo) cuStreamGetCaptureInfo_v3;
+API CUresult cuStreamGetCaptureInfo_v3(CUstream stream, CUstreamCaptureStatus *status, cuuint64_t *id, CUgraph *graph,
+                                       const CUgraphNode **deps, const CUgraphEdgeData **edges, size_t *count)
+{
+    ENTER("cuStreamGetCaptureInfo_v3");
+    CUstream s = soft_stream(stream, false);
+    if (!s)
+        return CUDA_ERROR_INVALID_HANDLE;
+    *status = s->status;
+    if (s->status != CU_STREAM_CAPTURE_STATUS_ACTIVE)
+        return CUDA_SUCCESS;
+    if (id)
+        *id = s->capture_id;
+    if (graph)
+        *graph = s->graph;
+    if (deps)
+        *deps = (const CUgraphNode *) s->deps;
+    if (edges)
+        *edges = NULL;
+    if (count)
+        *count = s->dep_count;
+    return CUDA_SUCCESS;
+}
+
+API __typeof__(cuStreamUpdateCaptureDependencies) cuStreamUpdateCaptureDependencies_v2;
+API CUresult cuStreamUpdateCaptureDependencies_v2(CUstream stream, CUgraphNode *deps, const CUgraphEdgeData *edges,
+                                                  size_t count, unsigned flags)
+{
+    ENTER("cuStreamUpdateCaptureDependencies_v2");
+    (void) edges;
+    CUstream s = soft_stream(stream, false);
+    if (!s)
+        return CUDA_ERROR_INVALID_HANDLE;
+    if (s->status != CU_STREAM_CAPTURE_STATUS_ACTIVE)
+        return CUDA_ERROR_ILLEGAL_STATE;
+    if (flags == CU_STREAM_SET_CAPTURE_DEPENDENCIES)
+        soft_deps_set(&s->deps, &s->dep_count, (struct soft_node *const *) deps, count);
+    else
+        soft_deps_add(&s->deps, &s->dep_count, (struct soft_node *const *) deps, count);
+    return CUDA_SUCCESS;
+}
+
 API CUresult cuEventCreate(CUevent *event, unsigned flags)
 {
     ENTER("cuEventCreate");
@@ -312,6 +349,7 @@ static CUresult record(CUevent event, CUstream stream)
         return CUDA_ERROR_INVALID_HANDLE;
     if (s->status == CU_STREAM_CAPTURE_STATUS_ACTIVE) {
         event->graph = s->graph;
+        event->capture_id = s->capture_id;
         soft_deps_set(&event->deps, &event->dep_count, s->deps, s->dep_count);
         return CUDA_SUCCESS;
     }
@@ -336,6 +374,7 @@ API CUresult cuStreamWaitEvent(CUstream stream, CUevent event, unsigned flags)
     if (event->graph) {
         if (s->status == CU_STREAM_CAPTURE_STATUS_NONE) {
             s->graph = event->graph;
+            s->capture_id = event->capture_id;
             s->origin = false;
             s->capturer = pthread_self();
             s->status = CU_STREAM_CAPTURE_STATUS_ACTIVE;

@@ -27,6 +27,22 @@ static void run_gemm(const struct softcuda_block *b)
         for (unsigned t = 0; t < b->block.x; t++)                                                                      \
             body_experts_##suffix(P(const float *, 0), P(const T *, 1), P(const float *, 2), P(const float *, 3),      \
                                   P(float *, 4), (int) b->index.x, (int) t, (int) b->block.x, P(int, 6), P(int, 7));   \
+    }                                                                                                                  \
+    static void run_keep_##suffix(const struct softcuda_block *b)                                                      \
+    {                                                                                                                  \
+        for (unsigned t = 0; t < b->block.x; t++) {                                                                    \
+            int i = (int) (b->index.x * b->block.x + t);                                                               \
+            if (i < P(int, 2))                                                                                         \
+                body_keep_##suffix(P(const T *, 0), P(T *, 1), i);                                                     \
+        }                                                                                                              \
+    }                                                                                                                  \
+    static void run_scrub_##suffix(const struct softcuda_block *b)                                                     \
+    {                                                                                                                  \
+        for (unsigned t = 0; t < b->block.x; t++) {                                                                    \
+            int i = (int) (b->index.x * b->block.x + t);                                                               \
+            if (i < P(int, 1))                                                                                         \
+                body_scrub_##suffix(P(T *, 0), i);                                                                     \
+        }                                                                                                              \
     }
 KERNELS(i32, int32_t)
 KERNELS(i64, int64_t)
@@ -42,6 +58,8 @@ static void run_embed(const struct softcuda_block *b)
 static const struct softcuda_param gemm[] = {{0, 8}, {8, 8}, {16, 8}, {24, 4}, {28, 4}, {32, 4}};
 static const struct softcuda_param topk[] = {{0, 8}, {8, 8}, {16, 8}, {24, 4}, {28, 4}, {32, 4}};
 static const struct softcuda_param experts[] = {{0, 8}, {8, 8}, {16, 8}, {24, 8}, {32, 8}, {40, 4}, {44, 4}, {48, 4}};
+static const struct softcuda_param keep[] = {{0, 8}, {8, 8}, {16, 4}};
+static const struct softcuda_param scrub[] = {{0, 8}, {8, 4}};
 static const struct softcuda_param embed[] = {{0, 8}, {8, 8}, {16, 8}, {24, 4}, {28, 4}};
 
 extern const struct softcuda_kernel softcuda_engine_kernels[];
@@ -53,6 +71,12 @@ const struct softcuda_kernel softcuda_engine_kernels[] = {
     {"_Z16moe_demo_expertsPKfPKiS0_S0_Pfiii", run_experts_i32, 8, experts},
     {"_Z16moe_demo_expertsPKfPKlS0_S0_Pfiii", run_experts_i64, 8, experts},
     {"_Z16moe_demo_expertsPKfPKjS0_S0_Pfiii", run_experts_u32, 8, experts},
+    {"_Z13moe_demo_keepPKiPii", run_keep_i32, 3, keep},
+    {"_Z14moe_demo_scrubPii", run_scrub_i32, 2, scrub},
+    {"_Z13moe_demo_keepPKlPli", run_keep_i64, 3, keep},
+    {"_Z14moe_demo_scrubPli", run_scrub_i64, 2, scrub},
+    {"_Z13moe_demo_keepPKjPji", run_keep_u32, 3, keep},
+    {"_Z14moe_demo_scrubPji", run_scrub_u32, 2, scrub},
     {"moe_demo_embed", run_embed, 5, embed},
     {NULL, NULL, 0, NULL},
 };
