@@ -6,7 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define NAME_MAX_BYTES 16384 /* longer names are taken as they are: demangling is worse than linear */
+/* Longer names are taken as they are: demangling recurses, on the engine's stack. libiberty's own limit is 1024. */
+#define NAME_MAX_BYTES 2048
 
 /* "(anonymous namespace)" and "(ns::E)0" have parentheses that open no parameter list. */
 static const char *skip_anonymous(const char *c)
@@ -43,7 +44,7 @@ void mt_kernel_info_set_name(struct mt_kernel_info *info, const char *mangled)
     if (!mangled)
         return;
     char *readable = strncmp(mangled, "_Z", 2) == 0 && strlen(mangled) < NAME_MAX_BYTES
-                         ? cplus_demangle_v3(mangled, DMGL_PARAMS | DMGL_ANSI)
+                         ? cplus_demangle_v3(mangled, DMGL_PARAMS | DMGL_ANSI | DMGL_NO_RECURSE_LIMIT)
                          : NULL;
     const char *name = readable ? readable : mangled;
     snprintf(info->demangled, sizeof info->demangled, "%s", name);

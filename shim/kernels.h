@@ -6,6 +6,7 @@
 #ifndef MOETAP_SHIM_KERNELS_H
 #define MOETAP_SHIM_KERNELS_H
 
+#include "../cupti/launch.h"
 #include "recipe.h"
 
 struct mt_kernel {

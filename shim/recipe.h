@@ -6,11 +6,12 @@
 #ifndef MOETAP_SHIM_RECIPE_H
 #define MOETAP_SHIM_RECIPE_H
 
-#include "../cupti/launch.h"
 #include "../shm/layout.h"
 
 #include <stdbool.h>
 #include <stddef.h>
+
+struct mt_launch; /* cupti/launch.h; only who reads launches needs it, and with it CUDA's headers */
 
 #define MT_KERNEL_PARAMS_MAX 64
 #define MT_TEMPLATE_ARGS_MAX 24

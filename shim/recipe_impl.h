@@ -47,6 +47,7 @@ struct mt_recipe {
     uint32_t experts_min, experts_max, k_min, k_max;
     char final[64];
     char note[160];
+    uint32_t keys_seen; /* while parsing */
 };
 
 struct mt_recipes {

@@ -61,8 +61,9 @@ static bool take_number(const char **at, uint64_t *number)
         return false;
     char *end;
     errno = 0;
-    unsigned long long n = strtoull(c, &end, 0);
-    if (errno || isalpha((unsigned char) *end))
+    bool hex = c[0] == '0' && (c[1] == 'x' || c[1] == 'X');
+    unsigned long long n = strtoull(c, &end, hex ? 16 : 10);
+    if (errno || isalnum((unsigned char) *end))
         return false;
     *number = n;
     *at = end;
@@ -185,9 +186,10 @@ static int parse_layouts(const struct parser *parser, const char *value, struct 
 
 static int parse_range(const struct parser *parser, const char *value, uint32_t *low, uint32_t *high, uint32_t most)
 {
+    const char *range = value;
     uint64_t from, to;
     if (!take_number(&value, &from) || strncmp(skip_blanks(value), "..", 2) != 0)
-        return mistake(parser, "found '%s', expected a range as 1..%u", value, most);
+        return mistake(parser, "found '%s', expected a range as 1..%u", range, most);
     value = skip_blanks(value) + 2;
     if (!take_number(&value, &to) || from < 1 || from > to || to > most)
         return mistake(parser, "found a range outside of 1..%u", most);
@@ -232,8 +234,33 @@ static int parse_require(const struct parser *parser, const char *value, struct 
     return take_expr(parser, &value, &require->right) || at_end(parser, value) ? -1 : 0;
 }
 
+static int parse_name(const struct parser *parser, const char *value, char *to, size_t size)
+{
+    size_t n = strspn(value, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-");
+    if (value[n])
+        return mistake(parser, "found '%s', expected a name of letters, digits, '.', '_' and '-'", value);
+    return parse_text(parser, value, to, size);
+}
+
+/* Only conditions may be many. */
+static int once(const struct parser *parser, struct mt_recipe *recipe, const char *key)
+{
+    static const char *const keys[] = {"kernel", "params", "dtype",         "within",  "suffix",
+                                       "final",  "note",   "limit.experts", "limit.k", "kind"};
+    for (unsigned i = 0; i < sizeof keys / sizeof *keys; i++) {
+        if (strcmp(keys[i], key) != 0)
+            continue;
+        if (recipe->keys_seen & 1u << i)
+            return mistake(parser, "found %s a second time, expected it once in a recipe", key);
+        recipe->keys_seen |= 1u << i;
+    }
+    return 0;
+}
+
 static int parse_key(const struct parser *parser, struct mt_recipe *recipe, const char *key, const char *value)
 {
+    if (once(parser, recipe, key))
+        return -1;
     const struct {
         const char *key;
         struct mt_expr *expr;
@@ -256,7 +283,7 @@ static int parse_key(const struct parser *parser, struct mt_recipe *recipe, cons
     if (strcmp(key, "suffix") == 0)
         return parse_text(parser, value, recipe->suffix, sizeof recipe->suffix);
     if (strcmp(key, "final") == 0)
-        return parse_text(parser, value, recipe->final, sizeof recipe->final);
+        return parse_name(parser, value, recipe->final, sizeof recipe->final);
     if (strcmp(key, "note") == 0)
         return parse_text(parser, value, recipe->note, sizeof recipe->note);
     if (strcmp(key, "limit.experts") == 0)
@@ -316,9 +343,16 @@ static int finish(struct parser *parser, struct mt_recipe *recipe)
         return mistake(parser,
                        "found no params in [%s], expected params = the sizes of the kernel's parameters in bytes",
                        recipe->name);
-    if (recipe->ids.a.kind != TERM_PARAM || recipe->ids.b.kind != TERM_NONE) {
-        parser->line = recipe->ids.line;
-        return mistake(parser, "found something else, expected ids = param N or param N + OFFSET");
+    const struct {
+        const char *key;
+        const struct mt_expr *expr;
+    } addresses[] = {{"ids", &recipe->ids}, {"input", &recipe->input}};
+    for (size_t i = 0; i < sizeof addresses / sizeof *addresses; i++) {
+        const struct mt_expr *expr = addresses[i].expr;
+        if (expr->a.kind != TERM_NONE && (expr->a.kind != TERM_PARAM || expr->a.bytes || expr->b.kind != TERM_NONE)) {
+            parser->line = expr->line;
+            return mistake(parser, "found something else, expected %s = param N or param N + OFFSET", addresses[i].key);
+        }
     }
     const struct mt_expr *all[] = {&recipe->ids,     &recipe->rows,   &recipe->k,
                                    &recipe->experts, &recipe->stride, &recipe->input};
@@ -331,8 +365,10 @@ static int finish(struct parser *parser, struct mt_recipe *recipe)
         }
     }
     for (unsigned i = 0; i < recipe->require_count; i++) {
-        if (!fits(recipe, &recipe->require[i].left.a, 0) || !fits(recipe, &recipe->require[i].right.a, 0)) {
-            parser->line = recipe->require[i].left.line;
+        const struct mt_expr *left = &recipe->require[i].left, *right = &recipe->require[i].right;
+        if (!fits(recipe, &left->a, 0) || !fits(recipe, &left->b, 0) || !fits(recipe, &right->a, 0) ||
+            !fits(recipe, &right->b, 0)) {
+            parser->line = left->line;
             return mistake(parser, "found a condition on a parameter that params does not have");
         }
     }
@@ -372,7 +408,7 @@ static int start_recipe(const struct parser *parser, struct mt_recipes *recipes,
     if (!recipe)
         return mistake(parser, "out of memory");
     recipe->line = parser->line;
-    return parse_text(parser, line + 1, recipe->name, sizeof recipe->name);
+    return parse_name(parser, line + 1, recipe->name, sizeof recipe->name);
 }
 
 int mt_recipes_parse(struct mt_recipes *recipes, const char *file, const char *text, char *why, size_t size)
