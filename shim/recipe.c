@@ -21,6 +21,15 @@ struct mt_recipes *mt_recipes_load(const char *file, const char *user_text, char
     return recipes;
 }
 
+bool mt_recipes_check(const char *file, const char *text, size_t *count, char *why, size_t size)
+{
+    struct mt_recipes recipes = {0};
+    bool good = mt_recipes_parse(&recipes, file, text, why, size) == 0;
+    *count = recipes.count;
+    free(recipes.all);
+    return good;
+}
+
 void mt_recipes_free(struct mt_recipes *recipes)
 {
     if (recipes)
@@ -51,6 +60,30 @@ enum mt_recipe_kind mt_recipe_kind(const struct mt_recipe *recipe)
 const char *mt_recipe_note(const struct mt_recipe *recipe)
 {
     return recipe->note;
+}
+
+enum mt_id_space mt_recipe_id_space(const struct mt_recipe *recipe)
+{
+    return recipe->id_space;
+}
+
+const char *mt_recipe_kernel(const struct mt_recipe *recipe, unsigned index)
+{
+    return index < recipe->kernel_count ? recipe->kernels[index] : NULL;
+}
+
+bool mt_recipe_tells_shape(const struct mt_recipe *recipe)
+{
+    return recipe->rows.a.kind != TERM_NONE;
+}
+
+bool mt_kernel_only_reads(const struct mt_kernel_info *kernel, const struct mt_recipe *recipe, unsigned i)
+{
+    if (i < MT_KERNEL_PARAMS_MAX && kernel->const_pointers >> i & 1)
+        return true;
+    if (!recipe || recipe->kind != MT_RECIPE_CONSUMER)
+        return false;
+    return recipe->ids.a.kind == TERM_ANY || (recipe->ids.a.index == i && recipe->ids.a.offset == 0);
 }
 
 bool mt_recipe_has_final(const struct mt_recipe *recipe)
@@ -142,7 +175,7 @@ static bool has_templates(const struct mt_recipe *recipe, const struct mt_kernel
     if (recipe->dtype_template >= 0 && ((unsigned) recipe->dtype_template >= kernel->template_count ||
                                         !mt_dtype_of_cpp(kernel->template_args[recipe->dtype_template])))
         return false;
-    const struct mt_expr *all[] = {&recipe->rows, &recipe->k, &recipe->experts, &recipe->stride};
+    const struct mt_expr *all[] = {&recipe->rows, &recipe->k, &recipe->experts, &recipe->stride, &recipe->column};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
         if (!has_template(all[i], kernel))
             return false;
@@ -167,7 +200,8 @@ const struct mt_recipe *mt_recipes_match(const struct mt_recipes *recipes, const
         if (layout_fits(recipe, kernel) && has_templates(recipe, kernel) &&
             (!recipe->suffix[0] || ends_with(kernel->mangled, recipe->suffix)))
             return recipe;
-        by_name = recipe;
+        if (recipe->kind != MT_RECIPE_CONSUMER) /* one that is not known loses nothing */
+            by_name = recipe;
     }
     if (by_name) {
         int n = snprintf(why, size, "looks like [%s], but its parameters are", by_name->name);

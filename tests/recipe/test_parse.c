@@ -62,7 +62,31 @@ static const char *const mistakes[][2] = {
     {KERNEL "suffix = " HUNDRED HUNDRED, "my.recipe:3: found 200 characters, expected 1 to 127"},
     {KERNEL "note = " HUNDRED HUNDRED, "my.recipe:3: found 200 characters, expected 1 to 159"},
     {KERNEL "final = a b", "my.recipe:3: found 'a b', expected a name of letters, digits, '.', '_' and '-'"},
-    {KERNEL "kind = sampler", "my.recipe:3: found kind 'sampler', expected "},
+    {KERNEL "kind = sampler", "my.recipe:3: found 'sampler', expected router, final, no-ids or consumer"},
+    {KERNEL "id_space = 3", "my.recipe:3: found '3', expected unknown, logical or physical"},
+    {KERNEL "skip = x", "my.recipe:3: found 'x', expected a number behind 'skip'"},
+    {KERNEL "skip = 64", "my.recipe:3: found skip 64, expected at most 63"},
+    {KERNEL "skip = 2 2", "my.recipe:3: found '2', expected the end of the line"},
+    {KERNEL "skip = 2\nskip = 2", "my.recipe:4: found skip a second time, expected it once in a recipe"},
+    {KERNEL "id_space = logical\nid_space = logical",
+     "my.recipe:4: found id_space a second time, expected it once in a recipe"},
+    /* consumers */
+    {KERNEL "kind = consumer", "my.recipe:1: found no ids in [a], expected ids = ..."},
+    {KERNEL "kind = consumer\nids = param 0",
+     "my.recipe:1: found no params in [a], expected params = the sizes of the kernel's parameters in bytes"},
+    {KERNEL "kind = consumer\nids = param 0\nrows = 1", "my.recipe:1: found no k in [a], expected k = ..."},
+    {KERNEL "kind = consumer\nids = any\nrows = 1\nk = 1\ndtype = i32",
+     "my.recipe:4: found ids = any in [a], expected it only in a consumer without rows, k and dtype"},
+    {KERNEL "ids = any\nrows = 1\nk = 1\ndtype = i32",
+     "my.recipe:3: found ids = any in [a], expected it only in a consumer without rows, k and dtype"},
+    {KERNEL "ids = any\nids = any", "my.recipe:4: found this key a second time, expected it once in a recipe"},
+    /* what is known when */
+    {KERNEL "params = 8 8\nids = param 0\ndtype = i32\nrows = 1\nk = rows",
+     "my.recipe:7: found k by k or rows, expected a parameter or the like"},
+    {KERNEL "params = 8 8\nids = param 0\ndtype = i32\nrows = 1\nk = 8 / k",
+     "my.recipe:7: found k by k or rows, expected a parameter or the like"},
+    {KERNEL "params = 8 8\nids = param 0\ndtype = i32\nrows = k * rows\nk = 2",
+     "my.recipe:6: found rows by rows, expected a parameter or the like"},
     /* params */
     {KERNEL "params = x", "my.recipe:3: found 'x', expected the parameters' sizes in bytes"},
     {KERNEL "params =", "my.recipe:3: found '', expected the parameters' sizes in bytes"},
@@ -114,6 +138,8 @@ static const char *const mistakes[][2] = {
      "my.recipe:4: found something else, expected ids = param N or param N + OFFSET"},
     {ROUTER "input = k", "my.recipe:8: found something else, expected input = param N or param N + OFFSET"},
     {ROUTER "experts = param 4",
+     "my.recipe:8: found a parameter that params does not have, or that is smaller than what is read of it"},
+    {ROUTER "column = 2 * param 9",
      "my.recipe:8: found a parameter that params does not have, or that is smaller than what is read of it"},
     {ROUTER "stride = k / param 9",
      "my.recipe:8: found a parameter that params does not have, or that is smaller than what is read of it"},
@@ -336,7 +362,7 @@ Test(parse, mutations)
         struct mt_routing routing;
         const char *reason;
         if (recipe)
-            mt_recipe_read(recipe, &rig.kernel, &rig.launch, &routing, &reason);
+            mt_recipe_read_spread(recipe, &rig.kernel, &rig.launch, &routing, &reason);
         mt_recipes_free(recipes);
     }
     cr_assert_gt(taken, 100);

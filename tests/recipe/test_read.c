@@ -216,3 +216,82 @@ Test(read, packed_lists)
     cr_assert_null(attempt(plain, &rig, &r));
     cr_assert_eq(mt_launch_param(&rig.kernel, &rig.launch, 2), rig.bytes + 16);
 }
+
+/* Ids that are packed with weights, and [k, rows]: what dense reading refuses. */
+Test(read, spread)
+{
+    static const char packed[] = "[p]\nkernel = f\nparams = 8 8 4 4\nids = param 1\ndtype = i16\nrows = param 2\n"
+                                 "k = param 3\ncolumn = 2\nstride = k * 2\nskip = 2\n",
+                      across[] = "[p]\nkernel = f\nparams = 8 8 4 4\nids = param 1\ndtype = i32\n"
+                                 "rows = param 2 * 3\nk = param 3\ncolumn = rows\nstride = 1\n";
+    struct rig rig;
+    struct mt_routing r;
+    rig_make(&rig, "f", "8 8 4 4");
+    arg(&rig, 1, 0x1000);
+    arg(&rig, 2, 5);
+    arg(&rig, 3, 4);
+    cr_assert_str_eq(attempt(packed, &rig, &r), "the ids of a row do not lie side by side");
+    const char *why, *texts[] = {packed, across};
+    for (int i = 0; i < 2; i++) {
+        struct mt_recipes *recipes = recipes_of(texts[i]);
+        cr_assert(mt_recipe_read_spread(mt_recipes_get(recipes, 0), &rig.kernel, &rig.launch, &r, &why));
+        cr_assert_eq(r.ids, i ? 0x1000 : 0x1002);
+        cr_assert_eq(r.rows, i ? 15 : 5);
+        cr_assert_eq(r.column, i ? 15 : 2);
+        cr_assert_eq(r.stride, i ? 1 : 8);
+        mt_recipes_free(recipes);
+    }
+    static const char overlap[] = "[p]\nkernel = f\nparams = 8 8 4 4\nids = param 1\ndtype = i32\n"
+                                  "rows = param 2\nk = param 3\ncolumn = 2\nstride = 6\n";
+    cr_assert_str_eq(attempt(overlap, &rig, &r), "rows overlap");
+    arg(&rig, 3, 3);
+    cr_assert_str_eq(attempt(overlap, &rig, &r), "the ids of a row do not lie side by side");
+}
+
+Test(read, products_do_not_overflow)
+{
+    static const char text[] = "[p]\nkernel = f\nparams = 8 8\nids = param 1\ndtype = i32\nk = 2\n"
+                               "rows = param 0 * param 0\n";
+    struct rig rig;
+    struct mt_routing r;
+    rig_make(&rig, "f", "8 8");
+    arg(&rig, 1, 0x1000);
+    arg(&rig, 0, UINT64_C(1) << 32);
+    cr_assert_str_eq(attempt(text, &rig, &r), "no rows");
+    arg(&rig, 0, 9);
+    cr_assert_null(attempt(text, &rig, &r));
+    cr_assert_eq(r.rows, 81);
+}
+
+Test(read, who_only_reads)
+{
+    static const char text[] = "[one]\nkind = consumer\nkernel = f\nparams = 8 8 4\nids = param 1\n"
+                               "[any]\nkind = consumer\nkernel = g\nids = any\n";
+    struct mt_recipes *recipes = recipes_of(text);
+    const struct mt_recipe *one = mt_recipes_get(recipes, 0), *any = mt_recipes_get(recipes, 1);
+    struct mt_kernel_info kernel;
+    kernel_make(&kernel, "f", "8 8 4");
+    cr_assert(mt_kernel_only_reads(&kernel, one, 1));
+    cr_assert(!mt_kernel_only_reads(&kernel, one, 0));
+    cr_assert(!mt_kernel_only_reads(&kernel, NULL, 1));
+    cr_assert(mt_kernel_only_reads(&kernel, any, 0));
+    cr_assert(!mt_recipe_tells_shape(one) && !mt_recipe_tells_shape(any));
+    /* from the signature alone: ids are const, the others are not */
+    kernel_make(&kernel, "_ZN4vllm3moe27moe_align_block_size_kernelIiEEvPKT_PiS5_S5_S5_iiiimS5_iib",
+                "8 8 8 8 8 4 4 4 4 8 8 4 4 1");
+    cr_assert_eq(kernel.const_pointers, 1);
+    cr_assert(mt_kernel_only_reads(&kernel, NULL, 0));
+    cr_assert(!mt_kernel_only_reads(&kernel, NULL, 64));
+    kernel_make(
+        &kernel,
+        "_ZN4vllm3moe10topkGatingILi4ELi128ELi4ELi8ELi32Ei13__nv_bfloat16LNS0_11ScoringFuncE0EEEvPKT5_PKbPfiPT4_"
+        "PiiiibPKfdS8_",
+        "8");
+    cr_assert_eq(kernel.const_pointers, 1 | 1 << 1 | 1 << 10 | 1 << 12, "%lx", kernel.const_pointers);
+    /* a const inside of template arguments, a const struct by value, a pointer to a const pointer's target */
+    kernel_make(&kernel, "_Z1gIPKiEvT_P3fooIKiEPPKi", "8");
+    cr_assert_eq(kernel.const_pointers, 1);
+    kernel_make(&kernel, "_topk_forward", "8");
+    cr_assert_eq(kernel.const_pointers, 0);
+    mt_recipes_free(recipes);
+}
