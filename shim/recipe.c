@@ -5,28 +5,55 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct mt_recipes *mt_recipes_load(const char *file, const char *user_text, char *why, size_t size)
+/* A user's recipe may name a built-in one, which is only known at the end. */
+static const struct mt_recipe *lacks_final(const struct mt_recipes *recipes)
 {
+    for (size_t i = 0; i < recipes->count; i++) {
+        const struct mt_recipe *router = &recipes->all[i];
+        bool found = !router->final[0];
+        for (size_t n = 0; !found && n < recipes->count; n++)
+            found = mt_recipe_is_final_of(&recipes->all[n], router);
+        if (!found)
+            return router;
+    }
+    return NULL;
+}
+
+static struct mt_recipes *load(const char *file, const char *user_text, size_t *users, char *why, size_t size)
+{
+    static const char builtin[] = "built-in recipes";
     struct mt_recipes *recipes = calloc(1, sizeof *recipes);
     if (!recipes) {
         snprintf(why, size, "out of memory");
         return NULL;
     }
     /* The user's come first: they are tried first. */
-    if ((user_text && mt_recipes_parse(recipes, file, user_text, why, size)) ||
-        mt_recipes_parse(recipes, "built-in recipes", mt_builtin_recipes, why, size)) {
-        mt_recipes_free(recipes);
-        return NULL;
-    }
-    return recipes;
+    if (user_text && mt_recipes_parse(recipes, file, user_text, why, size))
+        goto fail;
+    *users = recipes->count;
+    if (mt_recipes_parse(recipes, builtin, mt_builtin_recipes, why, size))
+        goto fail;
+    const struct mt_recipe *router = lacks_final(recipes);
+    if (!router)
+        return recipes;
+    snprintf(why, size, "%s:%u: found final = %s, expected the name of a recipe of kind final",
+             (size_t) (router - recipes->all) < *users ? file : builtin, router->final_line, router->final);
+fail:
+    mt_recipes_free(recipes);
+    return NULL;
+}
+
+struct mt_recipes *mt_recipes_load(const char *file, const char *user_text, char *why, size_t size)
+{
+    size_t users;
+    return load(file, user_text, &users, why, size);
 }
 
 bool mt_recipes_check(const char *file, const char *text, size_t *count, char *why, size_t size)
 {
-    struct mt_recipes recipes = {0};
-    bool good = mt_recipes_parse(&recipes, file, text, why, size) == 0;
-    *count = recipes.count;
-    free(recipes.all);
+    struct mt_recipes *recipes = load(file, text, count, why, size);
+    bool good = recipes != NULL;
+    mt_recipes_free(recipes);
     return good;
 }
 

@@ -82,7 +82,7 @@ bool mt_recipe_has_final(const struct mt_recipe *recipe);
 /* Is `final` (kind FINAL) the kernel that this router's recipe names in `final = NAME`? */
 bool mt_recipe_is_final_of(const struct mt_recipe *final, const struct mt_recipe *router);
 
-/* Does `text` parse? Its recipes only, without the built-in ones. `why` as above. */
+/* Would mt_recipes_load() take `text`? `count`: how many recipes are in it. `why` as above. */
 bool mt_recipes_check(const char *file, const char *text, size_t *count, char *why, size_t size);
 
 /*

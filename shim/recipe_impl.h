@@ -49,6 +49,7 @@ struct mt_recipe {
     unsigned require_count;
     uint32_t experts_min, experts_max, k_min, k_max;
     char final[64];
+    unsigned final_line;
     char note[160];
     uint32_t keys_seen; /* while parsing */
 };

@@ -318,8 +318,10 @@ static int parse_key(const struct parser *parser, struct mt_recipe *recipe, cons
         return parse_text(parser, value, recipe->within, sizeof recipe->within);
     if (strcmp(key, "suffix") == 0)
         return parse_text(parser, value, recipe->suffix, sizeof recipe->suffix);
-    if (strcmp(key, "final") == 0)
+    if (strcmp(key, "final") == 0) {
+        recipe->final_line = parser->line;
         return parse_name(parser, value, recipe->final, sizeof recipe->final);
+    }
     if (strcmp(key, "note") == 0)
         return parse_text(parser, value, recipe->note, sizeof recipe->note);
     if (strcmp(key, "limit.experts") == 0)

@@ -80,6 +80,9 @@ static const char *const mistakes[][2] = {
     {KERNEL "ids = any\nrows = 1\nk = 1\ndtype = i32",
      "my.recipe:3: found ids = any in [a], expected it only in a consumer without rows, k and dtype"},
     {KERNEL "ids = any\nids = any", "my.recipe:4: found this key a second time, expected it once in a recipe"},
+    {ROUTER "# there is none\nfinal = nothing",
+     "my.recipe:9: found final = nothing, expected the name of a recipe of kind final"},
+    {ROUTER "final = a", "my.recipe:8: found final = a, expected the name of a recipe of kind final"},
     /* what is known when */
     {KERNEL "params = 8 8\nids = param 0\ndtype = i32\nrows = 1\nk = rows",
      "my.recipe:7: found k by k or rows, expected a parameter or the like"},
@@ -230,6 +233,14 @@ Test(parse, blanks_comments_and_line_ends)
     cr_assert_str_eq(mt_recipe_name(recipe), "ab.c-d_1");
     cr_assert_str_eq(mt_recipe_note(recipe), "take  care");
     cr_assert_eq(mt_recipe_kind(recipe), MT_RECIPE_ROUTER);
+    mt_recipes_free(recipes);
+}
+
+/* A user's recipe may name a built-in one. */
+Test(parse, a_built_in_final)
+{
+    struct mt_recipes *recipes = recipes_of(ROUTER "final = torch.sort\n");
+    cr_assert(mt_recipe_has_final(mt_recipes_get(recipes, 0)));
     mt_recipes_free(recipes);
 }
 
