@@ -75,8 +75,8 @@ static enum use use_of(const struct mt_branch *branch, const struct mt_history_e
             uint64_t word = launch->words[at / 8];
             if (word < branch->ids_begin || word >= branch->ids_end)
                 continue;
-            bool pointer_to_const = size == 8 && i < 64 && kernel->const_params >> i & 1;
-            if (!pointer_to_const || word != branch->ids_begin)
+            bool only_reads = size == 8 && kernel->only_reads >> i & 1;
+            if (!only_reads || word != branch->ids_begin)
                 return USE_UNKNOWN;
             reads = true;
         }

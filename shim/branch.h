@@ -9,9 +9,9 @@
  * and the stage is in line.
  *
  * R is a launch on the same stream, one of whose parameters is the ids' address and declared a pointer to const by its
- * mangled name. It counts only while all that came between is known: kernels none of whose arguments points into the
- * ids, one behind the other. Edges are added at the end of that look-out, so no guess is ever made about launches that
- * have not come yet.
+ * mangled name, or read-only by a recipe. It counts only while all that came between is known: kernels none of whose
+ * arguments points into the ids, one behind the other. Edges are added at the end of that look-out, so no guess is ever
+ * made about launches that have not come yet.
  *
  * Every MT_TAP_BATCH stages, and at the end of the capture, a node that writes their records hangs on them; nothing
  * depends on it.

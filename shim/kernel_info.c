@@ -6,7 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define NAME_MAX_BYTES 16384 /* longer names are taken as they are: demangling is worse than linear */
+/* Longer names are taken as they are: demangling recurses, on the engine's stack. libiberty's own limit is 1024. */
+#define NAME_MAX_BYTES 2048
 
 /* "(anonymous namespace)" and "(ns::E)0" have parentheses that open no parameter list. */
 static const char *skip_anonymous(const char *c)
@@ -35,15 +36,45 @@ static void take_template_args(struct mt_kernel_info *info, const char *begin, c
     }
 }
 
+/* The parameter list, "(int const*, float*)": which of them point to const. */
+static uint64_t find_const_pointers(const char *list)
+{
+    uint64_t found = 0;
+    unsigned index = 0;
+    int depth = 0;
+    const char *from = list + 1;
+    for (const char *c = from; *c; c++) {
+        if (depth == 0 && (*c == ',' || *c == ')')) {
+            static const char restricted[] = " __restrict", pointer[] = " const*";
+            size_t n = (size_t) (c - from);
+            if (n >= sizeof restricted && strncmp(c - sizeof restricted + 1, restricted, sizeof restricted - 1) == 0)
+                n -= sizeof restricted - 1;
+            if (index < MT_KERNEL_PARAMS_MAX && n >= sizeof pointer &&
+                strncmp(from + n - sizeof pointer + 1, pointer, sizeof pointer - 1) == 0)
+                found |= (uint64_t) 1 << index;
+            index++;
+            from = c + 1;
+            if (*c == ')')
+                return found;
+        } else if (*c == '<' || *c == '(') {
+            depth++;
+        } else if ((*c == '>' || *c == ')') && depth > 0) {
+            depth--;
+        }
+    }
+    return 0;
+}
+
 void mt_kernel_info_set_name(struct mt_kernel_info *info, const char *mangled)
 {
     info->mangled = mangled;
     info->base[0] = info->demangled[0] = '\0';
     info->template_count = 0;
+    info->const_pointers = 0;
     if (!mangled)
         return;
     char *readable = strncmp(mangled, "_Z", 2) == 0 && strlen(mangled) < NAME_MAX_BYTES
-                         ? cplus_demangle_v3(mangled, DMGL_PARAMS | DMGL_ANSI)
+                         ? cplus_demangle_v3(mangled, DMGL_PARAMS | DMGL_ANSI | DMGL_NO_RECURSE_LIMIT)
                          : NULL;
     const char *name = readable ? readable : mangled;
     snprintf(info->demangled, sizeof info->demangled, "%s", name);
@@ -79,5 +110,7 @@ void mt_kernel_info_set_name(struct mt_kernel_info *info, const char *mangled)
     snprintf(info->base, sizeof info->base, "%.*s", (int) ((has_args ? open : end) - base), base);
     if (has_args)
         take_template_args(info, open + 1, close);
+    if (readable && *end == '(')
+        info->const_pointers = find_const_pointers(end);
     free(readable);
 }

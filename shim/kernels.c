@@ -3,7 +3,6 @@
 
 #include "driver.h"
 #include "log.h"
-#include "signature.h"
 
 #include <pthread.h>
 #include <stdlib.h>
@@ -90,10 +89,11 @@ static const struct mt_kernel *ask(const struct mt_launch *launch)
 
     const char *name = launch->symbol ? launch->symbol : ask_name(launch->function);
     char why[256] = "";
-    kernel->const_params = mt_signature_const_pointers(name, kernel->param_count);
     if (name) {
         mt_kernel_info_set_name(info, name);
         kernel->recipe = mt_recipes_match(recipes, info, why, sizeof why);
+        for (unsigned i = 0; i < info->param_count; i++)
+            kernel->only_reads |= (uint64_t) mt_kernel_only_reads(info, kernel->recipe, i) << i;
     }
     if (kernel->recipe) {
         info->mangled = strdup(name); /* the driver's copy goes with the module */

@@ -6,15 +6,16 @@
 #ifndef MOETAP_SHIM_KERNELS_H
 #define MOETAP_SHIM_KERNELS_H
 
+#include "../cupti/launch.h"
 #include "recipe.h"
 
 struct mt_kernel {
     const struct mt_recipe *recipe;    /* NULL: none of ours */
     const struct mt_kernel_info *info; /* NULL unless there is a recipe */
     unsigned param_count;
-    uint32_t bytes;        /* of the flat parameter buffer */
-    uint64_t const_params; /* bit i: parameter i is declared a pointer to const */
-    bool has_gaps;         /* not every 8 bytes begin with a parameter or lie in one */
+    uint32_t bytes;      /* of the flat parameter buffer */
+    uint64_t only_reads; /* bit i: does not write where parameter i points */
+    bool has_gaps;       /* not every 8 bytes begin with a parameter or lie in one */
     struct mt_kernel_param {
         uint32_t offset, size;
     } param[]; /* param_count of them */

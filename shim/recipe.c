@@ -1,25 +1,60 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "recipe_impl.h"
 
-#include <fnmatch.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-struct mt_recipes *mt_recipes_load(const char *file, const char *user_text, char *why, size_t size)
+/* A user's recipe may name a built-in one, which is only known at the end. */
+static const struct mt_recipe *lacks_final(const struct mt_recipes *recipes)
 {
+    for (size_t i = 0; i < recipes->count; i++) {
+        const struct mt_recipe *router = &recipes->all[i];
+        bool found = !router->final[0];
+        for (size_t n = 0; !found && n < recipes->count; n++)
+            found = mt_recipe_is_final_of(&recipes->all[n], router);
+        if (!found)
+            return router;
+    }
+    return NULL;
+}
+
+static struct mt_recipes *load(const char *file, const char *user_text, size_t *users, char *why, size_t size)
+{
+    static const char builtin[] = "built-in recipes";
     struct mt_recipes *recipes = calloc(1, sizeof *recipes);
     if (!recipes) {
         snprintf(why, size, "out of memory");
         return NULL;
     }
     /* The user's come first: they are tried first. */
-    if ((user_text && mt_recipes_parse(recipes, file, user_text, why, size)) ||
-        mt_recipes_parse(recipes, "built-in recipes", mt_builtin_recipes, why, size)) {
-        mt_recipes_free(recipes);
-        return NULL;
-    }
-    return recipes;
+    if (user_text && mt_recipes_parse(recipes, file, user_text, why, size))
+        goto fail;
+    *users = recipes->count;
+    if (mt_recipes_parse(recipes, builtin, mt_builtin_recipes, why, size))
+        goto fail;
+    const struct mt_recipe *router = lacks_final(recipes);
+    if (!router)
+        return recipes;
+    snprintf(why, size, "%s:%u: found final = %s, expected the name of a recipe of kind final",
+             (size_t) (router - recipes->all) < *users ? file : builtin, router->final_line, router->final);
+fail:
+    mt_recipes_free(recipes);
+    return NULL;
+}
+
+struct mt_recipes *mt_recipes_load(const char *file, const char *user_text, char *why, size_t size)
+{
+    size_t users;
+    return load(file, user_text, &users, why, size);
+}
+
+bool mt_recipes_check(const char *file, const char *text, size_t *count, char *why, size_t size)
+{
+    struct mt_recipes *recipes = load(file, text, count, why, size);
+    bool good = recipes != NULL;
+    mt_recipes_free(recipes);
+    return good;
 }
 
 void mt_recipes_free(struct mt_recipes *recipes)
@@ -54,6 +89,30 @@ const char *mt_recipe_note(const struct mt_recipe *recipe)
     return recipe->note;
 }
 
+enum mt_id_space mt_recipe_id_space(const struct mt_recipe *recipe)
+{
+    return recipe->id_space;
+}
+
+const char *mt_recipe_kernel(const struct mt_recipe *recipe, unsigned index)
+{
+    return index < recipe->kernel_count ? recipe->kernels[index] : NULL;
+}
+
+bool mt_recipe_tells_shape(const struct mt_recipe *recipe)
+{
+    return recipe->rows.a.kind != TERM_NONE;
+}
+
+bool mt_kernel_only_reads(const struct mt_kernel_info *kernel, const struct mt_recipe *recipe, unsigned i)
+{
+    if (i < MT_KERNEL_PARAMS_MAX && kernel->const_pointers >> i & 1)
+        return true;
+    if (!recipe || recipe->kind != MT_RECIPE_CONSUMER)
+        return false;
+    return recipe->ids.a.kind == TERM_ANY || (recipe->ids.a.index == i && recipe->ids.a.offset == 0);
+}
+
 bool mt_recipe_has_final(const struct mt_recipe *recipe)
 {
     return recipe->final[0] != '\0';
@@ -79,10 +138,33 @@ enum mt_dtype mt_dtype_of_cpp(const char *name)
     return MT_DTYPE_NONE;
 }
 
+/* * and ? as in a shell, nothing else; never worse than length times length, whatever a user's file asks for. */
+static bool glob_fits(const char *pattern, const char *name)
+{
+    const char *star = NULL, *retry = NULL;
+    while (*name) {
+        if (*pattern == '*') {
+            star = pattern++;
+            retry = name;
+        } else if (*pattern == '?' || *pattern == *name) {
+            pattern++;
+            name++;
+        } else if (star) {
+            pattern = star + 1;
+            name = ++retry;
+        } else {
+            return false;
+        }
+    }
+    while (*pattern == '*')
+        pattern++;
+    return !*pattern;
+}
+
 static bool name_fits(const struct mt_recipe *recipe, const struct mt_kernel_info *kernel)
 {
     for (unsigned i = 0; i < recipe->kernel_count; i++) {
-        if (fnmatch(recipe->kernels[i], kernel->base, 0) == 0)
+        if (glob_fits(recipe->kernels[i], kernel->base))
             return !recipe->within[0] || strstr(kernel->demangled, recipe->within) != NULL;
     }
     return false;
@@ -109,14 +191,24 @@ static bool ends_with(const char *text, const char *end)
     return n >= m && strcmp(text + n - m, end) == 0;
 }
 
+static bool has_template(const struct mt_expr *expr, const struct mt_kernel_info *kernel)
+{
+    return (expr->a.kind != TERM_TEMPLATE || expr->a.index < kernel->template_count) &&
+           (expr->b.kind != TERM_TEMPLATE || expr->b.index < kernel->template_count);
+}
+
 static bool has_templates(const struct mt_recipe *recipe, const struct mt_kernel_info *kernel)
 {
     if (recipe->dtype_template >= 0 && ((unsigned) recipe->dtype_template >= kernel->template_count ||
                                         !mt_dtype_of_cpp(kernel->template_args[recipe->dtype_template])))
         return false;
-    const struct mt_expr *all[] = {&recipe->rows, &recipe->k, &recipe->experts, &recipe->stride};
+    const struct mt_expr *all[] = {&recipe->rows, &recipe->k, &recipe->experts, &recipe->stride, &recipe->column};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
-        if (all[i]->a.kind == TERM_TEMPLATE && all[i]->a.index >= kernel->template_count)
+        if (!has_template(all[i], kernel))
+            return false;
+    }
+    for (unsigned i = 0; i < recipe->require_count; i++) {
+        if (!has_template(&recipe->require[i].left, kernel) || !has_template(&recipe->require[i].right, kernel))
             return false;
     }
     return true;
@@ -135,7 +227,8 @@ const struct mt_recipe *mt_recipes_match(const struct mt_recipes *recipes, const
         if (layout_fits(recipe, kernel) && has_templates(recipe, kernel) &&
             (!recipe->suffix[0] || ends_with(kernel->mangled, recipe->suffix)))
             return recipe;
-        by_name = recipe;
+        if (recipe->kind != MT_RECIPE_CONSUMER) /* one that is not known loses nothing */
+            by_name = recipe;
     }
     if (by_name) {
         int n = snprintf(why, size, "looks like [%s], but its parameters are", by_name->name);
@@ -145,142 +238,4 @@ const struct mt_recipe *mt_recipes_match(const struct mt_recipes *recipes, const
             snprintf(why + n, size - (size_t) n, " bytes: another release? see `--recipe`");
     }
     return NULL;
-}
-
-const void *mt_launch_param(const struct mt_kernel_info *kernel, const struct mt_launch *launch, unsigned i)
-{
-    if (i >= kernel->param_count)
-        return NULL;
-    if (launch->params)
-        return launch->params[i];
-    const char *buffer = NULL;
-    size_t size = 0;
-    for (void *const *e = launch->extra; e && e[0] != CU_LAUNCH_PARAM_END; e += 2) {
-        if (e[0] == CU_LAUNCH_PARAM_BUFFER_POINTER)
-            buffer = e[1];
-        else if (e[0] == CU_LAUNCH_PARAM_BUFFER_SIZE)
-            size = *(const size_t *) e[1];
-        else
-            return NULL;
-    }
-    return buffer && kernel->param[i].offset + kernel->param[i].size <= size ? buffer + kernel->param[i].offset : NULL;
-}
-
-static bool read_term(const struct mt_term *term, const struct mt_kernel_info *kernel, const struct mt_launch *launch,
-                      uint32_t k, uint64_t *value)
-{
-    switch (term->kind) {
-    case TERM_CONSTANT:
-        *value = term->value;
-        return true;
-    case TERM_GRID:
-        *value = launch->grid[term->index];
-        return true;
-    case TERM_K:
-        *value = k;
-        return true;
-    case TERM_TEMPLATE: {
-        char *end;
-        *value = strtoull(kernel->template_args[term->index], &end, 10);
-        return end != kernel->template_args[term->index];
-    }
-    case TERM_PARAM: {
-        const char *at = mt_launch_param(kernel, launch, term->index);
-        uint32_t size = kernel->param[term->index].size;
-        uint32_t bytes = term->bytes ? term->bytes : term->offset ? 4 : size;
-        if (!at || term->offset + bytes > size)
-            return false;
-        uint32_t u32;
-        uint64_t u64;
-        switch (bytes) {
-        case 1:
-            *value = (uint8_t) at[term->offset];
-            return true;
-        case 4:
-            memcpy(&u32, at + term->offset, sizeof u32);
-            *value = u32;
-            return true;
-        case 8:
-            memcpy(&u64, at + term->offset, sizeof u64);
-            *value = u64;
-            return true;
-        default:
-            return false;
-        }
-    }
-    default:
-        return false;
-    }
-}
-
-static bool read_expr(const struct mt_expr *expr, const struct mt_kernel_info *kernel, const struct mt_launch *launch,
-                      uint32_t k, uint64_t *value)
-{
-    uint64_t divisor;
-    if (!read_term(&expr->a, kernel, launch, k, value))
-        return false;
-    if (expr->b.kind == TERM_NONE)
-        return true;
-    if (!read_term(&expr->b, kernel, launch, k, &divisor) || divisor == 0 || *value % divisor)
-        return false;
-    *value /= divisor;
-    return true;
-}
-
-/* An address, from a pointer parameter or from inside a struct. */
-static uint64_t read_address(const struct mt_expr *expr, const struct mt_kernel_info *kernel,
-                             const struct mt_launch *launch)
-{
-    uint64_t address = 0;
-    const char *at = expr->a.kind == TERM_PARAM ? mt_launch_param(kernel, launch, expr->a.index) : NULL;
-    if (at && expr->a.offset + sizeof address <= kernel->param[expr->a.index].size)
-        memcpy(&address, at + expr->a.offset, sizeof address);
-    return address;
-}
-
-bool mt_recipe_read(const struct mt_recipe *recipe, const struct mt_kernel_info *kernel, const struct mt_launch *launch,
-                    struct mt_routing *routing, const char **why)
-{
-    uint64_t rows, k, experts = 0, stride;
-    if (!read_expr(&recipe->k, kernel, launch, 0, &k) || k < recipe->k_min || k > recipe->k_max) {
-        *why = "k is out of limits";
-        return false;
-    }
-    if (!read_expr(&recipe->rows, kernel, launch, (uint32_t) k, &rows) || rows == 0 || rows > INT32_MAX) {
-        *why = "no rows";
-        return false;
-    }
-    if (recipe->experts.a.kind != TERM_NONE &&
-        (!read_expr(&recipe->experts, kernel, launch, (uint32_t) k, &experts) || experts < recipe->experts_min ||
-         experts > recipe->experts_max || experts < k)) {
-        *why = "the number of experts is out of limits (a sampler's top-k?)";
-        return false;
-    }
-    stride = k;
-    if (recipe->stride.a.kind != TERM_NONE &&
-        (!read_expr(&recipe->stride, kernel, launch, (uint32_t) k, &stride) || stride < k || stride > INT32_MAX)) {
-        *why = "rows overlap";
-        return false;
-    }
-    for (unsigned i = 0; i < recipe->require_count; i++) {
-        uint64_t left, right;
-        if (!read_expr(&recipe->require[i].left, kernel, launch, (uint32_t) k, &left) ||
-            !read_expr(&recipe->require[i].right, kernel, launch, (uint32_t) k, &right) || left != right) {
-            *why = "a condition of the recipe does not hold";
-            return false;
-        }
-    }
-    routing->ids = read_address(&recipe->ids, kernel, launch);
-    if (!routing->ids) {
-        *why = "null ids";
-        return false;
-    }
-    routing->input = read_address(&recipe->input, kernel, launch);
-    routing->dtype =
-        recipe->dtype_template >= 0 ? mt_dtype_of_cpp(kernel->template_args[recipe->dtype_template]) : recipe->dtype;
-    routing->rows = (uint32_t) rows;
-    routing->k = (uint32_t) k;
-    routing->experts = (uint32_t) experts;
-    routing->stride = stride;
-    return true;
 }

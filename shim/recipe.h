@@ -6,11 +6,12 @@
 #ifndef MOETAP_SHIM_RECIPE_H
 #define MOETAP_SHIM_RECIPE_H
 
-#include "../cupti/launch.h"
 #include "../shm/layout.h"
 
 #include <stdbool.h>
 #include <stddef.h>
+
+struct mt_launch; /* cupti/launch.h; only who reads launches needs it, and with it CUDA's headers */
 
 #define MT_KERNEL_PARAMS_MAX 64
 #define MT_TEMPLATE_ARGS_MAX 24
@@ -22,6 +23,7 @@ struct mt_kernel_info {
     char demangled[512]; /* cut to fit */
     char template_args[MT_TEMPLATE_ARGS_MAX][64]; /* of the last component, as demangled: "128", "long", "(ns::E)0" */
     unsigned template_count;
+    uint64_t const_pointers; /* bit i: parameter i points to const, as the mangled signature says */
     unsigned param_count;
     struct {
         uint32_t offset, size;
@@ -35,7 +37,12 @@ enum mt_recipe_kind {
     MT_RECIPE_ROUTER = 0, /* writes the ids: tap it */
     MT_RECIPE_FINAL = 1,  /* reorders a router's ids in place (sort after top-k): tap behind it */
     MT_RECIPE_NO_IDS = 2, /* routes inside and stores no ids: count as not captured */
+    MT_RECIPE_CONSUMER =
+        3, /* only reads the ids: they stay intact until it has run; the place to tap where no router is */
 };
+
+/* After load balancing an engine's ids name physical copies of experts; before it, experts of the model. */
+enum mt_id_space { MT_IDS_UNKNOWN = 0, MT_IDS_LOGICAL = 1, MT_IDS_PHYSICAL = 2 };
 
 struct mt_recipe; /* opaque, immutable after load */
 struct mt_recipes;
@@ -48,6 +55,7 @@ struct mt_routing {
     uint32_t k;
     uint32_t experts; /* 0: not told by the launch */
     uint64_t stride;  /* elements from a row to the next */
+    uint64_t column;  /* elements from one id of a row to its next; mt_recipe_read() only takes 1 */
     uint64_t input;   /* device address of the logits or scores, 0 if the recipe does not say */
 };
 
@@ -64,10 +72,18 @@ const char *mt_recipe_name(const struct mt_recipe *recipe);
 enum mt_recipe_kind mt_recipe_kind(const struct mt_recipe *recipe);
 /* What a no-ids recipe advises, "" if nothing. */
 const char *mt_recipe_note(const struct mt_recipe *recipe);
+enum mt_id_space mt_recipe_id_space(const struct mt_recipe *recipe);
+/* Base names of the kernels, NULL behind the last. */
+const char *mt_recipe_kernel(const struct mt_recipe *recipe, unsigned index);
+/* Can launches be read by mt_recipe_read()? Routers always; consumers if the recipe tells rows, k and dtype. */
+bool mt_recipe_tells_shape(const struct mt_recipe *recipe);
 /* For a router: will a MT_RECIPE_FINAL kernel possibly follow (the tap must wait for the next launch)? */
 bool mt_recipe_has_final(const struct mt_recipe *recipe);
 /* Is `final` (kind FINAL) the kernel that this router's recipe names in `final = NAME`? */
 bool mt_recipe_is_final_of(const struct mt_recipe *final, const struct mt_recipe *router);
+
+/* Would mt_recipes_load() take `text`? `count`: how many recipes are in it. `why` as above. */
+bool mt_recipes_check(const char *file, const char *text, size_t *count, char *why, size_t size);
 
 /*
  * First recipe that fits the kernel's fingerprint: name, and template arguments, parameter count and sizes, mangled
@@ -83,6 +99,16 @@ const struct mt_recipe *mt_recipes_match(const struct mt_recipes *recipes, const
  */
 bool mt_recipe_read(const struct mt_recipe *recipe, const struct mt_kernel_info *kernel, const struct mt_launch *launch,
                     struct mt_routing *routing, const char **why);
+
+/* The same for any layout: `column` may differ from 1. */
+bool mt_recipe_read_spread(const struct mt_recipe *recipe, const struct mt_kernel_info *kernel,
+                           const struct mt_launch *launch, struct mt_routing *routing, const char **why);
+
+/*
+ * Does the kernel only read what its parameter i points to? Said by its signature (pointer to const) or by `recipe`,
+ * the one that mt_recipes_match() found for it, if that is a consumer. False if nobody knows.
+ */
+bool mt_kernel_only_reads(const struct mt_kernel_info *kernel, const struct mt_recipe *recipe, unsigned i);
 
 /* The i-th parameter's bytes in this launch (kernelParams or packed extra), NULL if it has none. */
 const void *mt_launch_param(const struct mt_kernel_info *kernel, const struct mt_launch *launch, unsigned i);

@@ -11,7 +11,7 @@
 
 /* One number of a launch. */
 struct mt_term {
-    enum { TERM_NONE, TERM_CONSTANT, TERM_PARAM, TERM_GRID, TERM_TEMPLATE, TERM_K } kind;
+    enum { TERM_NONE, TERM_CONSTANT, TERM_PARAM, TERM_GRID, TERM_TEMPLATE, TERM_K, TERM_ROWS, TERM_ANY } kind;
     uint32_t index;  /* parameter, grid axis or template argument */
     uint32_t offset; /* in a by-value struct */
     uint32_t bytes;  /* 0: as the parameter's own size says */
@@ -19,7 +19,8 @@ struct mt_term {
 };
 
 struct mt_expr {
-    struct mt_term a, b; /* a, or a / b */
+    struct mt_term a, b; /* a, a / b (must divide) or a * b */
+    bool product;
     unsigned line;
 };
 
@@ -37,7 +38,9 @@ struct mt_recipe {
         uint32_t size[MT_KERNEL_PARAMS_MAX];
     } layouts[MT_RECIPE_LAYOUTS];
     unsigned layout_count;
-    struct mt_expr ids, rows, k, experts, stride, input;
+    struct mt_expr ids, rows, k, experts, stride, column, input;
+    uint32_t skip; /* bytes from where ids points to the first id: ids packed with something else */
+    enum mt_id_space id_space;
     enum mt_dtype dtype;
     int dtype_template; /* -1, or the template argument that names the type */
     struct {
@@ -46,7 +49,9 @@ struct mt_recipe {
     unsigned require_count;
     uint32_t experts_min, experts_max, k_min, k_max;
     char final[64];
+    unsigned final_line;
     char note[160];
+    uint32_t keys_seen; /* while parsing */
 };
 
 struct mt_recipes {

@@ -61,8 +61,9 @@ static bool take_number(const char **at, uint64_t *number)
         return false;
     char *end;
     errno = 0;
-    unsigned long long n = strtoull(c, &end, 0);
-    if (errno || isalpha((unsigned char) *end))
+    bool hex = c[0] == '0' && (c[1] == 'x' || c[1] == 'X');
+    unsigned long long n = strtoull(c, &end, hex ? 16 : 10);
+    if (errno || isalnum((unsigned char) *end))
         return false;
     *number = n;
     *at = end;
@@ -91,7 +92,11 @@ static int take_term(const struct parser *parser, const char **at, struct mt_ter
             return -1;
         if (take_char(at, '+') && take_index(parser, at, "+", 4096, &term->offset))
             return -1;
-        term->bytes = take_word(at, "u8") ? 1 : take_word(at, "u32") ? 4 : take_word(at, "u64") ? 8 : 0;
+        term->bytes = take_word(at, "u8")    ? 1
+                      : take_word(at, "u16") ? 2
+                      : take_word(at, "u32") ? 4
+                      : take_word(at, "u64") ? 8
+                                             : 0;
         return 0;
     }
     if (take_word(at, "template")) {
@@ -110,12 +115,16 @@ static int take_term(const struct parser *parser, const char **at, struct mt_ter
         term->kind = TERM_K;
         return 0;
     }
+    if (take_word(at, "rows")) {
+        term->kind = TERM_ROWS;
+        return 0;
+    }
     if (take_number(at, &n)) {
         term->kind = TERM_CONSTANT;
         term->value = n;
         return 0;
     }
-    return mistake(parser, "found '%s', expected param N, template N, grid.x, k or a number", skip_blanks(*at));
+    return mistake(parser, "found '%s', expected param N, template N, grid.x, k, rows or a number", skip_blanks(*at));
 }
 
 static int take_expr(const struct parser *parser, const char **at, struct mt_expr *expr)
@@ -123,7 +132,8 @@ static int take_expr(const struct parser *parser, const char **at, struct mt_exp
     *expr = (struct mt_expr){.line = parser->line};
     if (take_term(parser, at, &expr->a))
         return -1;
-    return take_char(at, '/') ? take_term(parser, at, &expr->b) : 0;
+    expr->product = take_char(at, '*');
+    return expr->product || take_char(at, '/') ? take_term(parser, at, &expr->b) : 0;
 }
 
 static int at_end(const struct parser *parser, const char *at)
@@ -137,6 +147,31 @@ static int parse_expr(const struct parser *parser, const char *value, struct mt_
     if (expr->a.kind != TERM_NONE)
         return mistake(parser, "found this key a second time, expected it once in a recipe");
     return take_expr(parser, &value, expr) || at_end(parser, value) ? -1 : 0;
+}
+
+/* Of a consumer: whichever parameter holds the ids, the kernel only reads them. */
+static int parse_ids(const struct parser *parser, const char *value, struct mt_recipe *recipe)
+{
+    if (strcmp(value, "any") != 0 || recipe->ids.a.kind != TERM_NONE)
+        return parse_expr(parser, value, &recipe->ids);
+    recipe->ids = (struct mt_expr){.a = {.kind = TERM_ANY}, .line = parser->line};
+    return 0;
+}
+
+static int parse_word(const struct parser *parser, const char *value, const char *const *words, int *index)
+{
+    for (*index = 0; words[*index]; ++*index) {
+        if (strcmp(words[*index], value) == 0)
+            return 0;
+    }
+    char list[96] = "";
+    for (int i = 0; words[i]; i++)
+        snprintf(list + strlen(list), sizeof list - strlen(list), "%s%s",
+                 !i             ? ""
+                 : words[i + 1] ? ", "
+                                : " or ",
+                 words[i]);
+    return mistake(parser, "found '%s', expected %s", value, list);
 }
 
 static int parse_text(const struct parser *parser, const char *value, char *to, size_t size)
@@ -185,9 +220,10 @@ static int parse_layouts(const struct parser *parser, const char *value, struct 
 
 static int parse_range(const struct parser *parser, const char *value, uint32_t *low, uint32_t *high, uint32_t most)
 {
+    const char *range = value;
     uint64_t from, to;
     if (!take_number(&value, &from) || strncmp(skip_blanks(value), "..", 2) != 0)
-        return mistake(parser, "found '%s', expected a range as 1..%u", value, most);
+        return mistake(parser, "found '%s', expected a range as 1..%u", range, most);
     value = skip_blanks(value) + 2;
     if (!take_number(&value, &to) || from < 1 || from > to || to > most)
         return mistake(parser, "found a range outside of 1..%u", most);
@@ -232,17 +268,44 @@ static int parse_require(const struct parser *parser, const char *value, struct 
     return take_expr(parser, &value, &require->right) || at_end(parser, value) ? -1 : 0;
 }
 
+static int parse_name(const struct parser *parser, const char *value, char *to, size_t size)
+{
+    size_t n = strspn(value, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-");
+    if (value[n])
+        return mistake(parser, "found '%s', expected a name of letters, digits, '.', '_' and '-'", value);
+    return parse_text(parser, value, to, size);
+}
+
+/* Only conditions may be many. */
+static int once(const struct parser *parser, struct mt_recipe *recipe, const char *key)
+{
+    static const char *const keys[] = {"kernel", "params",        "dtype",   "within", "suffix", "final",
+                                       "note",   "limit.experts", "limit.k", "kind",   "skip",   "id_space"};
+    for (unsigned i = 0; i < sizeof keys / sizeof *keys; i++) {
+        if (strcmp(keys[i], key) != 0)
+            continue;
+        if (recipe->keys_seen & 1u << i)
+            return mistake(parser, "found %s a second time, expected it once in a recipe", key);
+        recipe->keys_seen |= 1u << i;
+    }
+    return 0;
+}
+
 static int parse_key(const struct parser *parser, struct mt_recipe *recipe, const char *key, const char *value)
 {
+    if (once(parser, recipe, key))
+        return -1;
     const struct {
         const char *key;
         struct mt_expr *expr;
-    } exprs[] = {{"ids", &recipe->ids},         {"rows", &recipe->rows},     {"k", &recipe->k},
+    } exprs[] = {{"column", &recipe->column},   {"rows", &recipe->rows},     {"k", &recipe->k},
                  {"experts", &recipe->experts}, {"stride", &recipe->stride}, {"input", &recipe->input}};
     for (size_t i = 0; i < sizeof exprs / sizeof *exprs; i++) {
         if (strcmp(exprs[i].key, key) == 0)
             return parse_expr(parser, value, exprs[i].expr);
     }
+    if (strcmp(key, "ids") == 0)
+        return parse_ids(parser, value, recipe);
     if (strcmp(key, "kernel") == 0)
         return parse_kernels(parser, value, recipe);
     if (strcmp(key, "params") == 0)
@@ -255,28 +318,40 @@ static int parse_key(const struct parser *parser, struct mt_recipe *recipe, cons
         return parse_text(parser, value, recipe->within, sizeof recipe->within);
     if (strcmp(key, "suffix") == 0)
         return parse_text(parser, value, recipe->suffix, sizeof recipe->suffix);
-    if (strcmp(key, "final") == 0)
-        return parse_text(parser, value, recipe->final, sizeof recipe->final);
+    if (strcmp(key, "final") == 0) {
+        recipe->final_line = parser->line;
+        return parse_name(parser, value, recipe->final, sizeof recipe->final);
+    }
     if (strcmp(key, "note") == 0)
         return parse_text(parser, value, recipe->note, sizeof recipe->note);
     if (strcmp(key, "limit.experts") == 0)
         return parse_range(parser, value, &recipe->experts_min, &recipe->experts_max, 1024);
     if (strcmp(key, "limit.k") == 0)
         return parse_range(parser, value, &recipe->k_min, &recipe->k_max, 32);
+    if (strcmp(key, "skip") == 0) {
+        if (take_index(parser, &value, "skip", 64, &recipe->skip))
+            return -1;
+        return at_end(parser, value);
+    }
+    int word;
     if (strcmp(key, "kind") == 0) {
-        static const char *const kinds[] = {"router", "final", "no-ids"};
-        for (int i = 0; i < 3; i++) {
-            if (strcmp(kinds[i], value) == 0) {
-                recipe->kind = (enum mt_recipe_kind) i;
-                return 0;
-            }
-        }
-        return mistake(parser, "found kind '%s', expected router, final or no-ids", value);
+        static const char *const kinds[] = {"router", "final", "no-ids", "consumer", NULL};
+        if (parse_word(parser, value, kinds, &word))
+            return -1;
+        recipe->kind = (enum mt_recipe_kind) word;
+        return 0;
+    }
+    if (strcmp(key, "id_space") == 0) {
+        static const char *const spaces[] = {"unknown", "logical", "physical", NULL};
+        if (parse_word(parser, value, spaces, &word))
+            return -1;
+        recipe->id_space = (enum mt_id_space) word;
+        return 0;
     }
     return mistake(
         parser,
         "found key '%s', expected kernel, kind, within, suffix, params, ids, dtype, rows, k, experts, stride, "
-        "input, require, limit.experts, limit.k, final or note",
+        "column, skip, input, id_space, require, limit.experts, limit.k, final or note",
         key);
 }
 
@@ -294,49 +369,96 @@ static bool fits(const struct mt_recipe *recipe, const struct mt_term *term, uin
     return true;
 }
 
-static int finish(struct parser *parser, struct mt_recipe *recipe)
+/* rows and k may only be named by what is read after them. */
+static bool names_early(const struct mt_expr *expr, bool rows_too)
 {
-    parser->line = recipe->line;
-    if (!recipe->kernel_count)
-        return mistake(parser, "found no kernel in [%s], expected kernel = NAME", recipe->name);
-    if (recipe->kind != MT_RECIPE_ROUTER)
-        return 0;
+    const struct mt_term *terms[] = {&expr->a, &expr->b};
+    for (size_t i = 0; i < 2; i++) {
+        if (terms[i]->kind == TERM_ROWS || (rows_too && terms[i]->kind == TERM_K))
+            return true;
+    }
+    return false;
+}
+
+static int check_needed(struct parser *parser, const struct mt_recipe *recipe)
+{
     const struct {
         const char *key;
         const struct mt_expr *expr;
     } needed[] = {{"ids", &recipe->ids}, {"rows", &recipe->rows}, {"k", &recipe->k}};
-    for (size_t i = 0; i < sizeof needed / sizeof *needed; i++) {
+    bool dtype = recipe->dtype != MT_DTYPE_NONE || recipe->dtype_template >= 0;
+    /* A consumer may say no more than where the ids are. */
+    bool ids_alone = recipe->kind == MT_RECIPE_CONSUMER && recipe->rows.a.kind == TERM_NONE &&
+                     recipe->k.a.kind == TERM_NONE && !dtype;
+    for (size_t i = 0; i < (ids_alone ? 1 : sizeof needed / sizeof *needed); i++) {
         if (needed[i].expr->a.kind == TERM_NONE)
             return mistake(parser, "found no %s in [%s], expected %s = ...", needed[i].key, recipe->name,
                            needed[i].key);
     }
-    if (recipe->dtype == MT_DTYPE_NONE && recipe->dtype_template < 0)
+    if (!ids_alone && !dtype)
         return mistake(parser, "found no dtype in [%s], expected dtype = i32 or the like", recipe->name);
+    if (recipe->ids.a.kind == TERM_ANY) {
+        parser->line = recipe->ids.line;
+        return ids_alone ? 0
+                         : mistake(parser,
+                                   "found ids = any in [%s], expected it only in a consumer without rows, k "
+                                   "and dtype",
+                                   recipe->name);
+    }
     if (!recipe->layout_count)
         return mistake(parser,
                        "found no params in [%s], expected params = the sizes of the kernel's parameters in bytes",
                        recipe->name);
-    if (recipe->ids.a.kind != TERM_PARAM || recipe->ids.b.kind != TERM_NONE) {
-        parser->line = recipe->ids.line;
-        return mistake(parser, "found something else, expected ids = param N or param N + OFFSET");
+    return 0;
+}
+
+static int check_exprs(struct parser *parser, const struct mt_recipe *recipe)
+{
+    const struct {
+        const char *key;
+        const struct mt_expr *expr;
+    } addresses[] = {{"ids", &recipe->ids}, {"input", &recipe->input}};
+    for (size_t i = 0; i < sizeof addresses / sizeof *addresses; i++) {
+        const struct mt_expr *expr = addresses[i].expr;
+        parser->line = expr->line;
+        if (expr->a.kind != TERM_NONE && (expr->a.kind != TERM_PARAM || expr->a.bytes || expr->b.kind != TERM_NONE))
+            return mistake(parser, "found something else, expected %s = param N or param N + OFFSET", addresses[i].key);
     }
-    const struct mt_expr *all[] = {&recipe->ids,     &recipe->rows,   &recipe->k,
-                                   &recipe->experts, &recipe->stride, &recipe->input};
+    parser->line = recipe->k.line;
+    if (names_early(&recipe->k, true))
+        return mistake(parser, "found k by k or rows, expected a parameter or the like");
+    parser->line = recipe->rows.line;
+    if (names_early(&recipe->rows, false))
+        return mistake(parser, "found rows by rows, expected a parameter or the like");
+    const struct mt_expr *all[] = {&recipe->ids,     &recipe->rows,   &recipe->k,     &recipe->input,
+                                   &recipe->experts, &recipe->stride, &recipe->column};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
-        uint32_t bytes = i == 0 || i == 5 ? 8 : 0; /* addresses */
-        if (!fits(recipe, &all[i]->a, bytes) || !fits(recipe, &all[i]->b, 0)) {
-            parser->line = all[i]->line;
+        uint32_t bytes = all[i] == &recipe->ids || all[i] == &recipe->input ? 8 : 0; /* addresses */
+        parser->line = all[i]->line;
+        if (!fits(recipe, &all[i]->a, bytes) || !fits(recipe, &all[i]->b, 0))
             return mistake(parser,
                            "found a parameter that params does not have, or that is smaller than what is read of it");
-        }
     }
     for (unsigned i = 0; i < recipe->require_count; i++) {
-        if (!fits(recipe, &recipe->require[i].left.a, 0) || !fits(recipe, &recipe->require[i].right.a, 0)) {
-            parser->line = recipe->require[i].left.line;
+        const struct mt_expr *left = &recipe->require[i].left, *right = &recipe->require[i].right;
+        parser->line = left->line;
+        if (!fits(recipe, &left->a, 0) || !fits(recipe, &left->b, 0) || !fits(recipe, &right->a, 0) ||
+            !fits(recipe, &right->b, 0))
             return mistake(parser, "found a condition on a parameter that params does not have");
-        }
     }
     return 0;
+}
+
+static int finish(struct parser *parser, const struct mt_recipe *recipe)
+{
+    parser->line = recipe->line;
+    if (!recipe->kernel_count)
+        return mistake(parser, "found no kernel in [%s], expected kernel = NAME", recipe->name);
+    if (recipe->kind == MT_RECIPE_FINAL || recipe->kind == MT_RECIPE_NO_IDS)
+        return 0;
+    if (check_needed(parser, recipe))
+        return -1;
+    return recipe->ids.a.kind == TERM_ANY ? 0 : check_exprs(parser, recipe);
 }
 
 static struct mt_recipe *add(struct mt_recipes *recipes)
@@ -372,7 +494,7 @@ static int start_recipe(const struct parser *parser, struct mt_recipes *recipes,
     if (!recipe)
         return mistake(parser, "out of memory");
     recipe->line = parser->line;
-    return parse_text(parser, line + 1, recipe->name, sizeof recipe->name);
+    return parse_name(parser, line + 1, recipe->name, sizeof recipe->name);
 }
 
 int mt_recipes_parse(struct mt_recipes *recipes, const char *file, const char *text, char *why, size_t size)

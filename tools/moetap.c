@@ -26,6 +26,9 @@ static const struct verb {
     {"dump", verb_dump,
      "dump FILE [--format=text|jsonl|csv] [-o OUT] [--segment N] [--stream N] [--all]\n"
      "         prints the records"},
+    {"recipes", verb_recipes,
+     "recipes [check FILE]\n"
+     "         lists the built-in recipes, or says whether those of FILE are well-formed"},
 };
 
 static void print_help(FILE *out)
@@ -98,5 +101,5 @@ int main(int argc, char **argv)
         opterr = 0; /* our own messages */
         return verbs[i].run(argc - 1, argv + 1);
     }
-    return say_usage("no such verb '%s': record, drain, ls, clean, info or dump", argv[1]);
+    return say_usage("no such verb '%s': record, drain, ls, clean, info, dump or recipes", argv[1]);
 }

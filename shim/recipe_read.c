@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Reading one launch by a recipe: the only part that knows the driver's types. */
+#include "recipe_impl.h"
+
+#include "../cupti/launch.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+const void *mt_launch_param(const struct mt_kernel_info *kernel, const struct mt_launch *launch, unsigned i)
+{
+    if (i >= kernel->param_count)
+        return NULL;
+    if (launch->params)
+        return launch->params[i];
+    const char *buffer = NULL;
+    size_t size = 0;
+    for (void *const *e = launch->extra; e && e[0] != CU_LAUNCH_PARAM_END; e += 2) {
+        if (e[0] == CU_LAUNCH_PARAM_BUFFER_POINTER)
+            buffer = e[1];
+        else if (e[0] == CU_LAUNCH_PARAM_BUFFER_SIZE)
+            size = *(const size_t *) e[1];
+        else
+            return NULL;
+    }
+    return buffer && kernel->param[i].offset + kernel->param[i].size <= size ? buffer + kernel->param[i].offset : NULL;
+}
+
+/* What later terms may name. */
+struct known {
+    uint64_t k, rows;
+};
+
+static bool read_term(const struct mt_term *term, const struct mt_kernel_info *kernel, const struct mt_launch *launch,
+                      const struct known *known, uint64_t *value)
+{
+    switch (term->kind) {
+    case TERM_CONSTANT:
+        *value = term->value;
+        return true;
+    case TERM_GRID:
+        *value = launch->grid[term->index];
+        return true;
+    case TERM_K:
+        *value = known->k;
+        return known->k != 0;
+    case TERM_ROWS:
+        *value = known->rows;
+        return known->rows != 0;
+    case TERM_TEMPLATE: {
+        char *end;
+        *value = strtoull(kernel->template_args[term->index], &end, 10);
+        return end != kernel->template_args[term->index];
+    }
+    case TERM_PARAM: {
+        const char *at = mt_launch_param(kernel, launch, term->index);
+        uint32_t size = kernel->param[term->index].size;
+        uint32_t bytes = term->bytes ? term->bytes : term->offset ? 4 : size;
+        if (!at || term->offset + bytes > size)
+            return false;
+        uint16_t u16;
+        uint32_t u32;
+        uint64_t u64;
+        switch (bytes) {
+        case 1:
+            *value = (uint8_t) at[term->offset];
+            return true;
+        case 2:
+            memcpy(&u16, at + term->offset, sizeof u16);
+            *value = u16;
+            return true;
+        case 4:
+            memcpy(&u32, at + term->offset, sizeof u32);
+            *value = u32;
+            return true;
+        case 8:
+            memcpy(&u64, at + term->offset, sizeof u64);
+            *value = u64;
+            return true;
+        default:
+            return false;
+        }
+    }
+    default:
+        return false;
+    }
+}
+
+static bool read_expr(const struct mt_expr *expr, const struct mt_kernel_info *kernel, const struct mt_launch *launch,
+                      const struct known *known, uint64_t *value)
+{
+    uint64_t b;
+    if (!read_term(&expr->a, kernel, launch, known, value))
+        return false;
+    if (expr->b.kind == TERM_NONE)
+        return true;
+    if (!read_term(&expr->b, kernel, launch, known, &b))
+        return false;
+    if (expr->product)
+        return !__builtin_mul_overflow(*value, b, value);
+    if (b == 0 || *value % b)
+        return false;
+    *value /= b;
+    return true;
+}
+
+/* An address, from a pointer parameter or from inside a struct. */
+static uint64_t read_address(const struct mt_expr *expr, const struct mt_kernel_info *kernel,
+                             const struct mt_launch *launch)
+{
+    uint64_t address = 0;
+    const char *at = expr->a.kind == TERM_PARAM ? mt_launch_param(kernel, launch, expr->a.index) : NULL;
+    if (at && expr->a.offset + sizeof address <= kernel->param[expr->a.index].size)
+        memcpy(&address, at + expr->a.offset, sizeof address);
+    return address;
+}
+
+bool mt_recipe_read_spread(const struct mt_recipe *recipe, const struct mt_kernel_info *kernel,
+                           const struct mt_launch *launch, struct mt_routing *routing, const char **why)
+{
+    struct known known = {0};
+    uint64_t k, rows, experts = 0, stride, column = 1;
+    if (!read_expr(&recipe->k, kernel, launch, &known, &k) || k < recipe->k_min || k > recipe->k_max) {
+        *why = "k is out of limits";
+        return false;
+    }
+    known.k = k;
+    if (!read_expr(&recipe->rows, kernel, launch, &known, &rows) || rows == 0 || rows > INT32_MAX) {
+        *why = "no rows";
+        return false;
+    }
+    known.rows = rows;
+    if (recipe->experts.a.kind != TERM_NONE &&
+        (!read_expr(&recipe->experts, kernel, launch, &known, &experts) || experts < recipe->experts_min ||
+         experts > recipe->experts_max || experts < k)) {
+        *why = "the number of experts is out of limits (a sampler's top-k?)";
+        return false;
+    }
+    stride = k;
+    if ((recipe->stride.a.kind != TERM_NONE && !read_expr(&recipe->stride, kernel, launch, &known, &stride)) ||
+        (recipe->column.a.kind != TERM_NONE && !read_expr(&recipe->column, kernel, launch, &known, &column)) ||
+        stride == 0 || stride > INT32_MAX || column == 0 || column > INT32_MAX ||
+        (stride <= (k - 1) * column && column <= (rows - 1) * stride)) {
+        *why = "rows overlap";
+        return false;
+    }
+    for (unsigned i = 0; i < recipe->require_count; i++) {
+        uint64_t left, right;
+        if (!read_expr(&recipe->require[i].left, kernel, launch, &known, &left) ||
+            !read_expr(&recipe->require[i].right, kernel, launch, &known, &right) || left != right) {
+            *why = "a condition of the recipe does not hold";
+            return false;
+        }
+    }
+    routing->ids = read_address(&recipe->ids, kernel, launch);
+    if (!routing->ids) {
+        *why = "null ids";
+        return false;
+    }
+    routing->ids += recipe->skip;
+    routing->input = read_address(&recipe->input, kernel, launch);
+    routing->dtype =
+        recipe->dtype_template >= 0 ? mt_dtype_of_cpp(kernel->template_args[recipe->dtype_template]) : recipe->dtype;
+    routing->rows = (uint32_t) rows;
+    routing->k = (uint32_t) k;
+    routing->experts = (uint32_t) experts;
+    routing->stride = stride;
+    routing->column = column;
+    return true;
+}
+
+bool mt_recipe_read(const struct mt_recipe *recipe, const struct mt_kernel_info *kernel, const struct mt_launch *launch,
+                    struct mt_routing *routing, const char **why)
+{
+    if (!mt_recipe_read_spread(recipe, kernel, launch, routing, why))
+        return false;
+    if (routing->column != 1) {
+        *why = "the ids of a row do not lie side by side";
+        return false;
+    }
+    return true;
+}

@@ -1,0 +1,324 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Every built-in recipe against kernels of real releases: a mangled name and its parameters' sizes, the recipe that
+ * must take it, and what it must read from a launch made of known arguments. "wheel": name and sizes are from that
+ * release's binary; otherwise from source.
+ */
+#include "rig.h"
+
+#include <criterion/criterion.h>
+#include <stdio.h>
+#include <string.h>
+
+TestSuite(builtin, .timeout = 60);
+
+#define GATING "_ZN4vllm3moe10topkGatingILi10ELi320ELi4ELi4ELi32E"
+#define GATHER "TopKIfjLi2ELb0EEEvNS_4cuda6detail10TensorInfoIKT_T0_EES8_S8_bS8_S8_NS5_IS6_S8_EES8_NS5_IlS8_EES8_PS6_"
+#define GATHER_MB                                                                                                      \
+    "TopKIfmLi1EEEvNS_4cuda6detail10TensorInfoIKT_T0_EES8_S8_bjS8_NS5_IS6_S8_EES8_NS5_IlS8_EES8_jjPS6_PjSC_j"
+#define V "_ZN4vllm3moe"
+#define SCORING "LNS0_11ScoringFuncE"
+
+static const struct {
+    const char *recipe; /* NULL: none, and a reason must be given */
+    const char *mangled, *sizes;
+    const char *args; /* PARAM=VALUE or PARAM+OFFSET:BYTES=VALUE; ids are at 0x1000, 7 rows, k 6, 96 experts */
+    enum mt_dtype dtype;
+    uint32_t rows, k, experts;
+    uint64_t stride;
+} kernels[] = {
+    /* clang-format off */
+    {"moe-demo.i32", "moe_demo_topk_i32", "8 8 8 4 4 4", "1=0x1000 3=7 4=96 5=6", MT_DTYPE_I32, 7, 6, 96, 6},
+    {"moe-demo.i64", "moe_demo_topk_i64", "8 8 8 4 4 4", "1=0x1000 3=7 4=96 5=6", MT_DTYPE_I64, 7, 6, 96, 6},
+    {"moe-demo.u32", "moe_demo_topk_u32", "8 8 8 4 4 4", "1=0x1000 3=7 4=96 5=6", MT_DTYPE_U32, 7, 6, 96, 6},
+    /* torch 2.15.0, wheel */
+    {"torch.topk", "_ZN2at6native6sbtopk10gather" GATHER, "216 4 4 1 4 4 216 4 216 4 8",
+     "1=96 2=6 3=1 4=7 5=1 8=0x1000 9=1", MT_DTYPE_I64, 7, 6, 96, 6},
+    {"torch.topk.64bit", "_ZN2at6native6sbtopk10gatherTopKIfmLi1ELb0EEEvNS_4cuda6detail10TensorInfoIKT_T0_EES8_S8_bS8_S8_"
+     "NS5_IS6_S8_EES8_NS5_IlS8_EES8_PS6_", "416 8 8 1 8 8 416 8 416 8 8",
+     "1=96 2=6 3=1 4=7 5=1 8=0x1000 9=1", MT_DTYPE_I64, 7, 6, 96, 6},
+    {"torch.topk.multiblock", "_ZN2at6native6mbtopk10gatherTopKIN3c104HalfEjLi1EEEvNS_4cuda6detail10TensorInfoIKT_T0_EESA_SA_"
+     "bjSA_NS7_IS8_SA_EESA_NS7_IlSA_EESA_jjPS8_PjSF_j", "216 4 4 1 4 4 216 4 216 4 4 4 8 8 8 4",
+     "1=1000 2=6 3=1 4=7 5=1 8=0x1000 9=1", MT_DTYPE_I64, 7, 6, 1000, 6},
+    {"torch.topk.multiblock.64bit", "_ZN2at6native6mbtopk10gather" GATHER_MB, "416 8 8 1 4 8 416 8 416 8 4 4 8 8 8 4",
+     "1=1000 2=6 3=1 4=7 5=1 8=0x1000 9=1", MT_DTYPE_I64, 7, 6, 1000, 6},
+    {"torch.sort", "_ZN2at6native20bitonicSortKVInPlaceILi2ELin1ELi16ELi16EN3c104HalfElNS0_4GTOpIS3_Lb1EEEjEEvNS_4cuda6detail"
+     "10TensorInfoIT3_T6_EESA_SA_SA_NS8_IT4_SA_EESA_T5_", "216 4 4 4 216 4 1", NULL, 0, 0, 0, 0, 0},
+    {"torch.sort", "_ZN2at6native22warpMergeSortKVInPlaceILi2ELin1ELi128ELi16EflNS0_4GTOpIfLb1EEEjLi32EEEvNS_4cuda6detail"
+     "10TensorInfoIT3_T6_EES8_S8_S8_NS6_IT4_S8_EES8_T5_S7_", "216 4 4 4 216 4 1 4", NULL, 0, 0, 0, 0, 0},
+    {"torch.sort", "_ZN2at6native18radixSortKVInPlaceILi2ELin1ELi128ELi32EN3c104HalfEljEEvNS_4cuda6detail10TensorInfoIT3_T5_"
+     "EES8_S8_S8_NS6_IT4_S8_EES8_b", "216 4 4 4 216 4 1", NULL, 0, 0, 0, 0, 0},
+    /* vLLM 0.6.6, 0.8.5, wheels: no IndType */
+    {"vllm.topkGatingSoftmax.old", V "17topkGatingSoftmaxILi1ELi1ELi4ELi4EEEvPKfPKbPfiPiS7_iii", "8 8 8 4 8 8 4 4 4",
+     "3=7 4=0x1000 5=0x2000 6=6 8=96", MT_DTYPE_I32, 7, 6, 96, 6},
+    {"vllm.moeTopK.old", V "7moeTopKILi256EEEvPKfPKbPfPiS7_iiii", "8 8 8 8 8 4 4 4 4", "3=0x1000 4=0x2000 5=96 6=6 x=7",
+     MT_DTYPE_I32, 7, 6, 96, 6},
+    /* from source */
+    {"vllm.topkGatingSoftmax.indtype", V "17topkGatingSoftmaxILi4ELi128ELi4ELi16ElEEvPKfPKbPfiPT3_Piiii", "8 8 8 4 8 8 4 4 4",
+     "3=7 4=0x1000 6=6 8=96", MT_DTYPE_I64, 7, 6, 96, 6},
+    /* 0.10.2, 0.12.0, wheels */
+    {"vllm.topkGatingSoftmax", V "17topkGatingSoftmaxILi10ELi320ELi4ELi8ELi32EiEEvPKfPKbPfiPT4_Piiii", "8 8 8 4 8 8 4 4 4",
+     "3=7 4=0x1000 5=0x2000 6=6 8=96", MT_DTYPE_I32, 7, 6, 96, 6},
+    {"vllm.topkGatingSoftmax", V "17topkGatingSoftmaxILi10ELi320ELi4ELi4ELi32El13__nv_bfloat16EEvPKT5_PKbPfiPT4_Piiiib",
+     "8 8 8 4 8 8 4 4 4 1", "3=7 4=0x1000 5=0x2000 6=6 8=96", MT_DTYPE_I64, 7, 6, 96, 6},
+    {"vllm.moeTopK", V "7moeTopKILi256EjEEvPKfPKbPfPT0_Piiiii", "8 8 8 8 8 4 4 4 4", "3=0x1000 5=96 6=6 x=7", MT_DTYPE_U32,
+     7, 6, 96, 6},
+    {"vllm.moeTopK", V "7moeTopKILi256ElEEvPKfPKbPfPT0_Piiiiib", "8 8 8 8 8 4 4 4 4 1", "3=0x1000 5=96 6=6 x=7",
+     MT_DTYPE_I64, 7, 6, 96, 6},
+    {"vllm.group_idx_and_topk_idx", V "29group_idx_and_topk_idx_kernelI13__nv_bfloat16iEEvPT_PKS3_S4_PT0_S4_llllllbd",
+     "8 8 8 8 8 8 8 8 8 8 8 1 8", "3=0x1000 5=7 6=8 7=4 8=6 9=96 10=12", MT_DTYPE_I32, 7, 6, 96, 6},
+    {"vllm.group_idx_and_topk_idx", V "29group_idx_and_topk_idx_kernelI13__nv_bfloat16iEEvPT_PKS3_PfPT0_S6_llllllbdi",
+     "8 8 8 8 8 8 8 8 8 8 8 1 8 4", "3=0x1000 5=7 6=8 7=4 8=6 9=96 10=12", MT_DTYPE_I32, 7, 6, 96, 6},
+    /* 0.16.0, wheel */
+    {"vllm.topkGating", GATING "i13__nv_bfloat16" SCORING "0EEEvPKT5_PKbPfiPT4_PiiiibPKf", "8 8 8 4 8 8 4 4 4 1 8",
+     "3=7 4=0x1000 5=0x2000 6=6 8=96", MT_DTYPE_I32, 7, 6, 96, 6},
+    {"vllm.moeTopK", V "7moeTopKILi256EiEEvPKfPKbPfPT0_PiiiiibS3_", "8 8 8 8 8 4 4 4 4 1 8", "3=0x1000 5=96 6=6 x=7",
+     MT_DTYPE_I32, 7, 6, 96, 6},
+    {"vllm.grouped_topk", V "25grouped_topk_fused_kernelI13__nv_bfloat166__halfi" SCORING "0EEEvPT_PfPT1_PKT0_lllllbd",
+     "8 8 8 8 8 8 8 8 8 1 8", "2=0x1000 4=7 5=96 6=8 7=4 8=6", MT_DTYPE_I32, 7, 6, 96, 6},
+    {"vllm.align", V "27moe_align_block_size_kernelIiEEvPKT_PiS5_S5_S5_iiiimS5_iib", "8 8 8 8 8 4 4 4 4 8 8 4 4 1",
+     "0=0x1000 5=96 6=96 7=4 8=64 9=42 11=99 12=6", MT_DTYPE_I32, 7, 6, 96, 6},
+    {"vllm.align.small_batch", V "46moe_align_block_size_small_batch_expert_kernelIlLi256EEEvPKT_PiS5_S5_S5_iimiib",
+     "8 8 8 8 8 4 4 8 4 4 1", "0=0x1000 5=96 6=64 7=42 8=99 9=6", MT_DTYPE_I64, 7, 6, 96, 6},
+    {"vllm.count_and_sort", V "35count_and_sort_expert_tokens_kernelIiEEvPKT_PiS5_S5_miiib", "8 8 8 8 8 4 4 4 1",
+     "0=0x1000 4=42 5=96 6=99 7=6", MT_DTYPE_I32, 7, 6, 96, 6},
+    /* 0.33.0, wheel */
+    {"vllm.topkGating", GATING "i13__nv_bfloat16" SCORING "0EEEvPKT5_PKbPfiPT4_PiiiibPKfdS8_", "8 8 8 4 8 8 4 4 4 1 8 8 8",
+     "3=7 4=0x1000 5=0x2000 6=6 8=96", MT_DTYPE_I32, 7, 6, 96, 6},
+    {"vllm.topkGating", GATING "l13__nv_bfloat16" SCORING "1EEEvPKT5_PKbPfiPT4_PiiiibPKfd", "8 8 8 4 8 8 4 4 4 1 8 8",
+     "3=7 4=0x1000 5=0x2000 6=6 8=96", MT_DTYPE_I64, 7, 6, 96, 6},
+    {"vllm.topkGatingSoftplusSqrt", V "22topkGatingSoftplusSqrtILi10ELi320ELi4ELi4ELi32ELb0Eli13__nv_bfloat16EEvPKT7_PKbPfiPT5_"
+     "PiiiibdPKfPKT6_SG_S7_SD_l", "8 8 8 4 8 8 4 4 4 1 8 8 8 8 8 8 8", "3=7 4=0x1000 5=0x2000 6=6 8=96", MT_DTYPE_I64, 7, 6, 96,
+     6},
+    {"vllm.dsv4HashTopk", V "24dsv4HashTopkSoftplusSqrtIjiEEvPKfPfPT_iifPKT0_S9_PKbS3_l", "8 8 8 4 4 4 8 8 8 8 8",
+     "2=0x1000 3=7 4=96", MT_DTYPE_U32, 7, 6, 96, 6},
+    {"vllm.moeTopK", V "7moeTopKILi256EiEEvPKfPKbPfPT0_PiiiiibS3_dS5_", "8 8 8 8 8 4 4 4 4 1 8 8 8",
+     "3=0x1000 5=96 6=6 x=7", MT_DTYPE_I32, 7, 6, 96, 6},
+    {"vllm.grouped_topk_small", V "44grouped_topk_fused_small_expert_count_kernelI13__nv_bfloat166__halfi" SCORING
+     "0ELi128ELb0ELi8EEEvPT_PfPT1_PKT0_llllllbd", "8 8 8 8 8 8 8 8 8 8 1 8", "2=0x1000 4=7 5=8 6=4 7=6 8=96 9=12",
+     MT_DTYPE_I32, 7, 6, 96, 6},
+    {"vllm.single_group_topk.warp", V "17single_group_topk6detail29single_group_topk_warp_kernelI13__nv_bfloat166__halfi" SCORING
+     "0ELi1024ELi16EEEvPKT_PfPT1_PKT0_lllbfb", "8 8 8 8 8 8 8 1 4 1", "2=0x1000 4=7 5=96 6=6", MT_DTYPE_I32, 7, 6, 96, 6},
+    {"vllm.single_group_topk.block", V "17single_group_topk6detail30single_group_topk_block_kernelI13__nv_bfloat166__halfi"
+     SCORING "0ELi1024ELi16EEEvPKT_PfPT1_PKT0_llbfb", "8 8 8 8 8 8 1 4 1", "2=0x1000 4=96 5=6 x=7", MT_DTYPE_I32, 7, 6, 96, 6},
+    {"vllm.align.small_batch", V "46moe_align_block_size_small_batch_expert_kernelIiLi256EEEvPKT_PiS5_S5_S5_iimiibS5_",
+     "8 8 8 8 8 4 4 8 4 4 1 8", "0=0x1000 5=96 6=64 7=42 8=99 9=6", MT_DTYPE_I32, 7, 6, 96, 6},
+    {"vllm.count_and_sort", V "35count_and_sort_expert_tokens_kernelIiEEvPKT_PiS5_S5_miiibS5_", "8 8 8 8 8 4 4 4 1 8",
+     "0=0x1000 4=42 5=96 6=99 7=6", MT_DTYPE_I32, 7, 6, 96, 6},
+    {"vllm.align.old", V "27moe_align_block_size_kernelIaiEEvPT_PiS4_S4_iim", "8 8 8 8 4 4 8", NULL, 0, 0, 0, 0, 0},
+    {"vllm.align.old", V "31sgl_moe_align_block_size_kernelIaEEvPT_PiS4_S4_iimS4_", "8 8 8 8 4 4 8 8", NULL, 0, 0, 0, 0, 0},
+    /* Triton: names and order from the wheel's Python */
+    {"vllm.dsv4_topk", "_dsv4_topk_kernel", "8 8 8 8 4 8 8", NULL, 0, 0, 0, 0, 0},
+    {"triton_kernels.topk", "_topk_forward", "8 4 8 8 4 8 4 4 8 4 8 8", "1=96 3=0x1000 4=6 6=7 7=96", MT_DTYPE_I16, 7, 6, 96,
+     6},
+    {"triton_kernels.topk.one_row", "_topk_forward", "8 4 8 8 4 8 4 8 4", "1=96 3=0x1000 4=6 6=96", MT_DTYPE_I16, 1, 6, 96, 6},
+    {"triton.fused_moe", "fused_moe_kernel", "8 8 8 8 8 8 8 4 4 4", NULL, 0, 0, 0, 0, 0},
+    {"vllm.eplb_map", "_eplb_map_and_record_i32_kernel", "8 8 8 8 8 8 4 4 4 4", NULL, 0, 0, 0, 0, 0},
+    {"triton_kernels.consumers", "_combined_routing_compute", "8 8 8 4", NULL, 0, 0, 0, 0, 0},
+    /* SGLang: sgl-kernel 0.1.0, 0.2.9, 0.3.21, sglang-kernel 0.4.10, wheels */
+    {"sglang.topkGatingSoftmax.old", "_Z17topkGatingSoftmaxILi1ELi1ELi4ELi4EEvPKfPKbPfiPiS5_iii", "8 8 8 4 8 8 4 4 4",
+     "3=7 4=0x1000 5=0x2000 6=6 8=96", MT_DTYPE_I32, 7, 6, 96, 6},
+    {"sglang.moeTopK.old", "_Z7moeTopKILi256EEvPKfPKbPfPiS5_iiii", "8 8 8 8 8 4 4 4 4", "3=0x1000 4=0x2000 5=96 6=6 x=7",
+     MT_DTYPE_I32, 7, 6, 96, 6},
+    {"sglang.topkGatingSoftmax", "_Z17topkGatingSoftmaxI13__nv_bfloat16Li1ELi1ELi4ELi2EEvPKT_PKbPfiPiiiib",
+     "8 8 8 4 8 4 4 4 1", "3=7 4=0x1000 5=6 7=96", MT_DTYPE_I32, 7, 6, 96, 6},
+    {"sglang.topkGatingSoftmax", "_Z17topkGatingSoftmaxI13__nv_bfloat16Li1ELi1ELi4ELi2EEvPKT_PKbPfiPiiiibfPKf",
+     "8 8 8 4 8 4 4 4 1 4 8", "3=7 4=0x1000 5=6 7=96", MT_DTYPE_I32, 7, 6, 96, 6},
+    {"sglang.topkGatingSigmoid", "_Z17topkGatingSigmoidI13__nv_bfloat16Li1ELi1ELi4ELi2EEvPKT_PKbPfiPiiiibPKf",
+     "8 8 8 4 8 4 4 4 1 8", "3=7 4=0x1000 5=6 7=96", MT_DTYPE_I32, 7, 6, 96, 6},
+    {"sglang.moeTopK", "_Z7moeTopKILi256EEvPKfPKbPfPiiiiib", "8 8 8 8 4 4 4 4 1", "3=0x1000 4=96 5=6 x=7", MT_DTYPE_I32, 7, 6,
+     96, 6},
+    {"sglang.moeTopK", "_Z7moeTopKILi256EEvPKfPKbPfPiiiiibS1_", "8 8 8 8 4 4 4 4 1 8", "3=0x1000 4=96 5=6 x=7", MT_DTYPE_I32,
+     7, 6, 96, 6},
+    {"sglang.moeTopK", "_Z11moeTopKFastILi256EEvPfPKbS0_Piiiiib", "8 8 8 8 4 4 4 4 1", "3=0x1000 4=96 5=6 x=7", MT_DTYPE_I32,
+     7, 6, 96, 6},
+    {"sglang.moe_fused_gate", "_Z21moe_fused_gate_kernelIN7cutlass10bfloat16_tELi32ELi256ELi8ELi4ELi24ELi6EEvPvS2_PfPilllld",
+     "8 8 8 8 8 8 8 8 8", "3=0x1000 4=7 5=4 6=6", MT_DTYPE_I32, 7, 6, 256, 6},
+    {"sglang.moe_fused_gate", "_Z21moe_fused_gate_kernelIfLi16ELi256ELi16ELi2ELi12ELi6EEvPvS0_PfPilllldb",
+     "8 8 8 8 8 8 8 8 8 1", "3=0x1000 4=7 5=4 6=6", MT_DTYPE_I32, 7, 6, 256, 6},
+    {"sglang.moe_fused_gate_dynamic", "_Z29moe_fused_gate_kernel_dynamicIfEvPvS0_PfPilllllld", "8 8 8 8 8 8 8 8 8 8 8",
+     "3=0x1000 4=7 5=96 6=8 7=4 8=6", MT_DTYPE_I32, 7, 6, 96, 6},
+    {"sglang.moe_fused_gate_dynamic", "_Z29moe_fused_gate_kernel_dynamicIfEvPvS0_PfPilllllldb", "8 8 8 8 8 8 8 8 8 8 8 1",
+     "3=0x1000 4=7 5=96 6=8 7=4 8=6", MT_DTYPE_I32, 7, 6, 96, 6},
+    {"sglang.kimi_k2_gate", "_Z29kimi_k2_moe_fused_gate_kernelPfS_S_Pillbdb", "8 8 8 8 8 8 1 8 1", "3=0x1000 4=7 5=6",
+     MT_DTYPE_I32, 7, 6, 384, 6},
+    {"sglang.kimi_k2_gate", "_Z41kimi_k2_moe_fused_gate_kernel_small_tokenPfS_S_Pillbdb", "8 8 8 8 8 8 1 8 1",
+     "3=0x1000 4=7 5=6", MT_DTYPE_I32, 7, 6, 384, 6},
+    /* JIT and Triton, from source */
+    {"sglang.topkGatingSoftmax", "_ZN36_GLOBAL__N__5e0bbb2b_4_k_cu_8dd0a2d117topkGatingSoftmaxI13__nv_bfloat16Li4ELi128ELi4E"
+     "Li8EEEvPKT_PKbPfiPiiiibfPKf", "8 8 8 4 8 4 4 4 1 4 8", "3=7 4=0x1000 5=6 7=96", MT_DTYPE_I32, 7, 6, 96, 6},
+    {"sglang.router_triton", "_router_triton_kernel", "8 8 8 8 4 4 4 4 4 4 8 8", "3=0x1000 4=7 7=96 8=6 9=6", MT_DTYPE_I32, 7,
+     6, 96, 6},
+    {"sglang.router_triton.one_row", "_router_triton_kernel", "8 8 8 8 4 4 4 4 4 8", "3=0x1000 6=96 7=6 8=6 x=1",
+     MT_DTYPE_I32, 1, 6, 96, 6},
+    {"sglang.route_radix", "_ZN12_GLOBAL__N_118route_radix_kernelILi1EEEvi", "120", NULL, 0, 0, 0, 0, 0},
+    /* TensorRT-LLM and FlashInfer, from source */
+    {"trtllm.deepseek_v3_topk", "_ZN12tensorrt_llm7kernels23deepseek_v3_topk_kernelIfffiLi256ELb1EEEvPT_PT1_PT2_PT0_llllllld",
+     "8 8 8 8 8 8 8 8 8 8 8", "2=0x1000 4=7 5=8 6=4 7=6 8=96 9=12", MT_DTYPE_I32, 7, 6, 96, 6},
+    {"trtllm.deepseek_v3_topk", "_ZN12tensorrt_llm7kernels23deepseek_v3_topk_kernelIfffiLi256ELb1EEEvPT_PT1_PT2_PT0_lllllldPs",
+     "8 8 8 8 8 8 8 8 8 8 8 8", "2=0x1000 4=7 5=8 6=4 7=6 8=96 9=12", MT_DTYPE_I32, 7, 6, 96, 6},
+    {"trtllm.customMoeRouting", "_ZN12tensorrt_llm7kernels22customMoeRoutingKernelI13__nv_bfloat16fiLi128ELi8ELb1EEEvPT_PT0_"
+     "PT1_iii", "8 8 8 4 4 4", "2=0x1000 3=7 4=96 5=6", MT_DTYPE_I32, 7, 6, 96, 6},
+    {"flashinfer.cake_deepseek_routing", "kernel_cake_deepseek_routing_grouped_k8g4_bf16_f32", "8 8 8 8 8 4 4 4 4 4 4 4",
+     "3=0x1000 5=7 6=96 7=6", MT_DTYPE_I32, 7, 6, 96, 6},
+    {"flashinfer.hash_topk", "_ZN10flashinfer19moe_hash_topk_fusedILb1EEEvNS_17MoEHashTopKParamsE", "64",
+     "0+24:8=0x1000 0+40:4=7 0+44:4=6 0+48:4=96", MT_DTYPE_I32, 7, 6, 96, 6},
+    {"trtllm.routing", "_ZN3moe3dev7routing15routingDeepSeek17routingMainKernelI1PEEvT_", "336", NULL, 0, 0, 0, 0, 0},
+    {"trtllm.routing", "_ZN3moe3dev7routing13routingCustom25routingIndicesBlockKernelI1PEEvT_", "336", NULL, 0, 0, 0, 0, 0},
+    {"flashinfer.monomoe", "_ZN7monomoe15moe_kernel_topkILi8EEEvi", "8 8", NULL, 0, 0, 0, 0, 0},
+    {"cutlass.build_expert_maps", "_ZN12tensorrt_llm7kernels15cutlass_kernels40fusedBuildExpertMapsSortFirstTokenKernelILi256E"
+     "Li6ELi5EEEvPKiPiS4_Pliiiii", "8 8 8 8 8 4 4 4 4", "0=0x1000 4=7 5=6", MT_DTYPE_I32, 7, 6, 0, 6},
+    {"cutlass.expert_prefix_sum", "_ZN12tensorrt_llm7kernels15cutlass_kernels26blockExpertPrefixSumKernelILi256EEEvPKiPiS4_lli",
+     "8 8 8 8 8 4", "0=0x1000 3=7 4=6", MT_DTYPE_I32, 7, 6, 0, 6},
+    /* llama.cpp, from source: rows are as long as there are experts */
+    {"llama.topk_moe", "_Z13topk_moe_cudaILi128ELb0EEvPKfPfPiS2_iiff15topk_moe_config", "8 8 8 8 4 4 4 4 3",
+     "2=0x1000 4=7 5=6", MT_DTYPE_I32, 7, 6, 128, 128},
+    {"llama.topk_moe", "_Z13topk_moe_cudaILi128ELb0EEvPKfPfPiS2_iiff15topk_moe_config", "8 8 8 8 4 4 4 4 4",
+     "2=0x1000 4=7 5=6", MT_DTYPE_I32, 7, 6, 128, 128},
+    {"llama.topk_moe.old", "_Z13topk_moe_cudaILm128ELb0EEvPKfPfPiii", "8 8 8 4 4", "2=0x1000 3=7 4=6", MT_DTYPE_I32, 7, 6, 128,
+     128},
+    {"llama.topk_moe.old", "_Z13topk_moe_cudaILi64ELb0ELb1EEvPKfPfPiiif", "8 8 8 4 4 4", "2=0x1000 3=7 4=6", MT_DTYPE_I32, 7,
+     6, 64, 64},
+    {"llama.mm_ids_helper", "_Z13mm_ids_helperILi8EEvPKiPiS2_S2_iiiii", "8 8 8 8 4 4 4 4 4", "0=0x1000 4=7 5=6 7=96 x=96",
+     MT_DTYPE_I32, 7, 6, 96, 96},
+    {"llama.mul_mat_vec_q_moe", "_Z17mul_mat_vec_q_moeIL9ggml_type2ELi4EEvPKvS2_PKiPfj5uint3jjjjjjjjj",
+     "8 8 8 8 4 12 4 4 4 4 4 4 4 4 4", "2=0x1000 13=7 14=96 y=6", MT_DTYPE_I32, 7, 6, 0, 96},
+    /* LMDeploy 0.18.0: the wheel's binary, and its Triton from source */
+    {"lmdeploy.turbomind", "_ZN9turbomind16MoeGateKernel_v8ILi128ELi8ELi16ELi256ELi4ELb1ELb0EiEEvPfPT6_PiPKfPKbiiiiiibbf",
+     "8 8 8 8 8 4 4 4 4 4 4 1 1 4", NULL, 0, 0, 0, 0, 0},
+    {"lmdeploy.turbomind", "_ZN9turbomind23MoeGateNoAuxTCKernel_V2ILi160ELi8ELi10ELi256ELi2ELb1ELb0EiEEvPfPT6_PiPKfPKbS6_"
+     "iiiiiibbf", "8 8 8 8 8 8 4 4 4 4 4 4 1 1 4", NULL, 0, 0, 0, 0, 0},
+    {"lmdeploy.single_group", "_single_group_topk_router_kernel", "8 8 8 8 4 4 4 4 4", "3=0x1000 4=96 5=6 6=6 7=7 x=7",
+     MT_DTYPE_I64, 7, 6, 96, 6},
+    {"lmdeploy.noaux_tc", "_fused_noaux_tc_kernel", "8 8 8 8 4 4 4", NULL, 0, 0, 0, 0, 0},
+    /* exllamav3, from source */
+    {"exllamav3.ds3", "_Z31routing_ds3_nogroup_topk_kernelPK6__halfS1_PlPS_fiii", "8 8 8 8 4 4 4 4", "2=0x1000 5=96 6=6 7=7",
+     MT_DTYPE_I64, 7, 6, 96, 6},
+    {"exllamav3.ds3_group", "_Z29routing_ds3_group_topk_kernelPKfS0_PlP6__halffiiii", "8 8 8 8 4 4 4 4 4",
+     "2=0x1000 5=96 6=6 x=7", MT_DTYPE_I64, 7, 6, 96, 6},
+    {"exllamav3.std_topk", "_Z23routing_std_topk_kernelPK6__halfPlPS_PK13__nv_bfloat16S1_iii", "8 8 8 8 8 4 4 4",
+     "1=0x1000 5=96 6=6 7=7", MT_DTYPE_I64, 7, 6, 96, 6},
+    {"exllamav3.std", "_Z18routing_std_kernelPK6__halfPlPS_PK13__nv_bfloat16iii", "8 8 8 8 4 4 4", "1=0x1000 4=96 5=6 6=7",
+     MT_DTYPE_I64, 7, 6, 96, 6},
+    /* Refused: a release that nobody has described yet, and kernels whose names only look alike. */
+    {NULL, GATING "i13__nv_bfloat16" SCORING "0EEEvPKT5_PKbPfiPT4_PiiiibPKfdS8_S8_", "8 8 8 4 8 8 4 4 4 1 8 8 8 8", NULL,
+     0, 0, 0, 0, 0},
+    {NULL, "_Z17topkGatingSoftmaxILi1ELi1ELi4ELi4EEvPKfPKbPfiPlS5_iii", "8 8 8 4 8 8 4 4 4", NULL, 0, 0, 0, 0, 0},
+    {NULL, "_topk_forward", "8 4 8 8 4 8 8 4 8 4", NULL, 0, 0, 0, 0, 0}, /* n_rows is a pointer */
+    {NULL, "_router_triton_kernel", "8 8 8 8 8 8 8 8 4 4 4 4 4 4", NULL, 0, 0, 0, 0, 0},
+    /* clang-format on */
+};
+
+static void set_args(struct rig *rig, const char *args)
+{
+    while (args && *args) {
+        unsigned param, offset, bytes;
+        unsigned long value;
+        int n = 0;
+        if (sscanf(args, "%u+%u:%u=%li%n", &param, &offset, &bytes, (long *) &value, &n) == 4)
+            arg_at(rig, param, offset, value, bytes);
+        else if (sscanf(args, "%u=%li%n", &param, (long *) &value, &n) == 2)
+            arg(rig, param, value);
+        else if (sscanf(args, "x=%li%n", (long *) &value, &n) == 1)
+            rig->launch.grid[0] = (unsigned) value;
+        else if (sscanf(args, "y=%li%n", (long *) &value, &n) == 1)
+            rig->launch.grid[1] = (unsigned) value;
+        else
+            cr_assert_fail("cannot read %s", args);
+        args += n;
+        args += *args == ' ';
+    }
+}
+
+Test(builtin, kernels)
+{
+    struct mt_recipes *recipes = recipes_of(NULL);
+    for (size_t i = 0; i < sizeof kernels / sizeof *kernels; i++) {
+        struct rig rig;
+        char reason[256];
+        const char *why = NULL;
+        rig_make(&rig, kernels[i].mangled, kernels[i].sizes);
+        rig.launch.grid[0] = 1001; /* nobody takes it for rows by accident */
+        rig.launch.grid[1] = 1001;
+        const struct mt_recipe *recipe = mt_recipes_match(recipes, &rig.kernel, reason, sizeof reason);
+        cr_assert_str_eq(recipe ? mt_recipe_name(recipe) : "none", kernels[i].recipe ? kernels[i].recipe : "none",
+                         "%s (%s): %s", kernels[i].mangled, rig.kernel.base, reason);
+        cr_assert(recipe || reason[0], "%s is refused without a reason", kernels[i].mangled);
+        if (!kernels[i].args)
+            continue;
+        for (int packed = 0; packed < 2; packed++) {
+            struct mt_routing r;
+            set_args(&rig, kernels[i].args);
+            if (packed)
+                rig_pack(&rig);
+            cr_assert(mt_recipe_read(recipe, &rig.kernel, &rig.launch, &r, &why), "%s: %s", kernels[i].mangled, why);
+            cr_assert_eq(r.ids, 0x1000, "%s", kernels[i].mangled);
+            cr_assert_eq(r.dtype, kernels[i].dtype, "%s", kernels[i].mangled);
+            cr_assert_eq(r.rows, kernels[i].rows, "%s: %u rows", kernels[i].mangled, r.rows);
+            cr_assert_eq(r.k, kernels[i].k, "%s: k %u", kernels[i].mangled, r.k);
+            cr_assert_eq(r.experts, kernels[i].experts, "%s: %u experts", kernels[i].mangled, r.experts);
+            cr_assert_eq(r.stride, kernels[i].stride, "%s", kernels[i].mangled);
+            cr_assert_eq(r.column, 1);
+        }
+    }
+    mt_recipes_free(recipes);
+}
+
+/* A built-in recipe without a line above is one that nobody notices to break. */
+Test(builtin, all_are_covered)
+{
+    struct mt_recipes *recipes = recipes_of(NULL);
+    for (size_t n = 0; n < mt_recipes_count(recipes); n++) {
+        const struct mt_recipe *recipe = mt_recipes_get(recipes, n);
+        bool covered = false, read = false;
+        for (size_t i = 0; i < sizeof kernels / sizeof *kernels; i++) {
+            bool same = kernels[i].recipe && strcmp(kernels[i].recipe, mt_recipe_name(recipe)) == 0;
+            covered |= same;
+            read |= same && kernels[i].args;
+        }
+        cr_assert(covered, "[%s] takes none of the kernels", mt_recipe_name(recipe));
+        cr_assert_eq(read, mt_recipe_tells_shape(recipe), "[%s] is not read", mt_recipe_name(recipe));
+        if (mt_recipe_kind(recipe) == MT_RECIPE_NO_IDS)
+            cr_assert(*mt_recipe_note(recipe), "[%s] says not what to do", mt_recipe_name(recipe));
+    }
+    mt_recipes_free(recipes);
+}
+
+/* A final recipe that a router names must be there. */
+Test(builtin, finals_exist)
+{
+    struct mt_recipes *recipes = recipes_of(NULL);
+    for (size_t n = 0; n < mt_recipes_count(recipes); n++) {
+        const struct mt_recipe *router = mt_recipes_get(recipes, n);
+        bool found = !mt_recipe_has_final(router);
+        for (size_t i = 0; i < mt_recipes_count(recipes); i++)
+            found |= mt_recipe_is_final_of(mt_recipes_get(recipes, i), router);
+        cr_assert(found, "[%s] names a final recipe that there is not", mt_recipe_name(router));
+    }
+    mt_recipes_free(recipes);
+}
+
+/* Kernels that a router must never be taken for, in the same binaries. */
+Test(builtin, others)
+{
+    static const char *const names[][2] = {
+        {"_ZN4vllm16topKPerRowDecodeILi1024ELb1ELb0ELb1EEEvPKfPKiPiiiiiiPfiS4_", "8 8 8 4 4 4 4 4 8 4 8"},
+        {"_ZN4vllm13filtered_topk25FilteredTopKUnifiedKernelIfiLi1ELj1024ELb1ELb0EEEvPKT_PT0_PKS5_jjj", "8 8 8 4 4 4"},
+        {"_ZN10flashinfer8sampling20TopKMaskLogitsKernelILj1024EEEvPfS2_PijJ", "8 8 8 4 4"},
+        {"_ZN4vllm3moe10moeSoftmaxILi256E13__nv_bfloat16EEvPKT0_PKbPfi", "8 8 8 4"},
+        {"_ZN4vllm3moe19topk_with_k2_kernelI13__nv_bfloat16EEvPT_S4_llll", "8 8 8 8 8 8"},
+        {"_ZN9turbomind14topKSortStage1IfLi128ELi8EEEvPT_PiS2_iPKiii", "8 8 8 4 8 4 4"},
+        {"_ZN2at6native6mbtopk18computeDigitCumSumEPsPjj", "8 8 4"},
+        {"_Z17k_argsort_f32_i32IL15ggml_sort_order1EEvPKfPiii", "8 8 4 4"},
+        {"_topk_index_kernel", "8 8 8 8 8 4"},
+    };
+    struct mt_recipes *recipes = recipes_of(NULL);
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        struct mt_kernel_info kernel;
+        char reason[256];
+        kernel_make(&kernel, names[i][0], names[i][1]);
+        cr_assert_null(mt_recipes_match(recipes, &kernel, reason, sizeof reason), "%s", names[i][0]);
+        cr_assert_str_eq(reason, "", "%s: %s", names[i][0], reason);
+    }
+    mt_recipes_free(recipes);
+}
