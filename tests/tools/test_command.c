@@ -462,6 +462,39 @@ Test(command, orphan)
     cr_assert_eq(files_in("shm"), 0);
 }
 
+/* Ctrl-C ends the waiting for it. What is not read then stays for `moetap drain`. */
+Test(command, orphan_is_left)
+{
+    struct live live;
+    struct outcome o;
+    live_start(&live, "%s record -o t -- %s --steps 1000 --orphan 20000 --exit 4 2>&1 >/dev/null", MOETAP, ENGINE);
+    while (files_in("shm") == 0)
+        usleep(1000);
+    /* CMD has ended or is about to. A signal that still finds it does not count. */
+    for (int i = 0; i < 4; i++) {
+        usleep(100000);
+        kill(live.pid, SIGINT);
+    }
+    cr_assert_eq(live_end(&live), 4, "%s", live.text);
+    struct account a = account_of(live.text);
+    RUN(0, "%s info t", MOETAP);
+    SAYS("the engine was still running");
+    cr_assert_eq(check_ids("t", 2), a.records);
+    RUN(0, "kill -9 $(ls shm | cut -d. -f3); %s drain -o t $(ls shm)", MOETAP);
+    cr_assert_eq(files_in("shm"), 0);
+}
+
+/* Others' segments are none of ours. */
+Test(command, sessions_apart)
+{
+    struct outcome o;
+    RUN(0, "MOETAP_SESSION=other %s >/dev/null; %s record -o t -- %s --steps 3", ENGINE, MOETAP, ENGINE);
+    cr_assert_eq(account_of(o.text).segments, 1);
+    cr_assert_eq(check_ids("t", 2), 6);
+    RUN(0, "%s drain -o t $(ls shm)", MOETAP);
+    cr_assert_eq(check_ids("t", 2), 8);
+}
+
 /* One process, two programs one after the other: each has its segment. */
 Test(command, exec)
 {
@@ -821,14 +854,11 @@ Test(command, dump_unknown_and_retracted)
 {
     struct live live;
     struct outcome o;
-    live_start(&live, "%s --late-layers --wait-after 2 --layers 2", ENGINE);
+    live_start(&live, "%s --layers 2 --late-layers --wait-after 1", ENGINE);
     live_await(&live, "ready");
     kill(live.pid, SIGKILL);
     live_end(&live);
-    RUN(128 + SIGKILL,
-        "%s record -q -o t -- sh -c '%s --layers 2 --late-layers --wait-after 1 & wait_for() { sleep "
-        "0.3; }; wait_for; kill -9 $!; kill -9 $$'",
-        MOETAP, ENGINE);
+    RUN(0, "%s drain -q -o t $(ls shm)", MOETAP);
     cr_assert_eq(check_ids("t", 0), 2);
     RUN(0, "%s dump --format=csv t | cut -c-4 | tail -1", MOETAP);
     cr_assert_str_eq(o.text, "0,,2\n");
