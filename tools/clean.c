@@ -4,10 +4,23 @@
 #include "../shm/reader.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <unistd.h>
+
+/* Segments are created under a lock on the folder. Who holds it knows that nobody is creating one. */
+static int lock_folder(void)
+{
+    int folder = open(mt_shm_dir(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (folder >= 0 && flock(folder, LOCK_EX) != 0) {
+        close(folder);
+        return -1;
+    }
+    return folder;
+}
 
 /* Removes one that nobody writes. What cannot be read as a segment has no writer either. */
 static int clean(const char *name, bool named)
@@ -15,6 +28,14 @@ static int clean(const char *name, bool named)
     mt_reader *reader;
     struct mt_error error = {""};
     int result = mt_attach(name, MT_ATTACH_DRAIN, &reader, &error);
+    if (result == -EAGAIN) {
+        int folder = lock_folder();
+        result = mt_attach(name, MT_ATTACH_DRAIN, &reader, &error);
+        if (result == -EAGAIN && folder >= 0)
+            result = -EINVAL; /* its creator died on the way */
+        if (folder >= 0)
+            close(folder);
+    }
     if (result == -EINVAL || result == -EPROTO) {
         char path[600];
         snprintf(path, sizeof path, "%s/%s", mt_shm_dir(), name);
@@ -24,7 +45,7 @@ static int clean(const char *name, bool named)
         return EXIT_OK;
     }
     if (result) {
-        /* Being created, or being drained: in use. */
+        /* Being drained, or another user's. */
         return named ? say_failed("%s", error.text) : EXIT_OK;
     }
     int status = EXIT_OK;

@@ -14,10 +14,10 @@
 struct followed {
     mt_reader *reader; /* NULL once it has ended */
     char name[256];
-    uint32_t number; /* in the trace */
-    uint32_t sites;  /* written so far */
-    uint64_t unwritten;
-    struct mt_stats stats; /* at the end */
+    uint32_t number;                /* in the trace */
+    uint32_t sites;                 /* written so far */
+    uint64_t refused, refused_rows; /* by the file */
+    struct mt_stats stats;          /* at the end */
     struct collect *collect;
 };
 
@@ -32,6 +32,7 @@ struct collect {
     struct complaint *complaints; /* segments that could not be attached, said once */
     size_t complaint_count;
     bool file_failed;
+    bool damaged;
 };
 
 struct collect *collect_new(struct trace_writer *writer)
@@ -70,12 +71,16 @@ static void write_sites(struct followed *f, bool again)
     f->sites = count;
 }
 
-int collect_add(struct collect *collect, const char *name, struct mt_error *error)
+/* Read from the ring, and not in the file: refused, or dropped with the block that held them. */
+static uint64_t unwritten(const struct followed *f, uint64_t *rows)
 {
-    for (size_t i = 0; i < collect->count; i++) {
-        if (strcmp(collect->all[i]->name, name) == 0)
-            return 0;
-    }
+    uint64_t records = f->refused + trace_writer_dropped(f->collect->writer, f->number, rows);
+    *rows += f->refused_rows;
+    return records;
+}
+
+int collect_follow(struct collect *collect, mt_reader *reader)
+{
     struct followed **more = realloc(collect->all, (collect->count + 1) * sizeof *more);
     if (!more)
         return -ENOMEM;
@@ -83,12 +88,8 @@ int collect_add(struct collect *collect, const char *name, struct mt_error *erro
     struct followed *f = calloc(1, sizeof *f);
     if (!f)
         return -ENOMEM;
-    int result = mt_attach(name, MT_ATTACH_DRAIN, &f->reader, error);
-    if (result) {
-        free(f);
-        return result;
-    }
-    snprintf(f->name, sizeof f->name, "%s", name);
+    f->reader = reader;
+    snprintf(f->name, sizeof f->name, "%s", mt_name(reader));
     f->number = (uint32_t) collect->count;
     f->collect = collect;
     collect->all[collect->count++] = f;
@@ -103,10 +104,29 @@ int collect_add(struct collect *collect, const char *name, struct mt_error *erro
     memcpy(info.session, header->session, sizeof info.session);
     memcpy(info.device_name, header->device_name, sizeof info.device_name);
     memcpy(info.command, header->command, sizeof info.command);
-    result = trace_writer_segment(collect->writer, &info);
+    int result = trace_writer_segment(collect->writer, &info);
     if (result)
         file_failed(collect, result);
     return 0;
+}
+
+/* 0 (also if it is followed already), -EAGAIN not complete yet, or an error with its line. */
+static int add(struct collect *collect, const char *name, struct mt_error *error)
+{
+    for (size_t i = 0; i < collect->count; i++) {
+        if (strcmp(collect->all[i]->name, name) == 0)
+            return 0;
+    }
+    mt_reader *reader;
+    int result = mt_attach(name, MT_ATTACH_DRAIN, &reader, error);
+    if (result)
+        return result;
+    result = collect_follow(collect, reader);
+    if (result) {
+        mt_detach(reader);
+        snprintf(error->text, sizeof error->text, "out of memory");
+    }
+    return result;
 }
 
 static bool complained(struct collect *collect, const char *name)
@@ -131,7 +151,7 @@ void collect_discover(struct collect *collect, const char *session)
     if (mt_discover(session, &names, &count, &error) != 0)
         return; /* no folder, no segments: the shim says so */
     for (size_t i = 0; i < count; i++) {
-        int result = collect_add(collect, names[i].name, &error);
+        int result = add(collect, names[i].name, &error);
         if (result && result != -EAGAIN && result != -ENOENT && !complained(collect, names[i].name))
             say_failed("%s", error.text);
     }
@@ -146,7 +166,8 @@ static int take(const struct mt_record *record, const void *ids, void *user)
     int result = trace_writer_record(f->collect->writer, f->number, record, ids);
     if (result) {
         file_failed(f->collect, result);
-        f->unwritten++;
+        f->refused++;
+        f->refused_rows += record->rows;
     }
     return 0;
 }
@@ -160,6 +181,7 @@ static uint64_t drain_one(struct followed *f)
     if (records >= 0)
         return (uint64_t) records;
     say_failed("%s", error.text);
+    f->collect->damaged = true;
     end_one(f);
     return 0;
 }
@@ -180,16 +202,17 @@ static void end_one(struct followed *f)
     write_sites(f, true);
     mt_stats(f->reader, &f->stats);
     enum mt_end end = mt_ended(f->reader);
+    uint64_t rows, records = unwritten(f, &rows);
     struct trace_stats stats = {
         .segment = f->number,
         .end = end,
-        .records = f->stats.records - f->unwritten,
-        .rows = f->stats.rows,
+        .records = f->stats.records - records,
+        .rows = f->stats.rows - rows,
         .lost_full = f->stats.lost_full,
         .lost_too_big = f->stats.lost_too_big,
         .lost_torn = f->stats.lost_torn,
         .not_captured = f->stats.not_captured,
-        .lost_unwritten = f->unwritten,
+        .lost_unwritten = records,
     };
     int result = trace_writer_stats(f->collect->writer, &stats);
     if (result)
@@ -225,18 +248,19 @@ bool collect_finish_ended(struct collect *collect)
 
 void collect_so_far(const struct collect *collect, struct collect_total *total)
 {
-    *total = (struct collect_total){.segments = (unsigned) collect->count};
+    *total = (struct collect_total){.segments = (unsigned) collect->count, .damaged = collect->damaged};
     for (size_t i = 0; i < collect->count; i++) {
         const struct followed *f = collect->all[i];
         struct mt_stats stats = f->stats;
         if (f->reader)
             mt_stats(f->reader, &stats);
-        total->records += stats.records - f->unwritten;
-        total->rows += stats.rows;
+        uint64_t rows, records = unwritten(f, &rows);
+        total->records += stats.records - records;
+        total->rows += stats.rows - rows;
         total->lost_full += stats.lost_full;
         total->lost_too_big += stats.lost_too_big;
         total->lost_torn += stats.lost_torn;
-        total->lost_unwritten += f->unwritten;
+        total->lost_unwritten += records;
         total->not_captured += stats.not_captured;
     }
 }

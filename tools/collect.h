@@ -14,13 +14,14 @@ struct collect_total {
     uint64_t records, rows;
     uint64_t lost_full, lost_too_big, lost_torn, lost_unwritten;
     uint64_t not_captured;
+    bool damaged; /* a ring held what no writer wrote: the rest of it was given up, which a line said */
 };
 
 /* The collector closes the writer at its end. NULL: out of memory. */
 struct collect *collect_new(struct trace_writer *writer);
 
-/* Attaches to one segment. 0 (also if it is known), -EAGAIN not complete yet, or an error with its line. */
-int collect_add(struct collect *collect, const char *name, struct mt_error *error);
+/* Takes a reader that drains, to detach it at the end. 0 or -ENOMEM, then the reader is still the caller's. */
+int collect_follow(struct collect *collect, mt_reader *reader);
 
 /* Attaches to all of a session that are new; problems are said once for each segment. */
 void collect_discover(struct collect *collect, const char *session);

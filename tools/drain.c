@@ -19,6 +19,21 @@ static void stop(int number)
     stopped = 1;
 }
 
+/* Each of these would leave a trace without its end, or none of the last block. */
+static void catch_signals(void)
+{
+    static const int stops[] = {SIGINT, SIGTERM, SIGHUP};
+    const struct sigaction action = {.sa_handler = stop};
+    for (size_t i = 0; i < sizeof stops / sizeof *stops; i++) {
+        struct sigaction before;
+        sigaction(stops[i], NULL, &before);
+        if (before.sa_handler != SIG_IGN) /* as nohup wants it */
+            sigaction(stops[i], &action, NULL);
+    }
+    signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN);
+}
+
 int verb_drain(int argc, char **argv)
 {
     enum { STRICT = 256, FORCE };
@@ -58,27 +73,20 @@ int verb_drain(int argc, char **argv)
         output = name;
     }
     struct mt_error error = {""};
-    mt_reader *probe;
-    /* Before a file is made: is there such a segment? */
-    if (mt_attach(segment, 0, &probe, &error) != 0)
+    mt_reader *reader;
+    /* Before the file is touched: it may be what another one is draining this segment into. */
+    if (mt_attach(segment, MT_ATTACH_DRAIN, &reader, &error) != 0)
         return say_failed("%s", error.text);
-    mt_detach(probe);
     struct trace_writer *writer;
-    if (trace_writer_open(output, force, &writer, &error) != 0)
-        return say_failed("%s", error.text);
-    struct collect *collect = collect_new(writer);
-    if (!collect)
-        return say_failed("out of memory");
-    struct collect_total total;
-    if (collect_add(collect, segment, &error) != 0) {
-        struct mt_error ignored;
-        collect_end(collect, &total, &ignored);
-        unlink(output);
+    if (trace_writer_open(output, force, &writer, &error) != 0) {
+        mt_detach(reader);
         return say_failed("%s", error.text);
     }
-    struct sigaction action = {.sa_handler = stop};
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
+    struct collect *collect = collect_new(writer);
+    if (!collect || collect_follow(collect, reader) != 0)
+        return say_failed("out of memory");
+    struct collect_total total;
+    catch_signals();
     bool progress = !quiet && isatty(STDERR_FILENO);
     while (!stopped) {
         uint64_t records = collect_drain(collect);
@@ -95,5 +103,7 @@ int verb_drain(int argc, char **argv)
     collect_summary(&total, output, progress);
     if (result)
         return say_failed("%s", error.text);
+    if (total.damaged)
+        return EXIT_FAILED;
     return strict && collect_lost(&total) + total.not_captured ? EXIT_LOST : EXIT_OK;
 }

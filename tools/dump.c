@@ -15,6 +15,7 @@ struct dump {
     FILE *out;
     long segment, stream; /* -1: all */
     bool all;             /* also what is known to be no router's */
+    int out_error;        /* errno of the first failed write */
     /* found by the first pass */
     uint32_t k_max;
     long first_segment, first_stream;
@@ -51,8 +52,12 @@ static int print(uint32_t segment, const struct mt_record *record, const void *i
     const struct mt_site *site = &dump->trace->segments[segment].sites[record->site];
     if (!wanted(dump, segment, site))
         return 0;
+    errno = 0;
     dump->format->record(dump->out, dump->k_max, segment, site, record, ids);
-    return ferror(dump->out) ? -EIO : 0;
+    if (!ferror(dump->out))
+        return 0;
+    dump->out_error = errno ? errno : EIO;
+    return -EIO;
 }
 
 static bool number(const char *text, long *value)
@@ -60,7 +65,7 @@ static bool number(const char *text, long *value)
     char *end;
     errno = 0;
     *value = strtol(text, &end, 10);
-    return !errno && end != text && !*end && *value >= 0;
+    return !errno && end != text && !*end && *value >= 0 && *value <= UINT32_MAX;
 }
 
 static int run(struct dump *dump, struct trace_reader *reader)
@@ -78,7 +83,7 @@ static int run(struct dump *dump, struct trace_reader *reader)
     }
     dump->format->begin(dump->out, dump->k_max);
     int result = trace_reader_records(reader, print, dump, &error);
-    if (result && !ferror(dump->out))
+    if (result && !dump->out_error)
         return say_failed("%s", error.text);
     if (!dump->trace->complete)
         say_failed("this trace was cut off (its recorder did not end it): these are its whole blocks");
@@ -141,10 +146,11 @@ int verb_dump(int argc, char **argv)
         say_failed("%s: cannot write it: %s", output, strerror(errno));
     } else {
         status = run(&dump, reader);
-        int flushed = output ? fclose(dump.out) : fflush(dump.out);
-        bool broken = !output && ferror(stdout);
-        if ((flushed != 0 || broken) && errno != EPIPE)
-            status = say_failed("%s: cannot write it: %s", output ? output : "standard output", strerror(errno));
+        if ((output ? fclose(dump.out) : fflush(dump.out)) != 0 && !dump.out_error)
+            dump.out_error = errno;
+        if (dump.out_error && (output || dump.out_error != EPIPE))
+            status =
+                say_failed("%s: cannot write it: %s", output ? output : "standard output", strerror(dump.out_error));
     }
     trace_reader_close(reader);
     return status;

@@ -160,7 +160,7 @@ int verb_info(int argc, char **argv)
     struct trace_reader *reader;
     int result = trace_reader_open(argv[1], &reader, &trace_error);
     if (result)
-        return say_failed("%s", segment && result == -ENOENT ? error.text : trace_error.text);
+        return say_failed("%s", segment && (result == -ENOENT || result == -EINVAL) ? error.text : trace_error.text);
     int status = info_trace(argv[1], reader);
     trace_reader_close(reader);
     return status;

@@ -72,7 +72,8 @@ int say_bad_option(char *const *argv, int opt)
     const char *word = argv[optind - 1];
     if (opt == ':')
         return say_usage("%s needs a value: see `moetap --help`", word);
-    if (optopt && word[0] == '-' && word[1] != '-')
+    /* Not for --quiet=5, where it is 'q'. In the middle of -zq getopt has not yet moved on to the next word. */
+    if (optopt > 0 && optopt < 256 && !(strncmp(word, "--", 2) == 0 && word[2] == optopt))
         return say_usage("no such option -%c: see `moetap --help`", optopt);
     return say_usage("no such option %s, or it takes no value: see `moetap --help`", word);
 }

@@ -39,11 +39,32 @@ static void pass_on(int number, siginfo_t *info, void *context)
 
 static const int passed[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2};
 
+/* A message that nobody reads and a file at its limit are no reason to die: the engine goes on, so do we. */
+static const int ignored[] = {SIGPIPE, SIGXFSZ};
+
+#define COUNT(array) (sizeof(array) / sizeof *(array))
+static struct sigaction passed_before[COUNT(passed)], ignored_before[COUNT(ignored)];
+
 static void catch_signals(void)
 {
-    struct sigaction action = {.sa_sigaction = pass_on, .sa_flags = SA_SIGINFO | SA_RESTART};
-    for (size_t i = 0; i < sizeof passed / sizeof *passed; i++)
-        sigaction(passed[i], &action, NULL);
+    const struct sigaction pass = {.sa_sigaction = pass_on, .sa_flags = SA_SIGINFO | SA_RESTART};
+    const struct sigaction ignore = {.sa_handler = SIG_IGN};
+    for (size_t i = 0; i < COUNT(passed); i++) {
+        sigaction(passed[i], NULL, &passed_before[i]);
+        if (passed_before[i].sa_handler != SIG_IGN) /* as nohup wants it */
+            sigaction(passed[i], &pass, NULL);
+    }
+    for (size_t i = 0; i < COUNT(ignored); i++)
+        sigaction(ignored[i], &ignore, &ignored_before[i]);
+}
+
+/* CMD is to find the world as without us. */
+static void restore_signals(void)
+{
+    for (size_t i = 0; i < COUNT(passed); i++)
+        sigaction(passed[i], &passed_before[i], NULL);
+    for (size_t i = 0; i < COUNT(ignored); i++)
+        sigaction(ignored[i], &ignored_before[i], NULL);
 }
 
 static int readable(const char *path)
@@ -187,13 +208,12 @@ static int start(char **command, int *exec_error)
     sigprocmask(SIG_SETMASK, &all, &old); /* no signal between fork and `child` is lost */
     pid_t pid = fork();
     if (pid == 0) {
-        for (size_t i = 0; i < sizeof passed / sizeof *passed; i++)
-            signal(passed[i], SIG_DFL);
+        restore_signals();
         sigprocmask(SIG_SETMASK, &old, NULL);
         execvp(command[0], command);
         int error = errno;
-        ssize_t ignored = write(pipe_ends[1], &error, sizeof error);
-        (void) ignored;
+        ssize_t n = write(pipe_ends[1], &error, sizeof error);
+        (void) n;
         _exit(127);
     }
     child = pid;
@@ -253,6 +273,14 @@ static int follow(struct collect *collect, const char *session, bool progress)
     }
 }
 
+/* The empty one that was begun; not /dev/null, nor what a link leads to. */
+static void remove_trace(const char *path)
+{
+    struct stat status;
+    if (lstat(path, &status) == 0 && S_ISREG(status.st_mode))
+        unlink(path);
+}
+
 int verb_record(int argc, char **argv)
 {
     struct options options = {0};
@@ -291,7 +319,7 @@ int verb_record(int argc, char **argv)
     struct collect_total total;
     int written = collect_end(collect, &total, &error);
     if (exec_error) {
-        unlink(options.output);
+        remove_trace(options.output);
         say_failed("%s: %s", argv[optind], strerror(exec_error));
         return exec_error == ENOENT ? EXIT_NOT_FOUND : EXIT_NOT_RUN;
     }
@@ -305,5 +333,7 @@ int verb_record(int argc, char **argv)
         return WEXITSTATUS(wait_status);
     if (written)
         return say_failed("%s", error.text);
+    if (total.damaged)
+        return EXIT_FAILED;
     return options.strict && collect_lost(&total) + total.not_captured ? EXIT_LOST : EXIT_OK;
 }

@@ -3,23 +3,10 @@
 
 #include <criterion/criterion.h>
 #include <dirent.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <unistd.h>
-
-const char *rig_kill_at;
-void (*rig_at)(const char *name);
-
-void rig_testpoint(const char *name)
-{
-    if (rig_kill_at && strcmp(rig_kill_at, name) == 0)
-        kill(getpid(), SIGKILL);
-    if (rig_at)
-        rig_at(name);
-}
 
 static char folder[64];
 
@@ -44,13 +31,6 @@ void rig_leave(void)
     rmdir(folder);
 }
 
-static void *shared(size_t size)
-{
-    void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    cr_assert(memory != MAP_FAILED);
-    return memory;
-}
-
 void rig_open(struct rig *rig, uint64_t ring_size)
 {
     struct mt_error note, error = {""};
@@ -63,19 +43,13 @@ void rig_open(struct rig *rig, uint64_t ring_size)
         snprintf(site.kernel, sizeof site.kernel, "router%u", i);
         cr_assert_eq(mt_segment_add_site(&rig->segment, &site), (int) i);
     }
-    rig->producer = shared(sizeof *rig->producer);
-    rig->producer->ring = rig->segment.ring;
-    rig->producer->ring_size = rig->segment.header->ring_size;
-    rig->producer->nonce = rig->segment.header->nonce;
-    rig->producer->counters = rig->segment.counters;
-    rig->producer->consumer = rig->segment.consumer;
-    rig->producer->steps = shared(MT_SITES_MAX * sizeof *rig->producer->steps);
+    rig->producer = rig_producer(&rig->segment);
+    cr_assert(rig->producer);
 }
 
 void rig_close(struct rig *rig)
 {
-    munmap(rig->producer->steps, MT_SITES_MAX * sizeof *rig->producer->steps);
-    munmap(rig->producer, sizeof *rig->producer);
+    rig_producer_free(rig->producer);
     mt_segment_destroy(&rig->segment, true);
 }
 
@@ -116,11 +90,7 @@ void rig_put(struct rig *rig, uint32_t site, uint32_t rows)
     for (uint64_t i = 0; i < n; i++)
         ids[i] = (int32_t) rig_id(site, step, i);
     args.ids = ids;
-    struct mt_tap_place place;
-    mt_tap_begin(&args, 1, &place);
-    for (uint32_t thread = 0; thread < 4; thread++)
-        mt_tap_copy(&args, &place, thread, 4);
-    mt_tap_end(&args, 1, &place);
+    rig_tap(&args);
     free(ids);
 }
 

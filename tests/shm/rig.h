@@ -6,21 +6,14 @@
 #ifndef MOETAP_TESTS_SHM_RIG_H
 #define MOETAP_TESTS_SHM_RIG_H
 
-#include "../../shm/segment.h"
-
-/* At the step of the protocol that rig_kill_at names: kills the calling process. At each step: calls rig_at. */
-void rig_testpoint(const char *name);
-extern const char *rig_kill_at;
-extern void (*rig_at)(const char *name);
-#define MT_TESTPOINT(name) rig_testpoint(name)
-#include "../../shim/tap.h"
+#include "device.h"
 
 #define RIG_SITES 8u
 #define RIG_SESSION "test"
 
 struct rig {
     struct mt_segment segment;
-    struct mt_producer *producer; /* shared with forked children, as are its steps */
+    struct mt_producer *producer;
     uint32_t rows_max;
 };
 

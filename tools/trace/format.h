@@ -32,12 +32,16 @@ struct trace_header {
 enum trace_type { TRACE_SEGMENT = 1, TRACE_SITES = 2, TRACE_RECORDS = 3, TRACE_STATS = 4, TRACE_END = 5 };
 
 struct trace_block {
-    uint32_t magic; /* TRACE_BLOCK_MAGIC */
+    uint32_t check; /* trace_check() of the rest: a damaged type must not hide a block */
     uint32_t type;  /* enum trace_type; a reader skips what it does not know */
     uint32_t raw_size;
     uint32_t packed_size;
 };
-#define TRACE_BLOCK_MAGIC 0x4b4c424du /* MBLK */
+
+static inline uint32_t trace_check(const struct trace_block *block)
+{
+    return (uint32_t) mt_commit_word((uint64_t) block->type << 32 | block->raw_size, block->packed_size);
+}
 
 struct trace_segment {
     uint32_t number;

@@ -47,7 +47,7 @@ static int next_block(struct trace_reader *reader, bool want_records, struct tra
     size_t n = fread(block, 1, sizeof *block, reader->file);
     if (n < sizeof *block)
         return 0; /* END was seen, or the file was cut off */
-    if (block->magic != TRACE_BLOCK_MAGIC)
+    if (block->check != trace_check(block))
         return damaged(reader, error, "no block begins");
     if (block->raw_size > TRACE_BLOCK_MAX || block->packed_size > ZSTD_compressBound(TRACE_BLOCK_MAX))
         return damaged(reader, error, "an impossible size");

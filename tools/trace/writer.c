@@ -22,6 +22,9 @@ struct trace_writer {
     size_t packed_room;
     uint8_t *block; /* struct trace_records, then records */
     size_t used, room;
+    uint64_t rows;                        /* in the block */
+    uint64_t dropped_count, dropped_rows; /* of the block that could not be written, and of its segment */
+    uint32_t dropped_segment;
 };
 
 static int put(struct trace_writer *writer, const void *bytes, size_t size)
@@ -56,7 +59,8 @@ static int put_block(struct trace_writer *writer, enum trace_type type, const vo
     size_t packed = ZSTD_compress2(writer->zstd, writer->packed, writer->packed_room, raw, size);
     if (ZSTD_isError(packed))
         return writer->failed = -EIO;
-    const struct trace_block block = {TRACE_BLOCK_MAGIC, type, (uint32_t) size, (uint32_t) packed};
+    struct trace_block block = {.type = type, .raw_size = (uint32_t) size, .packed_size = (uint32_t) packed};
+    block.check = trace_check(&block);
     put(writer, &block, sizeof block);
     return put(writer, writer->packed, packed);
 }
@@ -118,10 +122,16 @@ int trace_writer_open(const char *path, bool force, struct trace_writer **out, s
 
 int trace_writer_flush(struct trace_writer *writer)
 {
-    if (writer->used) {
-        put_block(writer, TRACE_RECORDS, writer->block, writer->used);
-        writer->used = 0;
+    if (!writer->used)
+        return writer->failed;
+    const struct trace_records *head = (const struct trace_records *) writer->block;
+    if (put_block(writer, TRACE_RECORDS, writer->block, writer->used) != 0) {
+        writer->dropped_segment = head->segment;
+        writer->dropped_count = head->count;
+        writer->dropped_rows = writer->rows;
     }
+    writer->used = 0;
+    writer->rows = 0;
     return writer->failed;
 }
 
@@ -150,6 +160,8 @@ int trace_writer_sites(struct trace_writer *writer, uint32_t segment, const stru
 int trace_writer_record(struct trace_writer *writer, uint32_t segment, const struct mt_record *record, const void *ids)
 {
     size_t size = mt_record_size(record->bytes);
+    if (size > TRACE_BLOCK_MAX - sizeof(struct trace_records))
+        return -EFBIG;
     struct trace_records *head = (struct trace_records *) writer->block;
     if (writer->used && (head->segment != segment || writer->used + size > writer->room))
         trace_writer_flush(writer);
@@ -172,6 +184,7 @@ int trace_writer_record(struct trace_writer *writer, uint32_t segment, const str
     memcpy(to + sizeof *record, ids, record->bytes);
     memset(to + sizeof *record + record->bytes, 0, size - sizeof *record - record->bytes);
     writer->used += size;
+    writer->rows += record->rows;
     head->count++;
     return 0;
 }
@@ -185,6 +198,13 @@ int trace_writer_stats(struct trace_writer *writer, const struct trace_stats *st
 int trace_writer_failed(const struct trace_writer *writer)
 {
     return writer->failed;
+}
+
+uint64_t trace_writer_dropped(const struct trace_writer *writer, uint32_t segment, uint64_t *rows)
+{
+    const bool its = writer->dropped_count && writer->dropped_segment == segment;
+    *rows = its ? writer->dropped_rows : 0;
+    return its ? writer->dropped_count : 0;
 }
 
 int trace_writer_close(struct trace_writer *writer, struct mt_error *error)

@@ -12,12 +12,14 @@ struct trace_writer;
 int trace_writer_open(const char *path, bool force, struct trace_writer **writer, struct mt_error *error);
 int trace_writer_segment(struct trace_writer *writer, const struct trace_segment *segment);
 int trace_writer_sites(struct trace_writer *writer, uint32_t segment, const struct mt_site *sites, uint32_t count);
-/* Collects into blocks; a change of segment or a full block writes. */
+/* Collects into blocks; a change of segment or a full block writes. What it refuses is not in the file. */
 int trace_writer_record(struct trace_writer *writer, uint32_t segment, const struct mt_record *record, const void *ids);
 int trace_writer_stats(struct trace_writer *writer, const struct trace_stats *stats);
 int trace_writer_flush(struct trace_writer *writer);
 /* END block, flush, close; frees the writer in any case. */
 int trace_writer_close(struct trace_writer *writer, struct mt_error *error);
+/* Records of a segment, and their rows, that were taken and did not reach the file: the block that failed held them. */
+uint64_t trace_writer_dropped(const struct trace_writer *writer, uint32_t segment, uint64_t *rows);
 /* The first failure, 0 if none. */
 int trace_writer_failed(const struct trace_writer *writer);
 
