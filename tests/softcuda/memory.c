@@ -2,14 +2,10 @@
 /* Device memory is the process's own; copies wait their turn on a stream. */
 #include "device.h"
 
-#include <cupti.h>
+#include "callbacks.h"
+
 #include <stdlib.h>
 #include <string.h>
-
-#define ENTER(name)                                                                                                    \
-    CUresult injected = soft_enter(name);                                                                              \
-    if (injected)                                                                                                      \
-    return injected
 
 static struct block {
     char *base;
@@ -69,7 +65,9 @@ API CUresult cuMemFree_v2(CUdeviceptr address)
     ENTER("cuMemFree_v2");
     if (!address)
         return CUDA_SUCCESS;
-    soft_drain_all(false);
+    if (soft_forbidden())
+        return CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
+    soft_drain_all(soft_context(), false);
     if (!forget((void *) (uintptr_t) address, CU_MEMORYTYPE_DEVICE))
         return CUDA_ERROR_INVALID_VALUE;
     free((void *) (uintptr_t) address);
@@ -138,43 +136,68 @@ API CUresult cuMemcpyHtoD_v2(CUdeviceptr to, const void *from, size_t size)
     return copy(__func__, to, (uintptr_t) from, size, NULL, false, true);
 }
 
+API CUresult cuMemcpyHtoD_v2_ptds(CUdeviceptr to, const void *from, size_t size)
+{
+    return copy(__func__, to, (uintptr_t) from, size, NULL, true, true);
+}
+
 API CUresult cuMemcpyHtoDAsync_v2(CUdeviceptr to, const void *from, size_t size, CUstream stream)
 {
     return copy(__func__, to, (uintptr_t) from, size, stream, false, false);
 }
 
-API CUresult cuMemcpyDtoH_v2(void *to, CUdeviceptr from, size_t size)
+API CUresult cuMemcpyHtoDAsync_v2_ptsz(CUdeviceptr to, const void *from, size_t size, CUstream stream)
 {
-    cuMemcpyDtoH_v2_params params = {to, from, size};
-    TRACED(CUPTI_DRIVER_TRACE_CBID_cuMemcpyDtoH_v2, __func__, &params, NULL,
-           copy("cuMemcpyDtoH_v2", (uintptr_t) to, from, size, NULL, false, true));
+    return copy(__func__, to, (uintptr_t) from, size, stream, true, false);
 }
 
-API CUresult cuMemcpyDtoHAsync_v2(void *to, CUdeviceptr from, size_t size, CUstream stream)
-{
-    cuMemcpyDtoHAsync_v2_params params = {to, from, size, stream};
-    TRACED(CUPTI_DRIVER_TRACE_CBID_cuMemcpyDtoHAsync_v2, __func__, &params, NULL,
-           copy("cuMemcpyDtoHAsync_v2", (uintptr_t) to, from, size, stream, false, false));
-}
+#define TO_HOST(symbol, per_thread)                                                                                    \
+    API CUresult symbol(void *to, CUdeviceptr from, size_t size)                                                       \
+    {                                                                                                                  \
+        cuMemcpyDtoH_v2_params params = {to, from, size};                                                              \
+        TRACED(CUPTI_DRIVER_TRACE_CBID_##symbol, #symbol, &params, NULL,                                               \
+               copy(#symbol, (uintptr_t) to, from, size, NULL, per_thread, true));                                     \
+    }
+TO_HOST(cuMemcpyDtoH_v2, false)
+TO_HOST(cuMemcpyDtoH_v2_ptds, true)
 
-API CUresult cuMemcpyDtoDAsync_v2(CUdeviceptr to, CUdeviceptr from, size_t size, CUstream stream)
-{
-    cuMemcpyDtoDAsync_v2_params params = {to, from, size, stream};
-    TRACED(CUPTI_DRIVER_TRACE_CBID_cuMemcpyDtoDAsync_v2, __func__, &params, NULL,
-           copy("cuMemcpyDtoDAsync_v2", to, from, size, stream, false, false));
-}
+#define TO_HOST_ASYNC(symbol, per_thread)                                                                              \
+    API CUresult symbol(void *to, CUdeviceptr from, size_t size, CUstream stream)                                      \
+    {                                                                                                                  \
+        cuMemcpyDtoHAsync_v2_params params = {to, from, size, stream};                                                 \
+        TRACED(CUPTI_DRIVER_TRACE_CBID_##symbol, #symbol, &params, NULL,                                               \
+               copy(#symbol, (uintptr_t) to, from, size, stream, per_thread, false));                                  \
+    }
+TO_HOST_ASYNC(cuMemcpyDtoHAsync_v2, false)
+TO_HOST_ASYNC(cuMemcpyDtoHAsync_v2_ptsz, true)
 
-API CUresult cuMemcpyAsync(CUdeviceptr to, CUdeviceptr from, size_t size, CUstream stream)
+#define ON_DEVICE_ASYNC(symbol, per_thread)                                                                            \
+    API CUresult symbol(CUdeviceptr to, CUdeviceptr from, size_t size, CUstream stream)                                \
+    {                                                                                                                  \
+        cuMemcpyDtoDAsync_v2_params params = {to, from, size, stream};                                                 \
+        TRACED(CUPTI_DRIVER_TRACE_CBID_##symbol, #symbol, &params, NULL,                                               \
+               copy(#symbol, to, from, size, stream, per_thread, false));                                              \
+    }
+ON_DEVICE_ASYNC(cuMemcpyDtoDAsync_v2, false)
+ON_DEVICE_ASYNC(cuMemcpyDtoDAsync_v2_ptsz, true)
+ON_DEVICE_ASYNC(cuMemcpyAsync, false)
+ON_DEVICE_ASYNC(cuMemcpyAsync_ptsz, true)
+
+static CUresult set(const char *name, CUdeviceptr to, unsigned char value, size_t size, CUstream stream,
+                    bool per_thread)
 {
-    cuMemcpyAsync_params params = {to, from, size, stream};
-    TRACED(CUPTI_DRIVER_TRACE_CBID_cuMemcpyAsync, __func__, &params, NULL,
-           copy("cuMemcpyAsync", to, from, size, stream, false, false));
+    ENTER(name);
+    const struct soft_op op = {.kind = OP_SET, .to = (void *) (uintptr_t) to, .value = value, .size = size};
+    CUstream s = soft_stream(stream, per_thread);
+    return s ? soft_submit(s, &op) : CUDA_ERROR_INVALID_HANDLE;
 }
 
 API CUresult cuMemsetD8Async(CUdeviceptr to, unsigned char value, size_t size, CUstream stream)
 {
-    ENTER("cuMemsetD8Async");
-    const struct soft_op op = {.kind = OP_SET, .to = (void *) (uintptr_t) to, .value = value, .size = size};
-    CUstream s = soft_stream(stream, false);
-    return s ? soft_submit(s, &op) : CUDA_ERROR_INVALID_HANDLE;
+    return set(__func__, to, value, size, stream, false);
+}
+
+API CUresult cuMemsetD8Async_ptsz(CUdeviceptr to, unsigned char value, size_t size, CUstream stream)
+{
+    return set(__func__, to, value, size, stream, true);
 }

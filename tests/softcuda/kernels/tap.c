@@ -9,8 +9,10 @@ static void run_tap(const struct softcuda_block *block)
     const struct mt_tap_args *args = block->params[0];
     struct mt_tap_place place;
     mt_tap_begin(args, block->grid.x, &place);
-    for (uint32_t thread = 0; thread < block->block.x; thread++)
+    for (uint32_t thread = 0; thread < block->block.x; thread++) {
+        softcuda_midst(block, thread, block->block.x);
         mt_tap_copy(args, &place, block->index.x * block->block.x + thread, block->grid.x * block->block.x);
+    }
     mt_tap_end(args, block->grid.x, &place);
 }
 
