@@ -123,6 +123,7 @@ void *soft_must(void *memory); /* a test device that is out of memory has nothin
 CUstream soft_stream(CUstream stream, bool per_thread);
 /* Enqueues, or adds a node while the stream captures. Takes over op's owned memory unless it fails. */
 CUresult soft_submit(CUstream stream, const struct soft_op *op);
+void soft_forget_all(CUcontext context); /* what was allocated and registered in it */
 void soft_drain(CUstream stream);
 void soft_drain_all(CUcontext context, bool only_blocking); /* NULL: of every context */
 CUstream soft_streams(void);                                /* the head of all */

@@ -152,7 +152,10 @@ static CUresult release(CUdevice device)
     ENTER("cuDevicePrimaryCtxRelease_v2");
     if (device < 0 || device >= device_count() || !retained[device])
         return CUDA_ERROR_INVALID_CONTEXT;
-    __atomic_sub_fetch(&retained[device], 1, __ATOMIC_RELAXED);
+    if (__atomic_sub_fetch(&retained[device], 1, __ATOMIC_RELAXED) == 0) {
+        soft_drain_all(&primaries[device], false);
+        soft_forget_all(&primaries[device]);
+    }
     return CUDA_SUCCESS;
 }
 
@@ -168,6 +171,7 @@ static CUresult reset(CUdevice device)
     if (device < 0 || device >= device_count())
         return CUDA_ERROR_INVALID_DEVICE;
     soft_drain_all(&primaries[device], false);
+    soft_forget_all(&primaries[device]);
     retained[device] = 0;
     return CUDA_SUCCESS;
 }
@@ -284,6 +288,7 @@ static CUresult destroy(CUcontext context)
     if (!context || context->primary || context->gone)
         return CUDA_ERROR_INVALID_CONTEXT;
     soft_drain_all(context, false);
+    soft_forget_all(context);
     if (current == context)
         current = NULL;
     context->gone = true; /* the struct stays: a late look at it is told so */

@@ -11,6 +11,7 @@ static struct block {
     char *base;
     size_t size;
     CUmemorytype type;
+    CUcontext context;
     struct block *next;
 } * blocks;
 static pthread_mutex_t blocks_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -21,7 +22,7 @@ static bool remember(void *base, size_t size, CUmemorytype type)
     if (!block)
         return false;
     pthread_mutex_lock(&blocks_lock);
-    *block = (struct block){base, size, type, blocks};
+    *block = (struct block){base, size, type, soft_context(), blocks};
     blocks = block;
     pthread_mutex_unlock(&blocks_lock);
     return true;
@@ -39,6 +40,33 @@ static bool forget(void *base, CUmemorytype type)
     pthread_mutex_unlock(&blocks_lock);
     free(found);
     return found != NULL;
+}
+
+static bool known(const void *address, CUmemorytype type)
+{
+    bool found = false;
+    pthread_mutex_lock(&blocks_lock);
+    for (struct block *b = blocks; b && !found; b = b->next)
+        found = b->type == type && (const char *) address >= b->base && (const char *) address < b->base + b->size;
+    pthread_mutex_unlock(&blocks_lock);
+    return found;
+}
+
+void soft_forget_all(CUcontext context)
+{
+    pthread_mutex_lock(&blocks_lock);
+    for (struct block **at = &blocks; *at;) {
+        struct block *block = *at;
+        if (block->context != context) {
+            at = &block->next;
+            continue;
+        }
+        *at = block->next;
+        if (block->type == CU_MEMORYTYPE_DEVICE)
+            free(block->base);
+        free(block);
+    }
+    pthread_mutex_unlock(&blocks_lock);
 }
 
 API CUresult cuMemAlloc_v2(CUdeviceptr *address, size_t size)
@@ -82,6 +110,10 @@ API CUresult cuMemHostRegister_v2(void *memory, size_t size, unsigned flags)
         return CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
     if (((uintptr_t) memory | size) & 4095)
         return CUDA_ERROR_INVALID_VALUE;
+    if (soft_current_device() < 0)
+        return CUDA_ERROR_INVALID_CONTEXT;
+    if (known(memory, CU_MEMORYTYPE_HOST))
+        return CUDA_ERROR_HOST_MEMORY_ALREADY_REGISTERED;
     return remember(memory, size, CU_MEMORYTYPE_HOST) ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
 }
 
@@ -95,6 +127,8 @@ API CUresult cuMemHostGetDevicePointer_v2(CUdeviceptr *address, void *memory, un
 {
     ENTER("cuMemHostGetDevicePointer_v2");
     (void) flags;
+    if (!known(memory, CU_MEMORYTYPE_HOST))
+        return CUDA_ERROR_INVALID_VALUE;
     *address = (CUdeviceptr) (uintptr_t) memory;
     return CUDA_SUCCESS;
 }
