@@ -7,11 +7,25 @@
 #include "subscription.h"
 #include "tracer.h"
 
+#include <pthread.h>
 #include <time.h>
 
 static bool active;
 static unsigned inside; /* callbacks of ours that run now, on all threads */
 static __thread unsigned own_depth __attribute__((tls_model("initial-exec")));
+
+/* Held while the slot is being taken: who wants it in that moment waits until there is something to give up. */
+static pthread_mutex_t taking = PTHREAD_MUTEX_INITIALIZER;
+
+void mt_subscription_lock(void)
+{
+    pthread_mutex_lock(&taking);
+}
+
+void mt_subscription_unlock(void)
+{
+    pthread_mutex_unlock(&taking);
+}
 
 void mt_subscription_begin(void)
 {
@@ -48,15 +62,20 @@ void mt_subscription_end(void)
         mt_subscription.handle = NULL;
 }
 
-void mt_tracer_yield(void)
+bool mt_tracer_yield(void)
 {
-    if (!__atomic_exchange_n(&active, false, __ATOMIC_SEQ_CST))
-        return;
+    /* Two who come at once: the later waits until there is nothing of ours left to give up. */
+    mt_subscription_lock();
+    bool was = __atomic_exchange_n(&active, false, __ATOMIC_SEQ_CST);
     /* A callback is short; one that is not (the first router of all makes a segment) is not waited for for ever. */
     const struct timespec nap = {0, 100000};
-    for (int i = 0; i < 20000 && __atomic_load_n(&inside, __ATOMIC_SEQ_CST) > own_depth; i++)
+    for (int i = 0; was && i < 20000 && __atomic_load_n(&inside, __ATOMIC_SEQ_CST) > own_depth; i++)
         nanosleep(&nap, NULL);
-    mt_quiet_begin();
-    mt_subscription_end();
-    mt_quiet_end();
+    if (was) {
+        mt_quiet_begin();
+        mt_subscription_end();
+        mt_quiet_end();
+    }
+    mt_subscription_unlock();
+    return was;
 }

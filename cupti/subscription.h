@@ -16,6 +16,9 @@ struct mt_subscription {
 };
 extern struct mt_subscription mt_subscription;
 
+/* Around taking the slot, up to begin(). */
+void mt_subscription_lock(void);
+void mt_subscription_unlock(void);
 void mt_subscription_begin(void);
 void mt_subscription_end(void);
 

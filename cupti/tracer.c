@@ -242,18 +242,14 @@ static CUptiResult take_slot(void *library, void *(*resolve)(void *, const char 
     return older ? older(&mt_subscription.handle, callback, NULL) : CUPTI_ERROR_NOT_SUPPORTED;
 }
 
-int mt_tracer_start(const struct mt_sink *sink, void *(*resolve)(void *, const char *), char *why, size_t size)
+static int start(void *library, void *(*resolve)(void *, const char *), char *why, size_t size)
 {
-    void *library = mt_cupti_open(why, size);
-    if (!library)
-        return -ENOENT;
     enable *set = (enable *) resolve(library, "cuptiEnableCallback");
     mt_subscription.unsubscribe = (unsubscribe *) resolve(library, "cuptiUnsubscribe");
     if (!set || !mt_subscription.unsubscribe) {
         snprintf(why, size, "that libcupti has no callback API");
         return -ENOENT;
     }
-    mt_subscription.sink = sink;
     char holder[128] = "";
     CUptiResult result = take_slot(library, resolve, holder, sizeof holder);
     if (result == CUPTI_ERROR_MULTIPLE_SUBSCRIBERS_NOT_SUPPORTED) {
@@ -277,4 +273,16 @@ int mt_tracer_start(const struct mt_sink *sink, void *(*resolve)(void *, const c
         result = set(1, mt_subscription.handle, CUPTI_CB_DOMAIN_DRIVER_API, other_ids[i]);
     mt_subscription_begin();
     return 0;
+}
+
+int mt_tracer_start(const struct mt_sink *sink, void *(*resolve)(void *, const char *), char *why, size_t size)
+{
+    void *library = mt_cupti_open(why, size);
+    if (!library)
+        return -ENOENT;
+    mt_subscription.sink = sink;
+    mt_subscription_lock();
+    int result = start(library, resolve, why, size);
+    mt_subscription_unlock();
+    return result;
 }

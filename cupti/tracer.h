@@ -23,9 +23,9 @@ bool mt_tracer_active(void);
 
 /*
  * handover.c: somebody else in this process wants CUPTI's only subscription. Gives ours up for good; returns once no
- * callback of ours runs any more on other threads. Thread-safe.
+ * callback of ours runs any more on other threads. True to the one caller that ended it. Thread-safe.
  */
-void mt_tracer_yield(void);
+bool mt_tracer_yield(void);
 
 /*
  * Set by the tracer in each launch callback, on the launching thread: how many launches it reported so far. The

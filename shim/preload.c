@@ -155,6 +155,9 @@ static void start(void)
     pthread_atfork(NULL, NULL, in_child);
     mt_capture_start(recipes, read_graph_tap());
 
+    /* First, so that CUPTI can be given up from the moment on that we have it. */
+    if (source != SOURCE_CUPTI)
+        mt_symbols_report_to(mt_capture_sink());
     char why[256] = "";
     int traced =
         source == SOURCE_PRELOAD ? -ENOENT : mt_tracer_start(mt_capture_sink(), mt_real_dlsym, why, sizeof why);
@@ -164,8 +167,6 @@ static void start(void)
         mt_log(MT_LOG_PROBLEM, "CUPTI was asked for and cannot be had: %s; nothing is captured", why);
     else
         mt_log(MT_LOG_EXPLAIN, "launches come from preloaded symbols%s%s", *why ? ": " : "", why);
-    if (source != SOURCE_CUPTI)
-        mt_symbols_report_to(mt_capture_sink());
     if (source == SOURCE_AUTO && traced == 0)
         mt_symbols_verify();
 }

@@ -446,13 +446,24 @@ static void *real_cupti(const char *name, void *caller)
     return mt_real_dlsym(RTLD_NEXT, name);
 }
 
+/* Somebody else subscribes: the slot is theirs. */
+static void give_way(void)
+{
+    if (mt_is_quiet() || !mt_tracer_yield())
+        return;
+    if (__atomic_load_n(&report_to, __ATOMIC_ACQUIRE))
+        mt_log(MT_LOG_EXPLAIN, "CUPTI goes to another tool: launches come from preloaded symbols");
+    else
+        mt_log(MT_LOG_PROBLEM, "another tool takes CUPTI, the one source that was asked for: nothing more is captured");
+}
+
 #define CUPTI_ERROR_NOT_SUPPORTED 27
 
 EXPORT int cuptiSubscribe(void **subscriber, void *callback, void *user)
 {
     int (*real)(void **, void *, void *) =
         (int (*)(void **, void *, void *)) real_cupti("cuptiSubscribe", __builtin_return_address(0));
-    mt_tracer_yield();
+    give_way();
     return real ? real(subscriber, callback, user) : CUPTI_ERROR_NOT_SUPPORTED;
 }
 
@@ -460,6 +471,6 @@ EXPORT int cuptiSubscribe_v2(void **subscriber, void *callback, void *user, void
 {
     int (*real)(void **, void *, void *, void *) =
         (int (*)(void **, void *, void *, void *)) real_cupti("cuptiSubscribe_v2", __builtin_return_address(0));
-    mt_tracer_yield();
+    give_way();
     return real ? real(subscriber, callback, user, params) : CUPTI_ERROR_NOT_SUPPORTED;
 }

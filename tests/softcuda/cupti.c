@@ -86,7 +86,7 @@ API CUptiResult cuptiUnsubscribe(CUpti_SubscriberHandle handle)
 API CUptiResult cuptiEnableCallback(uint32_t on, CUpti_SubscriberHandle handle, CUpti_CallbackDomain domain,
                                     CUpti_CallbackId id)
 {
-    if (handle != &slot || domain != CUPTI_CB_DOMAIN_DRIVER_API || id >= CUPTI_DRIVER_TRACE_CBID_SIZE)
+    if (handle != &slot || !taken || domain != CUPTI_CB_DOMAIN_DRIVER_API || id >= CUPTI_DRIVER_TRACE_CBID_SIZE)
         return CUPTI_ERROR_INVALID_PARAMETER;
     __atomic_store_n(&enabled[id], on != 0, __ATOMIC_RELEASE);
     return CUPTI_SUCCESS;

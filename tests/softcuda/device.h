@@ -11,12 +11,14 @@
 
 #define API __attribute__((visibility("default")))
 
-/* Work of a stream, or a node of a graph. */
+/* Work of a stream, or of a node of a graph. */
 struct soft_op {
-    enum { OP_KERNEL, OP_COPY, OP_SET, OP_RECORD, OP_WAIT, OP_GRAPH } kind;
+    enum { OP_KERNEL, OP_COPY, OP_SET, OP_RECORD, OP_WAIT, OP_EMPTY, OP_GRAPH } kind;
     /* kernel */
+    const struct soft_function *function;
     const struct softcuda_kernel *kernel;
     struct softcuda_dim grid, block;
+    unsigned shared;
     unsigned char *args; /* flat parameter buffer, owned */
     /* copy, set */
     void *to;
@@ -26,42 +28,55 @@ struct soft_op {
     /* record, wait */
     CUevent event;
     unsigned long ticket;
-    /* graph: a private list of ops in the order chosen for this replay */
-    struct soft_op *list;
-    size_t count;
+    /* a replay or a child: owned */
+    CUgraph graph;
     struct soft_op *next;
 };
 
-struct soft_node {
+struct CUgraphNode_st {
     struct soft_op op;
-    struct soft_node **deps;
+    CUgraphNode *deps;
     size_t dep_count;
     unsigned index;
-    struct CUgraph_st *graph; /* whose node it is */
+    CUgraph graph;
+    CUgraphNode origin; /* copied from, only compared */
+    void **params;      /* into op.args, for who asks */
+    bool excused;       /* taken out of a stream's dependencies by hand: nobody has to join it */
 };
 
 struct CUgraph_st {
-    struct soft_node **nodes;
+    CUgraphNode *nodes;
     size_t count;
 };
 
 struct CUgraphExec_st {
-    struct CUgraph_st graph; /* deep copy */
+    CUgraph graph; /* flat: no children, each node after those that it waits for */
+};
+
+/* One capture sequence; lives for ever, as events may point at it. */
+struct soft_capture {
+    unsigned long long id;
+    CUstreamCaptureStatus status; /* NONE: ended */
+    CUstreamCaptureMode mode;
+    pthread_t thread;
+    CUstream origin;
+    CUgraph graph;
+    bool graph_is_users;
+    struct soft_capture *next;
 };
 
 struct CUevent_st {
     pthread_mutex_t lock;
     pthread_cond_t done;
     unsigned long recorded, reached;
-    CUgraph graph; /* recorded while that graph was captured, with these */
-    unsigned long long capture_id;
-    struct soft_node **deps;
+    struct soft_capture *capture; /* recorded in it, with these */
+    CUgraphNode *deps;
     size_t dep_count;
 };
 
 struct CUstream_st {
     unsigned flags;
-    int device;
+    CUcontext context;
     bool dead;
     pthread_t worker;
     pthread_mutex_t lock;
@@ -70,14 +85,16 @@ struct CUstream_st {
     bool busy;
     struct CUstream_st *next; /* of all streams */
     /* capture */
-    CUstreamCaptureStatus status;
-    CUstreamCaptureMode mode;
-    pthread_t capturer;
-    bool origin;
-    CUgraph graph;
-    struct soft_node **deps;
+    struct soft_capture *capture;
+    CUgraphNode *deps;
+    CUgraphEdgeData *edges; /* for who asks: always the default */
     size_t dep_count;
-    unsigned long long capture_id;
+};
+
+struct CUctx_st {
+    int device;
+    bool primary, gone;
+    CUstream legacy;
 };
 
 struct soft_function {
@@ -98,28 +115,39 @@ CUresult soft_enter(const char *name);
     return injected
 
 bool soft_ready(void); /* cuInit was called */
+CUcontext soft_context(void);
 int soft_current_device(void);
+void *soft_must(void *memory); /* a test device that is out of memory has nothing to add */
 
 /* Streams: special handles resolved; NULL if there is none. */
 CUstream soft_stream(CUstream stream, bool per_thread);
-/* Enqueues, or adds a node while the stream captures. Takes over op's owned memory. */
+/* Enqueues, or adds a node while the stream captures. Takes over op's owned memory unless it fails. */
 CUresult soft_submit(CUstream stream, const struct soft_op *op);
+void soft_forget_all(CUcontext context); /* what was allocated and registered in it */
 void soft_drain(CUstream stream);
-void soft_drain_all(bool only_blocking);
+void soft_drain_all(CUcontext context, bool only_blocking); /* NULL: of every context */
+CUstream soft_streams(void);                                /* the head of all */
+CUstreamCaptureStatus soft_capture_status(CUstream stream);
+/* The stream waits for what it was told of before, while it captures. */
+CUresult soft_capture_wait(CUstream stream, CUevent event);
 /* Is a call that may wait or allocate forbidden now, as some capture of this thread's mode demands? Invalidates it. */
 bool soft_forbidden(void);
+/* Would work on this legacy stream wait for a stream that captures? Then that capture is invalid. */
+bool soft_implicit(CUstream legacy, bool invalidate);
 
-/* An OP_KERNEL with its own copy of the arguments. */
-CUresult soft_kernel_op(CUfunction f, const unsigned grid[3], const unsigned block[3], void **params, void **extra,
-                        struct soft_op *op);
 void soft_run(struct soft_op *op);
+void soft_replay(CUgraph flat);
 void soft_op_free(struct soft_op *op);
 struct soft_op soft_op_copy(const struct soft_op *op);
+CUresult soft_kernel_op(struct soft_op *op, const struct soft_function *function, const unsigned grid[3],
+                        const unsigned block[3], unsigned shared, void **params, void **extra);
 
-struct soft_node *soft_graph_add(CUgraph graph, const struct soft_op *op, struct soft_node *const *deps,
-                                 size_t dep_count);
-void soft_deps_set(struct soft_node ***deps, size_t *count, struct soft_node *const *from, size_t n);
-void soft_deps_add(struct soft_node ***deps, size_t *count, struct soft_node *const *from, size_t n);
+CUgraph soft_graph_copy(CUgraph graph);
+void soft_graph_free(CUgraph graph);
+CUgraphNode soft_graph_add(CUgraph graph, const struct soft_op *op, const CUgraphNode *deps, size_t dep_count);
+bool soft_graph_has(CUgraph graph, const CUgraphNode *nodes, size_t count);
+void soft_deps_set(CUgraphNode **deps, size_t *count, const CUgraphNode *from, size_t n);
+void soft_deps_add(CUgraphNode **deps, size_t *count, const CUgraphNode *from, size_t n); /* each once */
 
 /* CUPTI's ear: enter and exit of the calls that it can be asked about. */
 typedef void soft_hook(int exit, unsigned cbid, const char *name, const void *params, const char *symbol,

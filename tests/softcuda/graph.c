@@ -1,21 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Graphs: nodes with dependencies; a replay runs them in some order that these allow, each time another. */
+/* Graphs: nodes with dependencies, made by hand or by capture, and what can be asked about them. */
 #include "device.h"
 
-#include <cupti.h>
 #include <stdlib.h>
 #include <string.h>
 
-static void *must(void *memory)
+void *soft_must(void *memory)
 {
     if (!memory)
         abort();
     return memory;
 }
 
-void soft_deps_set(struct soft_node ***deps, size_t *count, struct soft_node *const *from, size_t n)
+void soft_deps_set(CUgraphNode **deps, size_t *count, const CUgraphNode *from, size_t n)
 {
-    struct soft_node **copy = must(malloc((n + 1) * sizeof *copy));
+    CUgraphNode *copy = soft_must(malloc((n + 1) * sizeof(CUgraphNode)));
     for (size_t i = 0; i < n; i++)
         copy[i] = from[i];
     free(*deps);
@@ -23,231 +22,446 @@ void soft_deps_set(struct soft_node ***deps, size_t *count, struct soft_node *co
     *count = n;
 }
 
-void soft_deps_add(struct soft_node ***deps, size_t *count, struct soft_node *const *from, size_t n)
+void soft_deps_add(CUgraphNode **deps, size_t *count, const CUgraphNode *from, size_t n)
 {
-    struct soft_node **more = must(realloc(*deps, (*count + n + 1) * sizeof *more));
-    for (size_t i = 0; i < n; i++)
-        more[(*count)++] = from[i];
+    CUgraphNode *more = soft_must(realloc(*deps, (*count + n + 1) * sizeof(CUgraphNode)));
+    for (size_t i = 0; i < n; i++) {
+        bool known = false;
+        for (size_t d = 0; d < *count && !known; d++)
+            known = more[d] == from[i];
+        if (!known)
+            more[(*count)++] = from[i];
+    }
     *deps = more;
 }
 
-struct soft_node *soft_graph_add(CUgraph graph, const struct soft_op *op, struct soft_node *const *deps,
-                                 size_t dep_count)
+CUgraphNode soft_graph_add(CUgraph graph, const struct soft_op *op, const CUgraphNode *deps, size_t dep_count)
 {
-    struct soft_node *node = must(calloc(1, sizeof *node));
+    CUgraphNode node = soft_must(calloc(1, sizeof *node));
     node->op = *op;
     soft_deps_set(&node->deps, &node->dep_count, deps, dep_count);
-    node->index = (unsigned) graph->count;
     node->graph = graph;
-    graph->nodes = must(realloc(graph->nodes, (graph->count + 1) * sizeof(struct soft_node *)));
+    node->index = (unsigned) graph->count;
+    graph->nodes = soft_must(realloc(graph->nodes, (graph->count + 1) * sizeof(CUgraphNode)));
     graph->nodes[graph->count++] = node;
     return node;
 }
 
-API __typeof__(cuGraphAddKernelNode) cuGraphAddKernelNode_v2;
+bool soft_graph_has(CUgraph graph, const CUgraphNode *nodes, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (!nodes[i] || nodes[i]->graph != graph)
+            return false;
+        for (size_t n = 0; n < i; n++) {
+            if (nodes[n] == nodes[i])
+                return false;
+        }
+    }
+    return true;
+}
+
+CUgraph soft_graph_copy(CUgraph graph)
+{
+    CUgraph copy = soft_must(calloc(1, sizeof *copy));
+    for (size_t i = 0; i < graph->count; i++) {
+        const struct soft_op op = soft_op_copy(&graph->nodes[i]->op);
+        soft_graph_add(copy, &op, NULL, 0)->origin = graph->nodes[i];
+    }
+    for (size_t i = 0; i < graph->count; i++) {
+        for (size_t d = 0; d < graph->nodes[i]->dep_count; d++)
+            soft_deps_add(&copy->nodes[i]->deps, &copy->nodes[i]->dep_count,
+                          &copy->nodes[graph->nodes[i]->deps[d]->index], 1);
+    }
+    return copy;
+}
+
+void soft_graph_free(CUgraph graph)
+{
+    for (size_t i = 0; i < graph->count; i++) {
+        soft_op_free(&graph->nodes[i]->op);
+        free(graph->nodes[i]->deps);
+        free(graph->nodes[i]->params);
+        free(graph->nodes[i]);
+    }
+    free(graph->nodes);
+    free(graph);
+}
+
+API CUresult cuGraphCreate(CUgraph *graph, unsigned flags)
+{
+    ENTER("cuGraphCreate");
+    if (flags)
+        return CUDA_ERROR_INVALID_VALUE;
+    *graph = soft_must(calloc(1, sizeof **graph));
+    return CUDA_SUCCESS;
+}
+
+API CUresult cuGraphClone(CUgraph *clone, CUgraph graph)
+{
+    ENTER("cuGraphClone");
+    if (!graph)
+        return CUDA_ERROR_INVALID_VALUE;
+    *clone = soft_graph_copy(graph);
+    return CUDA_SUCCESS;
+}
+
+API CUresult cuGraphDestroy(CUgraph graph)
+{
+    ENTER("cuGraphDestroy");
+    if (!graph)
+        return CUDA_ERROR_INVALID_VALUE;
+    soft_graph_free(graph);
+    return CUDA_SUCCESS;
+}
+
+static CUresult add(CUgraphNode *node, CUgraph graph, const CUgraphNode *deps, size_t count, struct soft_op *op)
+{
+    if (!graph || !node || (count && !deps) || !soft_graph_has(graph, deps, count)) {
+        soft_op_free(op);
+        return CUDA_ERROR_INVALID_VALUE;
+    }
+    *node = soft_graph_add(graph, op, deps, count);
+    return CUDA_SUCCESS;
+}
+
+/* `kern` only counts where there is no func; func is no place for a CUkernel, other than in a launch. */
+static CUresult kernel_op(struct soft_op *op, const CUDA_KERNEL_NODE_PARAMS *p)
+{
+    const struct soft_function *function = (const struct soft_function *) (p->func ? (void *) p->func : p->kern);
+    if (!function || function->magic != (p->func ? SOFT_FUNCTION : SOFT_KERNEL))
+        return CUDA_ERROR_INVALID_HANDLE;
+    const unsigned grid[] = {p->gridDimX, p->gridDimY, p->gridDimZ},
+                   block[] = {p->blockDimX, p->blockDimY, p->blockDimZ};
+    return soft_kernel_op(op, function, grid, block, p->sharedMemBytes, p->kernelParams, p->extra);
+}
+
+static CUDA_KERNEL_NODE_PARAMS newer(const CUDA_KERNEL_NODE_PARAMS_v1 *old)
+{
+    CUDA_KERNEL_NODE_PARAMS params = {0};
+    memcpy(&params, old, sizeof *old);
+    return params;
+}
+
+static CUresult add_kernel(CUgraphNode *node, CUgraph graph, const CUgraphNode *deps, size_t count,
+                           const CUDA_KERNEL_NODE_PARAMS *params)
+{
+    struct soft_op op;
+    CUresult result = kernel_op(&op, params);
+    return result ? result : add(node, graph, deps, count, &op);
+}
+
 API CUresult cuGraphAddKernelNode_v2(CUgraphNode *node, CUgraph graph, const CUgraphNode *deps, size_t count,
                                      const CUDA_KERNEL_NODE_PARAMS *params)
 {
     ENTER("cuGraphAddKernelNode_v2");
-    const unsigned grid[] = {params->gridDimX, params->gridDimY, params->gridDimZ};
-    const unsigned block[] = {params->blockDimX, params->blockDimY, params->blockDimZ};
-    struct soft_op op;
-    CUresult result = soft_kernel_op(params->func, grid, block, params->kernelParams, params->extra, &op);
-    if (result == CUDA_SUCCESS)
-        *node = (CUgraphNode) soft_graph_add(graph, &op, (struct soft_node *const *) deps, count);
-    return result;
+    return add_kernel(node, graph, deps, count, params);
 }
 
-static bool depends(const struct soft_node *node, const struct soft_node *on)
+API CUresult cuGraphAddKernelNode(CUgraphNode *node, CUgraph graph, const CUgraphNode *deps, size_t count,
+                                  const CUDA_KERNEL_NODE_PARAMS_v1 *params)
 {
-    for (size_t i = 0; i < node->dep_count; i++) {
-        if (node->deps[i] == on)
-            return true;
-    }
-    return false;
+    ENTER("cuGraphAddKernelNode");
+    const CUDA_KERNEL_NODE_PARAMS all = newer(params);
+    return add_kernel(node, graph, deps, count, &all);
 }
 
-API __typeof__(cuGraphAddDependencies) cuGraphAddDependencies_v2;
+static CUresult add_empty(CUgraphNode *node, CUgraph graph, const CUgraphNode *deps, size_t count)
+{
+    struct soft_op op = {.kind = OP_EMPTY};
+    return add(node, graph, deps, count, &op);
+}
+
+API CUresult cuGraphAddEmptyNode(CUgraphNode *node, CUgraph graph, const CUgraphNode *deps, size_t count)
+{
+    ENTER("cuGraphAddEmptyNode");
+    return add_empty(node, graph, deps, count);
+}
+
+/* The child is copied now: later changes of it are not seen. */
+static CUresult add_child(CUgraphNode *node, CUgraph graph, const CUgraphNode *deps, size_t count, CUgraph child)
+{
+    if (!child)
+        return CUDA_ERROR_INVALID_VALUE;
+    struct soft_op op = {.kind = OP_GRAPH, .graph = soft_graph_copy(child)};
+    return add(node, graph, deps, count, &op);
+}
+
+API CUresult cuGraphAddChildGraphNode(CUgraphNode *node, CUgraph graph, const CUgraphNode *deps, size_t count,
+                                      CUgraph child)
+{
+    ENTER("cuGraphAddChildGraphNode");
+    return add_child(node, graph, deps, count, child);
+}
+
+static CUresult add_node(CUgraphNode *node, CUgraph graph, const CUgraphNode *deps, size_t count, CUgraphNodeParams *p)
+{
+    switch (p->type) {
+    case CU_GRAPH_NODE_TYPE_KERNEL: {
+        CUDA_KERNEL_NODE_PARAMS params = {0};
+        memcpy(&params, &p->kernel, sizeof params < sizeof p->kernel ? sizeof params : sizeof p->kernel);
+        return add_kernel(node, graph, deps, count, &params);
+    }
+    case CU_GRAPH_NODE_TYPE_EMPTY:
+        return add_empty(node, graph, deps, count);
+    case CU_GRAPH_NODE_TYPE_GRAPH:
+        return add_child(node, graph, deps, count, p->graph.graph);
+    default:
+        return CUDA_ERROR_NOT_SUPPORTED;
+    }
+}
+
+API CUresult cuGraphAddNode(CUgraphNode *node, CUgraph graph, const CUgraphNode *deps, size_t count,
+                            CUgraphNodeParams *params)
+{
+    ENTER("cuGraphAddNode");
+    return add_node(node, graph, deps, count, params);
+}
+
+API CUresult cuGraphAddNode_v2(CUgraphNode *node, CUgraph graph, const CUgraphNode *deps, const CUgraphEdgeData *edges,
+                               size_t count, CUgraphNodeParams *params)
+{
+    ENTER("cuGraphAddNode_v2");
+    (void) edges;
+    return add_node(node, graph, deps, count, params);
+}
+
+static CUresult add_edges(CUgraph graph, const CUgraphNode *from, const CUgraphNode *to, size_t count)
+{
+    if (!graph)
+        return CUDA_ERROR_INVALID_VALUE;
+    for (size_t i = 0; i < count; i++) {
+        if (!soft_graph_has(graph, &from[i], 1) || !soft_graph_has(graph, &to[i], 1) || from[i] == to[i])
+            return CUDA_ERROR_INVALID_VALUE;
+        for (size_t d = 0; d < to[i]->dep_count; d++) {
+            if (to[i]->deps[d] == from[i])
+                return CUDA_ERROR_INVALID_VALUE; /* an edge that is there already */
+        }
+    }
+    for (size_t i = 0; i < count; i++)
+        soft_deps_add(&to[i]->deps, &to[i]->dep_count, &from[i], 1);
+    return CUDA_SUCCESS;
+}
+
+API CUresult cuGraphAddDependencies(CUgraph graph, const CUgraphNode *from, const CUgraphNode *to, size_t count)
+{
+    ENTER("cuGraphAddDependencies");
+    return add_edges(graph, from, to, count);
+}
+
 API CUresult cuGraphAddDependencies_v2(CUgraph graph, const CUgraphNode *from, const CUgraphNode *to,
                                        const CUgraphEdgeData *edges, size_t count)
 {
     ENTER("cuGraphAddDependencies_v2");
-    (void) graph;
     (void) edges;
-    for (size_t i = 0; i < count; i++) {
-        struct soft_node *node = (struct soft_node *) to[i], *on = (struct soft_node *) from[i];
-        if (depends(node, on))
-            return CUDA_ERROR_INVALID_VALUE; /* there is such an edge already */
-        soft_deps_add(&node->deps, &node->dep_count, &on, 1);
-    }
+    return add_edges(graph, from, to, count);
+}
+
+/* As all these answer: how many with NULL, else as many as there is room for, the rest of the room is cleared. */
+static CUresult give(CUgraphNode *out, size_t *room, const CUgraphNode *nodes, size_t count)
+{
+    for (size_t i = 0; out && i < *room; i++)
+        out[i] = i < count ? nodes[i] : NULL;
+    if (!out || *room > count)
+        *room = count;
     return CUDA_SUCCESS;
 }
 
-/* As the driver does: without an array only the number, with one as many as fit, the rest of it NULL. */
-static void hand_out(struct soft_node *node, size_t *found, CUgraphNode *nodes, size_t room)
+API CUresult cuGraphGetNodes(CUgraph graph, CUgraphNode *nodes, size_t *count)
 {
-    if (nodes && *found < room)
-        nodes[*found] = (CUgraphNode) node;
-    ++*found;
+    ENTER("cuGraphGetNodes");
+    return graph ? give(nodes, count, graph->nodes, graph->count) : CUDA_ERROR_INVALID_VALUE;
 }
 
-static void finish(size_t found, CUgraphNode *nodes, CUgraphEdgeData *edges, size_t *count)
+API CUresult cuGraphGetRootNodes(CUgraph graph, CUgraphNode *nodes, size_t *count)
 {
-    for (size_t i = 0; nodes && i < *count; i++) {
-        if (i >= found)
-            nodes[i] = NULL;
-        if (edges)
-            memset(&edges[i], 0, sizeof edges[i]);
+    ENTER("cuGraphGetRootNodes");
+    if (!graph)
+        return CUDA_ERROR_INVALID_VALUE;
+    CUgraphNode *roots = NULL;
+    size_t found = 0;
+    for (size_t i = 0; i < graph->count; i++) {
+        if (!graph->nodes[i]->dep_count)
+            soft_deps_add(&roots, &found, &graph->nodes[i], 1);
     }
-    *count = found;
+    give(nodes, count, roots, found);
+    free(roots);
+    return CUDA_SUCCESS;
 }
 
-API __typeof__(cuGraphNodeGetDependencies) cuGraphNodeGetDependencies_v2;
+static CUresult get_edges(CUgraph graph, CUgraphNode *from, CUgraphNode *to, CUgraphEdgeData *edges, size_t *room)
+{
+    if (!graph || !from != !to)
+        return CUDA_ERROR_INVALID_VALUE;
+    size_t count = 0;
+    for (size_t i = 0; i < graph->count; i++) {
+        for (size_t d = 0; d < graph->nodes[i]->dep_count; d++, count++) {
+            if (!from || count >= *room)
+                continue;
+            from[count] = graph->nodes[i]->deps[d];
+            to[count] = graph->nodes[i];
+            if (edges)
+                edges[count] = (CUgraphEdgeData){0};
+        }
+    }
+    for (size_t i = count; from && i < *room; i++)
+        from[i] = to[i] = NULL;
+    if (!from || *room > count)
+        *room = count;
+    return CUDA_SUCCESS;
+}
+
+API CUresult cuGraphGetEdges(CUgraph graph, CUgraphNode *from, CUgraphNode *to, size_t *count)
+{
+    ENTER("cuGraphGetEdges");
+    return get_edges(graph, from, to, NULL, count);
+}
+
+API CUresult cuGraphGetEdges_v2(CUgraph graph, CUgraphNode *from, CUgraphNode *to, CUgraphEdgeData *edges,
+                                size_t *count)
+{
+    ENTER("cuGraphGetEdges_v2");
+    return get_edges(graph, from, to, edges, count);
+}
+
+API CUresult cuGraphNodeGetDependencies(CUgraphNode node, CUgraphNode *deps, size_t *count)
+{
+    ENTER("cuGraphNodeGetDependencies");
+    return node ? give(deps, count, node->deps, node->dep_count) : CUDA_ERROR_INVALID_VALUE;
+}
+
 API CUresult cuGraphNodeGetDependencies_v2(CUgraphNode node, CUgraphNode *deps, CUgraphEdgeData *edges, size_t *count)
 {
     ENTER("cuGraphNodeGetDependencies_v2");
-    const struct soft_node *n = (const struct soft_node *) node;
-    size_t found = 0;
-    for (size_t i = 0; i < n->dep_count; i++)
-        hand_out(n->deps[i], &found, deps, *count);
-    finish(found, deps, edges, count);
+    for (size_t i = 0; edges && i < *count; i++)
+        edges[i] = (CUgraphEdgeData){0};
+    return node ? give(deps, count, node->deps, node->dep_count) : CUDA_ERROR_INVALID_VALUE;
+}
+
+API CUresult cuGraphNodeGetType(CUgraphNode node, CUgraphNodeType *type)
+{
+    ENTER("cuGraphNodeGetType");
+    static const CUgraphNodeType types[] = {
+        [OP_KERNEL] = CU_GRAPH_NODE_TYPE_KERNEL,   [OP_COPY] = CU_GRAPH_NODE_TYPE_MEMCPY,
+        [OP_SET] = CU_GRAPH_NODE_TYPE_MEMSET,      [OP_RECORD] = CU_GRAPH_NODE_TYPE_EVENT_RECORD,
+        [OP_WAIT] = CU_GRAPH_NODE_TYPE_WAIT_EVENT, [OP_EMPTY] = CU_GRAPH_NODE_TYPE_EMPTY,
+        [OP_GRAPH] = CU_GRAPH_NODE_TYPE_GRAPH,
+    };
+    if (!node)
+        return CUDA_ERROR_INVALID_VALUE;
+    *type = types[node->op.kind];
     return CUDA_SUCCESS;
 }
 
-API __typeof__(cuGraphNodeGetDependentNodes) cuGraphNodeGetDependentNodes_v2;
-API CUresult cuGraphNodeGetDependentNodes_v2(CUgraphNode node, CUgraphNode *nodes, CUgraphEdgeData *edges,
-                                             size_t *count)
+API CUresult cuGraphNodeFindInClone(CUgraphNode *found, CUgraphNode node, CUgraph clone)
 {
-    ENTER("cuGraphNodeGetDependentNodes_v2");
-    const struct soft_node *n = (const struct soft_node *) node;
-    size_t found = 0;
-    for (size_t i = 0; i < n->graph->count; i++) {
-        if (depends(n->graph->nodes[i], n))
-            hand_out(n->graph->nodes[i], &found, nodes, *count);
-    }
-    finish(found, nodes, edges, count);
-    return CUDA_SUCCESS;
-}
-
-API CUresult cuGraphInstantiateWithFlags(CUgraphExec *exec, CUgraph graph, unsigned long long flags)
-{
-    ENTER("cuGraphInstantiateWithFlags");
-    (void) flags;
-    *exec = must(calloc(1, sizeof **exec));
-    for (size_t i = 0; i < graph->count; i++) {
-        const struct soft_node *node = graph->nodes[i];
-        struct soft_op op = soft_op_copy(&node->op);
-        struct soft_node *copy = soft_graph_add(&(*exec)->graph, &op, NULL, 0);
-        for (size_t d = 0; d < node->dep_count; d++)
-            soft_deps_add(&copy->deps, &copy->dep_count, &(*exec)->graph.nodes[node->deps[d]->index], 1);
-    }
-    return CUDA_SUCCESS;
-}
-
-/* New parameters for the same topology. */
-API CUresult cuGraphExecUpdate_v2(CUgraphExec exec, CUgraph graph, CUgraphExecUpdateResultInfo *info)
-{
-    ENTER("cuGraphExecUpdate_v2");
-    bool same = exec->graph.count == graph->count;
-    for (size_t i = 0; same && i < graph->count; i++) {
-        same = exec->graph.nodes[i]->op.kind == graph->nodes[i]->op.kind &&
-               exec->graph.nodes[i]->dep_count == graph->nodes[i]->dep_count;
-        for (size_t d = 0; same && d < graph->nodes[i]->dep_count; d++)
-            same = exec->graph.nodes[i]->deps[d]->index == graph->nodes[i]->deps[d]->index;
-    }
-    memset(info, 0, sizeof *info);
-    info->result = same ? CU_GRAPH_EXEC_UPDATE_SUCCESS : CU_GRAPH_EXEC_UPDATE_ERROR_TOPOLOGY_CHANGED;
-    if (!same)
-        return CUDA_ERROR_GRAPH_EXEC_UPDATE_FAILURE;
-    for (size_t i = 0; i < graph->count; i++) {
-        soft_op_free(&exec->graph.nodes[i]->op);
-        exec->graph.nodes[i]->op = soft_op_copy(&graph->nodes[i]->op);
-    }
-    return CUDA_SUCCESS;
-}
-
-/* Longest way from each node to an end of the graph; nodes come after what they depend on, or were joined later. */
-static void measure(const struct CUgraph_st *graph, size_t *height)
-{
-    memset(height, 0, graph->count * sizeof *height);
-    for (bool changed = true; changed;) {
-        changed = false;
-        for (size_t i = graph->count; i-- > 0;) {
-            const struct soft_node *node = graph->nodes[i];
-            for (size_t d = 0; d < node->dep_count; d++) {
-                size_t *on = &height[node->deps[d]->index];
-                if (*on < height[i] + 1) {
-                    *on = height[i] + 1;
-                    changed = true;
-                }
-            }
+    ENTER("cuGraphNodeFindInClone");
+    for (size_t i = 0; clone && i < clone->count; i++) {
+        if (clone->nodes[i]->origin == node) {
+            *found = clone->nodes[i];
+            return CUDA_SUCCESS;
         }
     }
+    return CUDA_ERROR_INVALID_VALUE;
 }
 
-/*
- * An order that the dependencies allow. SOFTCUDA_ORDER=late puts every side branch off to the last moment, early draws
- * it to the first, else each replay has another one at random.
- */
-static void choose_order(const struct CUgraph_st *graph, size_t *order)
+API CUresult cuGraphChildGraphNodeGetGraph(CUgraphNode node, CUgraph *graph)
 {
-    static unsigned seed;
-    const char *wanted = getenv("SOFTCUDA_ORDER");
-    bool late = wanted && strcmp(wanted, "late") == 0, early = wanted && strcmp(wanted, "early") == 0;
-    unsigned random = __atomic_add_fetch(&seed, 1, __ATOMIC_RELAXED) * 2654435761u;
-    size_t count = graph->count;
-    size_t *height = must(malloc((count + 1) * sizeof *height));
-    bool *done = must(calloc(count + 1, sizeof *done));
-    measure(graph, height);
-    for (size_t placed = 0; placed < count; placed++) {
-        random = random * 1664525u + 1013904223u;
-        size_t best = count;
-        for (size_t n = 0; n < count; n++) {
-            size_t i = late ? count - 1 - n : early ? n : (n + (random >> 8)) % count;
-            bool ready = !done[i];
-            for (size_t d = 0; ready && d < graph->nodes[i]->dep_count; d++)
-                ready = done[graph->nodes[i]->deps[d]->index];
-            bool better = best == count || (late && height[i] > height[best]) || (early && height[i] < height[best]);
-            if (ready && better)
-                best = i;
-            if (best < count && !late && !early)
-                break;
-        }
-        done[best] = true;
-        order[placed] = best;
+    ENTER("cuGraphChildGraphNodeGetGraph");
+    if (!node || node->op.kind != OP_GRAPH)
+        return CUDA_ERROR_INVALID_VALUE;
+    *graph = node->op.graph;
+    return CUDA_SUCCESS;
+}
+
+static CUresult get_params(CUgraphNode node, CUDA_KERNEL_NODE_PARAMS *p)
+{
+    if (!node || node->op.kind != OP_KERNEL)
+        return CUDA_ERROR_INVALID_VALUE;
+    const struct soft_op *op = &node->op;
+    if (!node->params) {
+        node->params = soft_must(calloc(op->kernel->param_count + 1, sizeof(void *)));
+        for (unsigned i = 0; i < op->kernel->param_count; i++)
+            node->params[i] = op->args + op->kernel->params[i].offset;
     }
-    free(height);
-    free(done);
+    *p = (CUDA_KERNEL_NODE_PARAMS){.gridDimX = op->grid.x,
+                                   .gridDimY = op->grid.y,
+                                   .gridDimZ = op->grid.z,
+                                   .blockDimX = op->block.x,
+                                   .blockDimY = op->block.y,
+                                   .blockDimZ = op->block.z,
+                                   .sharedMemBytes = op->shared,
+                                   .kernelParams = node->params};
+    if (op->function->magic == SOFT_KERNEL)
+        p->kern = (CUkernel) op->function;
+    else
+        p->func = (CUfunction) op->function;
+    return CUDA_SUCCESS;
 }
 
-static CUresult launch(CUgraphExec exec, CUstream stream, bool per_thread)
+API CUresult cuGraphKernelNodeGetParams_v2(CUgraphNode node, CUDA_KERNEL_NODE_PARAMS *params)
 {
-    ENTER("cuGraphLaunch");
-    CUstream s = soft_stream(stream, per_thread);
-    if (!s || !exec)
-        return CUDA_ERROR_INVALID_HANDLE;
-    size_t count = exec->graph.count;
-    struct soft_op op = {.kind = OP_GRAPH, .count = count, .list = must(calloc(count + 1, sizeof *op.list))};
-    size_t *order = must(malloc((count + 1) * sizeof *order));
-    choose_order(&exec->graph, order);
-    for (size_t i = 0; i < count; i++)
-        op.list[i] = soft_op_copy(&exec->graph.nodes[order[i]]->op);
-    free(order);
-    CUresult result = soft_submit(s, &op);
-    if (result != CUDA_SUCCESS)
-        soft_op_free(&op);
+    ENTER("cuGraphKernelNodeGetParams_v2");
+    return get_params(node, params);
+}
+
+API CUresult cuGraphKernelNodeGetParams(CUgraphNode node, CUDA_KERNEL_NODE_PARAMS_v1 *params)
+{
+    ENTER("cuGraphKernelNodeGetParams");
+    CUDA_KERNEL_NODE_PARAMS all;
+    CUresult result = get_params(node, &all);
+    if (result == CUDA_SUCCESS)
+        memcpy(params, &all, sizeof *params);
     return result;
 }
 
-API CUresult cuGraphLaunch(CUgraphExec exec, CUstream stream)
+static CUresult set_params(CUgraphNode node, const CUDA_KERNEL_NODE_PARAMS *params)
 {
-    cuGraphLaunch_params params = {exec, stream};
-    TRACED(CUPTI_DRIVER_TRACE_CBID_cuGraphLaunch, __func__, &params, NULL, launch(exec, stream, false));
+    if (!node || node->op.kind != OP_KERNEL)
+        return CUDA_ERROR_INVALID_VALUE;
+    struct soft_op op;
+    CUresult result = kernel_op(&op, params);
+    if (result != CUDA_SUCCESS)
+        return result;
+    soft_op_free(&node->op);
+    free(node->params);
+    node->params = NULL;
+    node->op = op;
+    return CUDA_SUCCESS;
 }
 
-API __typeof__(cuGraphLaunch) cuGraphLaunch_ptsz;
-API CUresult cuGraphLaunch_ptsz(CUgraphExec exec, CUstream stream)
+API CUresult cuGraphKernelNodeSetParams_v2(CUgraphNode node, const CUDA_KERNEL_NODE_PARAMS *params)
 {
-    cuGraphLaunch_ptsz_params params = {exec, stream};
-    TRACED(CUPTI_DRIVER_TRACE_CBID_cuGraphLaunch_ptsz, __func__, &params, NULL, launch(exec, stream, true));
+    ENTER("cuGraphKernelNodeSetParams_v2");
+    return set_params(node, params);
+}
+
+API CUresult cuGraphKernelNodeSetParams(CUgraphNode node, const CUDA_KERNEL_NODE_PARAMS_v1 *params)
+{
+    ENTER("cuGraphKernelNodeSetParams");
+    const CUDA_KERNEL_NODE_PARAMS all = newer(params);
+    return set_params(node, &all);
+}
+
+static CUresult exec_set_params(CUgraphExec exec, CUgraphNode node, const CUDA_KERNEL_NODE_PARAMS *params)
+{
+    for (size_t i = 0; exec && i < exec->graph->count; i++) {
+        if (exec->graph->nodes[i]->origin == node)
+            return set_params(exec->graph->nodes[i], params);
+    }
+    return CUDA_ERROR_INVALID_VALUE;
+}
+
+API CUresult cuGraphExecKernelNodeSetParams_v2(CUgraphExec exec, CUgraphNode node,
+                                               const CUDA_KERNEL_NODE_PARAMS *params)
+{
+    ENTER("cuGraphExecKernelNodeSetParams_v2");
+    return exec_set_params(exec, node, params);
+}
+
+API CUresult cuGraphExecKernelNodeSetParams(CUgraphExec exec, CUgraphNode node,
+                                            const CUDA_KERNEL_NODE_PARAMS_v1 *params)
+{
+    ENTER("cuGraphExecKernelNodeSetParams");
+    const CUDA_KERNEL_NODE_PARAMS all = newer(params);
+    return exec_set_params(exec, node, &all);
 }

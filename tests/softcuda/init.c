@@ -2,16 +2,12 @@
 /* Start, devices, contexts, errors, and failures on demand. */
 #include "device.h"
 
-#include <cupti.h>
+#include "callbacks.h"
+
 #include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-struct CUctx_st {
-    int device;
-    bool primary;
-};
 
 #define DEVICES_MAX 8
 
@@ -61,6 +57,11 @@ bool soft_ready(void)
     return ready;
 }
 
+CUcontext soft_context(void)
+{
+    return current;
+}
+
 int soft_current_device(void)
 {
     return current ? current->device : -1;
@@ -95,7 +96,7 @@ API CUresult cuInit(unsigned flags)
             dlclose(library);
     }
     for (int i = 0; i < DEVICES_MAX; i++)
-        primaries[i] = (struct CUctx_st){i, true};
+        primaries[i].device = i, primaries[i].primary = true;
     ready = true;
     return CUDA_SUCCESS;
 }
@@ -151,7 +152,10 @@ static CUresult release(CUdevice device)
     ENTER("cuDevicePrimaryCtxRelease_v2");
     if (device < 0 || device >= device_count() || !retained[device])
         return CUDA_ERROR_INVALID_CONTEXT;
-    __atomic_sub_fetch(&retained[device], 1, __ATOMIC_RELAXED);
+    if (__atomic_sub_fetch(&retained[device], 1, __ATOMIC_RELAXED) == 0) {
+        soft_drain_all(&primaries[device], false);
+        soft_forget_all(&primaries[device]);
+    }
     return CUDA_SUCCESS;
 }
 
@@ -166,7 +170,8 @@ static CUresult reset(CUdevice device)
     ENTER("cuDevicePrimaryCtxReset_v2");
     if (device < 0 || device >= device_count())
         return CUDA_ERROR_INVALID_DEVICE;
-    soft_drain_all(false);
+    soft_drain_all(&primaries[device], false);
+    soft_forget_all(&primaries[device]);
     retained[device] = 0;
     return CUDA_SUCCESS;
 }
@@ -236,7 +241,7 @@ static CUresult synchronize(void)
     ENTER("cuCtxSynchronize");
     if (soft_forbidden())
         return CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
-    soft_drain_all(false);
+    soft_drain_all(current, false);
     return CUDA_SUCCESS;
 }
 
@@ -245,15 +250,48 @@ API CUresult cuCtxSynchronize(void)
     TRACED(CUPTI_DRIVER_TRACE_CBID_cuCtxSynchronize, __func__, NULL, NULL, synchronize());
 }
 
+static CUresult create(const char *name, CUcontext *context, CUdevice device)
+{
+    ENTER(name);
+    if (device < 0 || device >= device_count())
+        return CUDA_ERROR_INVALID_DEVICE;
+    if (depth == 16)
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    *context = soft_must(calloc(1, sizeof **context));
+    (*context)->device = device;
+    stack[depth++] = current;
+    current = *context;
+    return CUDA_SUCCESS;
+}
+
+API CUresult cuCtxCreate_v2(CUcontext *context, unsigned flags, CUdevice device)
+{
+    (void) flags;
+    return create(__func__, context, device);
+}
+
+API CUresult cuCtxCreate_v3(CUcontext *context, CUexecAffinityParam *params, int count, unsigned flags, CUdevice device)
+{
+    (void) params, (void) count, (void) flags;
+    return create(__func__, context, device);
+}
+
+API CUresult cuCtxCreate_v4(CUcontext *context, CUctxCreateParams *params, unsigned flags, CUdevice device)
+{
+    (void) params, (void) flags;
+    return create(__func__, context, device);
+}
+
 static CUresult destroy(CUcontext context)
 {
     ENTER("cuCtxDestroy_v2");
-    if (!context || context->primary)
+    if (!context || context->primary || context->gone)
         return CUDA_ERROR_INVALID_CONTEXT;
-    soft_drain_all(false);
+    soft_drain_all(context, false);
+    soft_forget_all(context);
     if (current == context)
         current = NULL;
-    free(context);
+    context->gone = true; /* the struct stays: a late look at it is told so */
     return CUDA_SUCCESS;
 }
 

@@ -2,15 +2,34 @@
 /* Launches, and running what was launched. */
 #include "device.h"
 
-#include <cupti.h>
+#include "callbacks.h"
+
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 struct grid_run {
     const struct soft_op *op;
     void *params[64];
-    unsigned next, blocks, first;
+    unsigned next, blocks, first, pause_us;
 };
+
+/* SOFTCUDA_SLOW=part-of-a-kernel's-name:microseconds,... */
+static unsigned pause_of(const char *kernel)
+{
+    for (const char *at = getenv("SOFTCUDA_SLOW"); at && *at;) {
+        char name[256];
+        unsigned us;
+        if (sscanf(at, "%255[^:]:%u", name, &us) != 2)
+            abort();
+        if (strstr(kernel, name))
+            return us;
+        at = strchr(at, ',');
+        at = at ? at + 1 : NULL;
+    }
+    return 0;
+}
 
 static void *run_blocks(void *user)
 {
@@ -19,10 +38,13 @@ static void *run_blocks(void *user)
     unsigned n;
     while ((n = __atomic_fetch_add(&run->next, 1, __ATOMIC_RELAXED)) < run->blocks) {
         n = (n + run->first) % run->blocks; /* no order of blocks is promised */
+        if (run->pause_us)
+            usleep(run->pause_us);
         const struct softcuda_block block = {op->grid,
                                              op->block,
                                              {n % op->grid.x, n / op->grid.x % op->grid.y, n / op->grid.x / op->grid.y},
-                                             run->params};
+                                             run->params,
+                                             run->pause_us};
         op->kernel->run(&block);
     }
     return NULL;
@@ -31,7 +53,8 @@ static void *run_blocks(void *user)
 static void run_kernel(const struct soft_op *op)
 {
     static unsigned seed;
-    struct grid_run run = {.op = op, .blocks = op->grid.x * op->grid.y * op->grid.z};
+    struct grid_run run = {
+        .op = op, .blocks = op->grid.x * op->grid.y * op->grid.z, .pause_us = pause_of(op->kernel->name)};
     run.first = __atomic_add_fetch(&seed, 2654435761u, __ATOMIC_RELAXED) % run.blocks;
     for (unsigned i = 0; i < op->kernel->param_count; i++)
         run.params[i] = op->args + op->kernel->params[i].offset;
@@ -71,9 +94,10 @@ void soft_run(struct soft_op *op)
             pthread_cond_wait(&op->event->done, &op->event->lock);
         pthread_mutex_unlock(&op->event->lock);
         break;
+    case OP_EMPTY:
+        break;
     case OP_GRAPH:
-        for (size_t i = 0; i < op->count; i++)
-            soft_run(&op->list[i]);
+        soft_replay(op->graph);
         break;
     }
 }
@@ -97,33 +121,31 @@ struct soft_op soft_op_copy(const struct soft_op *op)
             abort();
         memcpy(copy.args, op->args, args_size(op->kernel));
     }
+    if (op->graph)
+        copy.graph = soft_graph_copy(op->graph);
     return copy;
 }
 
 void soft_op_free(struct soft_op *op)
 {
-    for (size_t i = 0; i < op->count; i++)
-        soft_op_free(&op->list[i]);
-    free(op->list);
+    if (op->graph)
+        soft_graph_free(op->graph);
     free(op->args);
 }
 
-CUresult soft_kernel_op(CUfunction f, const unsigned grid[3], const unsigned block[3], void **params, void **extra,
-                        struct soft_op *op)
+CUresult soft_kernel_op(struct soft_op *op, const struct soft_function *function, const unsigned grid[3],
+                        const unsigned block[3], unsigned shared, void **params, void **extra)
 {
-    const struct soft_function *function = (const struct soft_function *) f;
-    if (!function || (function->magic != SOFT_FUNCTION && function->magic != SOFT_KERNEL))
-        return CUDA_ERROR_INVALID_HANDLE;
     if (!grid[0] || !grid[1] || !grid[2] || !block[0] || !block[1] || !block[2] || (params && extra))
         return CUDA_ERROR_INVALID_VALUE;
     const struct softcuda_kernel *kernel = function->kernel;
     *op = (struct soft_op){.kind = OP_KERNEL,
+                           .function = function,
                            .kernel = kernel,
                            .grid = {grid[0], grid[1], grid[2]},
-                           .block = {block[0], block[1], block[2]}};
-    op->args = aligned_alloc(64, (args_size(kernel) + 63) & ~(size_t) 63);
-    if (!op->args)
-        return CUDA_ERROR_OUT_OF_MEMORY;
+                           .block = {block[0], block[1], block[2]},
+                           .shared = shared};
+    op->args = soft_must(aligned_alloc(64, (args_size(kernel) + 63) & ~(size_t) 63));
     if (params) {
         for (unsigned i = 0; i < kernel->param_count; i++)
             memcpy(op->args + kernel->params[i].offset, params[i], kernel->params[i].size);
@@ -141,20 +163,21 @@ CUresult soft_kernel_op(CUfunction f, const unsigned grid[3], const unsigned blo
     return CUDA_SUCCESS;
 }
 
-static CUresult launch(const char *name, CUfunction f, const unsigned grid[3], const unsigned block[3], CUstream stream,
-                       bool per_thread, void **params, void **extra)
+static CUresult launch(const char *name, CUfunction f, const unsigned grid[3], const unsigned block[3], unsigned shared,
+                       CUstream stream, bool per_thread, void **params, void **extra)
 {
     ENTER(name);
+    const struct soft_function *function = (const struct soft_function *) f;
     CUstream s = soft_stream(stream, per_thread);
-    struct soft_op op;
-    if (!s)
+    if (!s || !function || (function->magic != SOFT_FUNCTION && function->magic != SOFT_KERNEL))
         return CUDA_ERROR_INVALID_HANDLE;
-    CUresult result = soft_kernel_op(f, grid, block, params, extra, &op);
+    struct soft_op op;
+    CUresult result = soft_kernel_op(&op, function, grid, block, shared, params, extra);
     if (result != CUDA_SUCCESS)
         return result;
     result = soft_submit(s, &op);
     if (result != CUDA_SUCCESS)
-        free(op.args);
+        soft_op_free(&op);
     return result;
 }
 
@@ -166,20 +189,18 @@ static const char *symbol_of(CUfunction f)
 }
 
 #define LAUNCH(symbol, per_thread)                                                                                     \
-    API __typeof__(cuLaunchKernel) symbol;                                                                             \
     API CUresult symbol(CUfunction f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz,    \
                         unsigned shared, CUstream stream, void **params, void **extra)                                 \
     {                                                                                                                  \
         const unsigned grid[] = {gx, gy, gz}, block[] = {bx, by, bz};                                                  \
         cuLaunchKernel_params p = {f, gx, gy, gz, bx, by, bz, shared, stream, params, extra};                          \
         TRACED(CUPTI_DRIVER_TRACE_CBID_##symbol, #symbol, &p, symbol_of(f),                                            \
-               launch(#symbol, f, grid, block, stream, per_thread, params, extra));                                    \
+               launch(#symbol, f, grid, block, shared, stream, per_thread, params, extra));                            \
     }
 LAUNCH(cuLaunchKernel, false)
 LAUNCH(cuLaunchKernel_ptsz, true)
 
 #define LAUNCH_EX(symbol, per_thread)                                                                                  \
-    API __typeof__(cuLaunchKernelEx) symbol;                                                                           \
     API CUresult symbol(const CUlaunchConfig *c, CUfunction f, void **params, void **extra)                            \
     {                                                                                                                  \
         if (!c)                                                                                                        \
@@ -188,7 +209,19 @@ LAUNCH(cuLaunchKernel_ptsz, true)
         const unsigned block[] = {c->blockDimX, c->blockDimY, c->blockDimZ};                                           \
         cuLaunchKernelEx_params p = {c, f, params, extra};                                                             \
         TRACED(CUPTI_DRIVER_TRACE_CBID_##symbol, #symbol, &p, symbol_of(f),                                            \
-               launch(#symbol, f, grid, block, c->hStream, per_thread, params, extra));                                \
+               launch(#symbol, f, grid, block, c->sharedMemBytes, c->hStream, per_thread, params, extra));             \
     }
 LAUNCH_EX(cuLaunchKernelEx, false)
 LAUNCH_EX(cuLaunchKernelEx_ptsz, true)
+
+#define LAUNCH_COOPERATIVE(symbol, per_thread)                                                                         \
+    API CUresult symbol(CUfunction f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz,    \
+                        unsigned shared, CUstream stream, void **params)                                               \
+    {                                                                                                                  \
+        const unsigned grid[] = {gx, gy, gz}, block[] = {bx, by, bz};                                                  \
+        cuLaunchCooperativeKernel_params p = {f, gx, gy, gz, bx, by, bz, shared, stream, params};                      \
+        TRACED(CUPTI_DRIVER_TRACE_CBID_##symbol, #symbol, &p, symbol_of(f),                                            \
+               launch(#symbol, f, grid, block, shared, stream, per_thread, params, NULL));                             \
+    }
+LAUNCH_COOPERATIVE(cuLaunchCooperativeKernel, false)
+LAUNCH_COOPERATIVE(cuLaunchCooperativeKernel_ptsz, true)

@@ -2,7 +2,8 @@
 /* Modules: any image of a known kind holds every kernel that there is a C function for. */
 #include "device.h"
 
-#include <cupti.h>
+#include "callbacks.h"
+
 #include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -112,7 +113,7 @@ API CUresult cuModuleGetFunction(CUfunction *function, CUmodule module, const ch
 static CUresult unload_module(CUmodule module)
 {
     ENTER("cuModuleUnload");
-    soft_drain_all(false);
+    soft_drain_all(soft_context(), false);
     recycle(module->functions);
     free(module);
     return CUDA_SUCCESS;
@@ -148,7 +149,7 @@ API CUresult cuLibraryGetKernel(CUkernel *kernel, CUlibrary library, const char 
 static CUresult unload_library(CUlibrary library)
 {
     ENTER("cuLibraryUnload");
-    soft_drain_all(false);
+    soft_drain_all(soft_context(), false);
     recycle(library->functions);
     free(library);
     return CUDA_SUCCESS;

@@ -9,6 +9,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <unistd.h>
 
 struct softcuda_dim {
     unsigned x, y, z;
@@ -18,7 +19,15 @@ struct softcuda_dim {
 struct softcuda_block {
     struct softcuda_dim grid, block, index;
     void *const *params;
+    unsigned pause_us; /* SOFTCUDA_SLOW */
 };
+
+/* In the midst of a block that was asked to be slow: thread `t` of `n` is next. */
+static inline void softcuda_midst(const struct softcuda_block *block, unsigned t, unsigned n)
+{
+    if (block->pause_us && t == n / 2)
+        usleep(block->pause_us);
+}
 
 struct softcuda_param {
     size_t offset, size;

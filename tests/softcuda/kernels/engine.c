@@ -8,15 +8,18 @@
 
 static void run_gemm(const struct softcuda_block *b)
 {
-    for (unsigned t = 0; t < b->block.x; t++)
+    for (unsigned t = 0; t < b->block.x; t++) {
+        softcuda_midst(b, t, b->block.x);
         body_gemm(P(const float *, 0), P(const float *, 1), P(float *, 2), (int) b->index.x, (int) t, (int) b->block.x,
                   P(int, 4), P(int, 5));
+    }
 }
 
 #define KERNELS(suffix, T)                                                                                             \
     static void run_topk_##suffix(const struct softcuda_block *b)                                                      \
     {                                                                                                                  \
         for (unsigned t = 0; t < b->block.x; t++) {                                                                    \
+            softcuda_midst(b, t, b->block.x);                                                                          \
             int row = (int) (b->index.x * b->block.x + t);                                                             \
             if (row < P(int, 3))                                                                                       \
                 body_topk_##suffix(P(const float *, 0), P(T *, 1), P(float *, 2), row, P(int, 4), P(int, 5));          \
@@ -24,9 +27,11 @@ static void run_gemm(const struct softcuda_block *b)
     }                                                                                                                  \
     static void run_experts_##suffix(const struct softcuda_block *b)                                                   \
     {                                                                                                                  \
-        for (unsigned t = 0; t < b->block.x; t++)                                                                      \
+        for (unsigned t = 0; t < b->block.x; t++) {                                                                    \
+            softcuda_midst(b, t, b->block.x);                                                                          \
             body_experts_##suffix(P(const float *, 0), P(const T *, 1), P(const float *, 2), P(const float *, 3),      \
                                   P(float *, 4), (int) b->index.x, (int) t, (int) b->block.x, P(int, 6), P(int, 7));   \
+        }                                                                                                              \
     }                                                                                                                  \
     static void run_keep_##suffix(const struct softcuda_block *b)                                                      \
     {                                                                                                                  \
@@ -50,9 +55,11 @@ KERNELS(u32, uint32_t)
 
 static void run_embed(const struct softcuda_block *b)
 {
-    for (unsigned t = 0; t < b->block.x; t++)
+    for (unsigned t = 0; t < b->block.x; t++) {
+        softcuda_midst(b, t, b->block.x);
         body_embed(P(const float *, 0), P(const float *, 1), P(float *, 2), (int) b->index.x, (int) t, (int) b->block.x,
                    P(int, 3), P(int, 4));
+    }
 }
 
 static const struct softcuda_param gemm[] = {{0, 8}, {8, 8}, {16, 8}, {24, 4}, {28, 4}, {32, 4}};

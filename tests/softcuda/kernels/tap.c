@@ -8,8 +8,10 @@ static void tap(const struct softcuda_block *b, const struct mt_tap_args *args, 
 {
     struct mt_tap_place place;
     mt_tap_begin(args, blocks, &place);
-    for (uint32_t thread = 0; thread < b->block.x; thread++)
+    for (uint32_t thread = 0; thread < b->block.x; thread++) {
+        softcuda_midst(b, thread, b->block.x);
         mt_tap_copy(args, &place, block * b->block.x + thread, blocks * b->block.x);
+    }
     mt_tap_end(args, blocks, &place);
 }
 
@@ -20,8 +22,10 @@ static void run_tap(const struct softcuda_block *b)
 
 static void run_stage(const struct softcuda_block *b)
 {
-    for (uint32_t thread = 0; thread < b->block.x; thread++)
+    for (uint32_t thread = 0; thread < b->block.x; thread++) {
+        softcuda_midst(b, thread, b->block.x);
         mt_tap_stage(b->params[0], b->index.x * b->block.x + thread, b->grid.x * b->block.x);
+    }
 }
 
 static void run_write(const struct softcuda_block *b)

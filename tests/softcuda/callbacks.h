@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* cupti.h beside a cuda.h that declares all ABIs: both define the structs of the oldest. */
+#ifndef MOETAP_TESTS_SOFTCUDA_CALLBACKS_H
+#define MOETAP_TESTS_SOFTCUDA_CALLBACKS_H
+
+#define CUDA_MEMCPY2D_v1_st CUPTI_MEMCPY2D_v1_st
+#define CUDA_MEMCPY2D_v1 CUPTI_MEMCPY2D_v1
+#define CUDA_MEMCPY3D_v1_st CUPTI_MEMCPY3D_v1_st
+#define CUDA_MEMCPY3D_v1 CUPTI_MEMCPY3D_v1
+#define CUDA_ARRAY_DESCRIPTOR_v1_st CUPTI_ARRAY_DESCRIPTOR_v1_st
+#define CUDA_ARRAY_DESCRIPTOR_v1 CUPTI_ARRAY_DESCRIPTOR_v1
+#define CUDA_ARRAY3D_DESCRIPTOR_v1_st CUPTI_ARRAY3D_DESCRIPTOR_v1_st
+#define CUDA_ARRAY3D_DESCRIPTOR_v1 CUPTI_ARRAY3D_DESCRIPTOR_v1
+#include <cupti.h>
+
+#endif
