@@ -21,6 +21,8 @@ static long field(const json_t *record, const char *name)
 }
 
 /* Compares one record; false with a line if it does not belong here. */
+static long wrong; /* ids in records that are there */
+
 static bool compare(const json_t *record, const int32_t *truth, bool *seen, long *matched)
 {
     long step = field(record, "step"), stream = field(record, "stream"), layer = field(record, "layer");
@@ -43,6 +45,8 @@ static bool compare(const json_t *record, const int32_t *truth, bool *seen, long
             const json_t *id = json_array_get(ids, (size_t) slot);
             if (json_is_integer(id) && json_integer_value(id) == expected[row * topk + slot])
                 ++*matched;
+            else
+                wrong++;
         }
     }
     return true;
@@ -55,11 +59,14 @@ int main(int argc, char **argv)
         long *value;
     } numbers[] = {{"layers", &layers}, {"topk", &topk},       {"tokens", &tokens},
                    {"steps", &steps},   {"streams", &streams}, {"experts", &experts}};
-    struct option longs[7] = {{0}};
+    struct option longs[8] = {{0}};
     for (int i = 0; i < 6; i++)
         longs[i] = (struct option){numbers[i].name, required_argument, NULL, i + 1};
+    longs[6] = (struct option){"dtype", required_argument, NULL, 7}; /* the engine's own business: ids are int32 here */
     int opt;
     while ((opt = getopt_long(argc, argv, "", longs, NULL)) != -1) {
+        if (opt == 7)
+            continue;
         if (opt < 1 || opt > 6)
             return 2;
         *numbers[opt - 1].value = atol(optarg);
@@ -90,6 +97,8 @@ int main(int argc, char **argv)
         good &= compare(record, truth, seen, &matched);
         json_decref(record);
     }
+    if (wrong)
+        printf("wrong: %ld ids\n", wrong);
     printf("match: %ld of %zu ids\n", matched, count);
     free(line);
     free(truth);

@@ -337,6 +337,39 @@ API CUresult cuGraphNodeGetDependencies_v2(CUgraphNode node, CUgraphNode *deps, 
     return node ? give(deps, count, node->deps, node->dep_count) : CUDA_ERROR_INVALID_VALUE;
 }
 
+static CUresult dependents(CUgraphNode node, CUgraphNode *nodes, size_t *count)
+{
+    if (!node)
+        return CUDA_ERROR_INVALID_VALUE;
+    CUgraphNode *found = NULL;
+    size_t n = 0;
+    for (size_t i = 0; i < node->graph->count; i++) {
+        const CUgraphNode other = node->graph->nodes[i];
+        for (size_t d = 0; d < other->dep_count; d++) {
+            if (other->deps[d] == node)
+                soft_deps_add(&found, &n, &node->graph->nodes[i], 1);
+        }
+    }
+    CUresult result = give(nodes, count, found, n);
+    free(found);
+    return result;
+}
+
+API CUresult cuGraphNodeGetDependentNodes(CUgraphNode node, CUgraphNode *nodes, size_t *count)
+{
+    ENTER("cuGraphNodeGetDependentNodes");
+    return dependents(node, nodes, count);
+}
+
+API CUresult cuGraphNodeGetDependentNodes_v2(CUgraphNode node, CUgraphNode *nodes, CUgraphEdgeData *edges,
+                                             size_t *count)
+{
+    ENTER("cuGraphNodeGetDependentNodes_v2");
+    for (size_t i = 0; edges && i < *count; i++)
+        edges[i] = (CUgraphEdgeData){0};
+    return dependents(node, nodes, count);
+}
+
 API CUresult cuGraphNodeGetType(CUgraphNode node, CUgraphNodeType *type)
 {
     ENTER("cuGraphNodeGetType");
