@@ -65,7 +65,8 @@ static const struct mt_kernel *ask(const struct mt_launch *launch)
     struct mt_kernel_info *info = calloc(1, sizeof *info);
     if (!info)
         return &unknown;
-    if (!mt_driver.cuFuncGetParamInfo && !mt_driver.cuKernelGetParamInfo)
+    bool layouts = mt_driver.cuFuncGetParamInfo || mt_driver.cuKernelGetParamInfo;
+    if (!layouts)
         mt_log_once(MT_LOG_PROBLEM, "the driver cannot tell kernels' parameter layouts (it is older than CUDA 12.4): "
                                     "nothing is captured; update the driver");
     ask_params(launch->function, info);
@@ -89,7 +90,7 @@ static const struct mt_kernel *ask(const struct mt_launch *launch)
 
     const char *name = launch->symbol ? launch->symbol : ask_name(launch->function);
     char why[256] = "";
-    if (name) {
+    if (name && layouts) {
         mt_kernel_info_set_name(info, name);
         kernel->recipe = mt_recipes_match(recipes, info, why, sizeof why);
         for (unsigned i = 0; i < info->param_count; i++)

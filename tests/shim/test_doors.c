@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Every way by which an engine's launch comes to the driver, with every source: each router once, nothing else. */
+#include "command.h"
+
+#include <criterion/criterion.h>
+
+TestSuite(doors, .fini = scratch_remove, .timeout = 120);
+
+static const char *const doors[] = {"dlsym", "getproc"};
+static const char *const sources[] = {"preload", "cupti", "auto"};
+
+/* Runs it and compares the ids with the truth, in no order. `segments`: as the summary says it. */
+static void check_one(struct outcome *o, const char *what, const char *door, const char *source, const char *segments,
+                      int launches)
+{
+    struct outcome dump;
+    command(o, "cd %s && rm -f t truth; MOETAP_LOG=2 %s record -q --source=%s -o t -- %s %s truth %s %s", scratch(),
+            MOETAP, source, DOOR_PROBE, SOFTCUDA, door, what);
+    cr_assert_eq(o->status, 0, "%s %s %s: status %d: %s", what, door, source, o->status, o->text);
+    cr_assert(strstr(o->text, segments), "%s %s %s: not %s: %s", what, door, source, segments, o->text);
+    cr_assert(strstr(o->text, "not captured 0"), "%s %s %s: %s", what, door, source, o->text);
+    command(&dump,
+            "cd %s && %s dump --format=jsonl t | sed -E 's/.*\"ids\":(.*)\\}$/\\1/' | sort > got; sort truth > want; "
+            "wc -l < got; diff got want | head -5",
+            scratch(), MOETAP);
+    char count[32];
+    snprintf(count, sizeof count, "%d\n", launches);
+    cr_assert_str_eq(dump.text, count, "%s %s %s: %s, not %s", what, door, source, dump.text, count);
+}
+
+static void check(const char *what, const char *segments, int launches)
+{
+    struct outcome o;
+    for (int d = 0; d < 2; d++) {
+        for (int s = 0; s < 3; s++)
+            check_one(&o, what, doors[d], sources[s], segments, launches);
+    }
+}
+
+/* cuLaunchKernel, ...Ex, cooperative, packed parameters; per-thread flavours; on a stream, NULL, per-thread. */
+Test(doors, ways)
+{
+    check("ways", "from 1 segment;", 3 * 7 * 3);
+}
+
+Test(doors, per_thread)
+{
+    check("per-thread", "from 1 segment;", 60);
+}
+
+Test(doors, kernel_in_a_functions_place)
+{
+    check("kernel", "from 1 segment;", 9);
+}
+
+/* The handle of an unloaded function comes back as another kernel: neither is taken for the other. */
+Test(doors, unload)
+{
+    check("unload", "from 1 segment;", 1);
+}
+
+Test(doors, second_context)
+{
+    check("contexts", "from 2 segments;", 10);
+}
+
+Test(doors, device_reset)
+{
+    check("reset", "from 3 segments;", 3);
+}
+
+Test(doors, devices)
+{
+    struct outcome o;
+    setenv("SOFTCUDA_DEVICES", "3", 1);
+    check("devices", "from 3 segments;", 15);
+    check_one(&o, "devices", "dlsym", "auto", "from 3 segments;", 15);
+    cr_assert(strstr(o.text, "device 0 (") && strstr(o.text, "device 1 (") && strstr(o.text, "device 2 ("), "%s",
+              o.text);
+}
+
+Test(doors, fork_without_exec)
+{
+    check("fork-late", "from 1 segment;", 2);
+    /* Three launches are the engine's, one of them the child's, and two are taps. */
+    struct outcome o;
+    setenv("SOFTCUDA_LOG", "1", 1);
+    check_one(&o, "fork-late", "dlsym", "preload", "from 1 segment;", 2);
+    int launches = 0;
+    for (const char *at = o.text; (at = strstr(at, "softcuda: cuLaunchKernel\n")); at++)
+        launches++;
+    cr_assert_eq(launches, 5, "%d: %s", launches, o.text);
+}
+
+Test(doors, fork_before_cuda)
+{
+    check("fork-early", "from 2 segments;", 6);
+}
+
+/* Programs without CUDA are left in peace. */
+Test(doors, no_libcuda)
+{
+    struct outcome o;
+    command(&o, "export MOETAP_SHM_DIR=%s; MOETAP_LOG=2 LD_PRELOAD=%s sh -c 'echo \"$0\"; true' said", scratch(), SHIM);
+    cr_assert(o.status == 0 && strcmp(o.text, "said\n") == 0, "%s", o.text);
+    command(&o, "cd %s; LD_PRELOAD=%s %s /nonexistent/libcuda.so.1 truth dlsym ways", scratch(), SHIM, DOOR_PROBE);
+    cr_assert_eq(o.status, 3);
+    cr_assert(strstr(o.text, "No such file") && !strstr(o.text, "moetap["), "%s", o.text);
+    command(&o, "cd %s; rm -f t; %s record -q -o t -- sh -c 'exit 5'", scratch(), MOETAP);
+    cr_assert_eq(o.status, 5, "%d %s", o.status, o.text);
+}
+
+/* A driver before 12.4 tells no parameter layouts: one line, the engine runs. */
+Test(doors, old_driver)
+{
+    struct outcome o;
+    for (int s = 0; s < 3; s++) {
+        command(&o, "cd %s && rm -f t; %s record -q --source=%s -o t -- %s %s truth dlsym ways", scratch(), MOETAP,
+                sources[s], DOOR_PROBE, SOFTCUDA_OLD);
+        cr_assert_eq(o.status, 0, "%s: %s", sources[s], o.text);
+        const char *line = strstr(o.text, "the driver cannot tell kernels' parameter layouts");
+        cr_assert(line, "%s: %s", sources[s], o.text);
+        cr_assert(!strstr(line + 1, "the driver cannot tell"), "%s", o.text);
+        cr_assert(!strstr(o.text, "another release"), "%s", o.text);
+    }
+}
