@@ -125,8 +125,8 @@ static bool object_is(const void *address, const char *soname)
     return strncmp(slash ? slash + 1 : info.dli_fname, soname, strlen(soname)) == 0;
 }
 
-/* AddressSanitizer looks its own functions up through us, before there is a shadow to check a byte in. */
-#define BEFORE_SANITIZERS __attribute__((no_sanitize_address))
+/* Sanitizers look their own functions up through us, before there is a shadow to check a byte in. */
+#define BEFORE_SANITIZERS __attribute__((no_sanitize_address, no_sanitize_thread))
 
 BEFORE_SANITIZERS static void find_real_dlsym(void)
 {

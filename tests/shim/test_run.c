@@ -6,7 +6,7 @@
 #include "command.h"
 
 #include <criterion/criterion.h>
-#include <criterion/parameterized.h>
+#include <stdbool.h>
 
 TestSuite(run, .fini = scratch_remove, .timeout = 120);
 

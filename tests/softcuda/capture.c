@@ -12,7 +12,15 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
 CUstreamCaptureStatus soft_capture_status(CUstream stream)
 {
-    return stream->capture ? stream->capture->status : CU_STREAM_CAPTURE_STATUS_NONE;
+    struct soft_capture *capture = __atomic_load_n(&stream->capture, __ATOMIC_ACQUIRE);
+    return capture ? __atomic_load_n(&capture->status, __ATOMIC_ACQUIRE) : CU_STREAM_CAPTURE_STATUS_NONE;
+}
+
+void soft_invalidate(struct soft_capture *capture)
+{
+    CUstreamCaptureStatus active = CU_STREAM_CAPTURE_STATUS_ACTIVE;
+    __atomic_compare_exchange_n(&capture->status, &active, CU_STREAM_CAPTURE_STATUS_INVALIDATED, false,
+                                __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
 }
 
 bool soft_forbidden(void)
@@ -22,11 +30,12 @@ bool soft_forbidden(void)
         return false;
     pthread_mutex_lock(&lock);
     for (struct soft_capture *c = captures; c; c = c->next) {
-        if (c->status != CU_STREAM_CAPTURE_STATUS_ACTIVE || c->mode == CU_STREAM_CAPTURE_MODE_RELAXED)
+        if (__atomic_load_n(&c->status, __ATOMIC_ACQUIRE) != CU_STREAM_CAPTURE_STATUS_ACTIVE ||
+            c->mode == CU_STREAM_CAPTURE_MODE_RELAXED)
             continue;
         bool mine = pthread_equal(c->thread, pthread_self());
         if (mine || (c->mode == CU_STREAM_CAPTURE_MODE_GLOBAL && thread_mode == CU_STREAM_CAPTURE_MODE_GLOBAL)) {
-            c->status = CU_STREAM_CAPTURE_STATUS_INVALIDATED;
+            soft_invalidate(c);
             forbidden = true;
         }
     }
@@ -52,7 +61,7 @@ static CUresult begin(const char *name, CUstream stream, bool per_thread, CUgrap
     CUstream s = soft_stream(stream, per_thread);
     if (!s || s->dead)
         return CUDA_ERROR_INVALID_HANDLE;
-    if (s == s->context->legacy)
+    if (soft_is_legacy(s))
         return CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
     if (soft_capture_status(s))
         return CUDA_ERROR_ILLEGAL_STATE;
@@ -66,7 +75,7 @@ static CUresult begin(const char *name, CUstream stream, bool per_thread, CUgrap
     capture->graph = into ? into : soft_must(calloc(1, sizeof *capture->graph));
     capture->graph_is_users = into != NULL;
     soft_deps_set(&s->deps, &s->dep_count, deps, count);
-    s->capture = capture;
+    __atomic_store_n(&s->capture, capture, __ATOMIC_RELEASE);
     pthread_mutex_lock(&lock);
     capture->id = captures ? captures->id + 1 : 1;
     capture->next = captures;
@@ -113,23 +122,25 @@ CUresult soft_capture_wait(CUstream s, CUevent event)
     if (!from) {
         if (!event->recorded)
             return CUDA_SUCCESS; /* nothing to wait for */
-        s->capture->status = CU_STREAM_CAPTURE_STATUS_INVALIDATED;
+        soft_invalidate(s->capture);
         return CUDA_ERROR_STREAM_CAPTURE_ISOLATION;
     }
-    if (from->status == CU_STREAM_CAPTURE_STATUS_NONE) {
+    CUstreamCaptureStatus from_status = __atomic_load_n(&from->status, __ATOMIC_ACQUIRE);
+    if (from_status == CU_STREAM_CAPTURE_STATUS_NONE) {
         if (status)
-            s->capture->status = CU_STREAM_CAPTURE_STATUS_INVALIDATED;
+            soft_invalidate(s->capture);
         return CUDA_ERROR_CAPTURED_EVENT;
     }
-    if (from->status == CU_STREAM_CAPTURE_STATUS_INVALIDATED)
+    if (from_status == CU_STREAM_CAPTURE_STATUS_INVALIDATED)
         return CUDA_ERROR_STREAM_CAPTURE_INVALIDATED;
     if (!status) {
-        if (s == s->context->legacy)
+        if (soft_is_legacy(s))
             return CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
-        s->capture = from;
         soft_deps_set(&s->deps, &s->dep_count, NULL, 0);
+        __atomic_store_n(&s->capture, from, __ATOMIC_RELEASE);
     } else if (s->capture != from) {
-        s->capture->status = from->status = CU_STREAM_CAPTURE_STATUS_INVALIDATED;
+        soft_invalidate(s->capture);
+        soft_invalidate(from);
         return CUDA_ERROR_STREAM_CAPTURE_MERGE;
     }
     soft_deps_add(&s->deps, &s->dep_count, event->deps, event->dep_count);
@@ -169,18 +180,19 @@ static CUresult end_capture(const char *name, CUstream stream, bool per_thread, 
         return CUDA_ERROR_ILLEGAL_STATE;
     struct soft_capture *capture = s->capture;
     if (capture->origin != s) {
-        capture->status = CU_STREAM_CAPTURE_STATUS_INVALIDATED;
+        soft_invalidate(capture);
         return CUDA_ERROR_STREAM_CAPTURE_UNMATCHED;
     }
     if (capture->mode != CU_STREAM_CAPTURE_MODE_RELAXED && !pthread_equal(capture->thread, pthread_self()))
         return CUDA_ERROR_STREAM_CAPTURE_WRONG_THREAD;
     CUresult result = CUDA_SUCCESS;
-    if (capture->status == CU_STREAM_CAPTURE_STATUS_INVALIDATED)
+    if (soft_capture_status(s) == CU_STREAM_CAPTURE_STATUS_INVALIDATED)
         result = CUDA_ERROR_STREAM_CAPTURE_INVALIDATED;
     else if (!joined(capture))
         result = CUDA_ERROR_STREAM_CAPTURE_UNJOINED;
     pthread_mutex_lock(&lock);
-    capture->status = CU_STREAM_CAPTURE_STATUS_NONE; /* for all streams that took part */
+    __atomic_store_n(&capture->status, CU_STREAM_CAPTURE_STATUS_NONE,
+                     __ATOMIC_RELEASE); /* for all streams that took part */
     pthread_mutex_unlock(&lock);
     if (result != CUDA_SUCCESS && !capture->graph_is_users)
         soft_graph_free(capture->graph);

@@ -127,7 +127,9 @@ void soft_forget_all(CUcontext context); /* what was allocated and registered in
 void soft_drain(CUstream stream);
 void soft_drain_all(CUcontext context, bool only_blocking); /* NULL: of every context */
 CUstream soft_streams(void);                                /* the head of all */
+bool soft_is_legacy(CUstream stream);
 CUstreamCaptureStatus soft_capture_status(CUstream stream);
+void soft_invalidate(struct soft_capture *capture);
 /* The stream waits for what it was told of before, while it captures. */
 CUresult soft_capture_wait(CUstream stream, CUevent event);
 /* Is a call that may wait or allocate forbidden now, as some capture of this thread's mode demands? Invalidates it. */

@@ -84,6 +84,11 @@ CUstream soft_stream(CUstream stream, bool per_thread)
     return legacy;
 }
 
+bool soft_is_legacy(CUstream stream)
+{
+    return stream == __atomic_load_n(&stream->context->legacy, __ATOMIC_ACQUIRE);
+}
+
 void soft_drain(CUstream stream)
 {
     pthread_mutex_lock(&stream->lock);
@@ -111,12 +116,12 @@ void soft_drain_all(CUcontext context, bool only_blocking)
 bool soft_implicit(CUstream legacy, bool invalidate)
 {
     bool found = false;
-    if (legacy != legacy->context->legacy)
+    if (!soft_is_legacy(legacy))
         return false;
     for (CUstream s = soft_streams(); s; s = s->next) {
         if (s->context == legacy->context && !(s->flags & CU_STREAM_NON_BLOCKING) && soft_capture_status(s)) {
             if (invalidate)
-                s->capture->status = CU_STREAM_CAPTURE_STATUS_INVALIDATED;
+                soft_invalidate(s->capture);
             found = true;
         }
     }
@@ -215,7 +220,7 @@ API CUresult cuStreamGetCtx_ptsz(CUstream stream, CUcontext *context)
 static CUresult not_while_capturing(CUstream stream)
 {
     if (soft_capture_status(stream)) {
-        stream->capture->status = CU_STREAM_CAPTURE_STATUS_INVALIDATED;
+        soft_invalidate(stream->capture);
         return CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
     }
     return soft_implicit(stream, true) ? CUDA_ERROR_STREAM_CAPTURE_IMPLICIT : CUDA_SUCCESS;

@@ -18,9 +18,11 @@ static int run(const struct plain_test *test)
     fflush(NULL);
     pid_t pid = fork();
     if (pid == 0) {
-        test->options->init();
+        if (test->options->init)
+            test->options->init();
         test->run();
-        test->options->fini();
+        if (test->options->fini)
+            test->options->fini();
         exit(0);
     }
     int status;
