@@ -467,7 +467,8 @@ Test(command, orphan_is_left)
 {
     struct live live;
     struct outcome o;
-    live_start(&live, "%s record -o t -- %s --steps 1000 --orphan 20000 --exit 4 2>&1 >/dev/null", MOETAP, ENGINE);
+    live_start(&live, "%s record -o t -- sh -c 'exec %s --steps 1000 --orphan 20000 --exit 4 >/dev/null 2>&1'", MOETAP,
+               ENGINE);
     while (files_in("shm") == 0)
         usleep(1000);
     /* CMD has ended or is about to. A signal that still finds it does not count. */
