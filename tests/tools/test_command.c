@@ -287,6 +287,9 @@ Test(command, preload)
     SAYS("=libm.so.6 " INNOCENT_SHIM "=");
     RUN(0, "%s record -q -o t -- %s record -q -o t2 -- sh -c 'echo =$LD_PRELOAD='", MOETAP, MOETAP);
     SAYS("=" INNOCENT_SHIM "=");
+    RUN(0, "LD_PRELOAD=/old%s %s record -q -o t -- sh -c 'echo =$LD_PRELOAD=' 2>&1 | grep -v ERROR", INNOCENT_SHIM,
+        MOETAP);
+    SAYS("=/old" INNOCENT_SHIM ":" INNOCENT_SHIM "=");
     RUN(0, "LD_PRELOAD=%s.old %s record -q -o t -- sh -c 'echo =$LD_PRELOAD=' 2>&1 | grep -v ERROR", INNOCENT_SHIM,
         MOETAP);
     SAYS("=" INNOCENT_SHIM ".old:" INNOCENT_SHIM "=");
@@ -400,10 +403,21 @@ Test(command, every_id)
     }
 }
 
-/* Layers that were learnt at the end label the records from the first on. */
+/* Layers that were learnt at the end label the records from the first on, also those that were written long before. */
 Test(command, late_layers)
 {
+    struct live live;
     struct outcome o;
+    live_start(&live, "%s record -o t -- %s --layers 3 --late-layers --wait-after 2", MOETAP, ENGINE);
+    live_await(&live, "ready");
+    do
+        command(&o, "%s ls", MOETAP);
+    while (strstr(o.text, "waiting"));
+    usleep(50000); /* so long that it looks for new segments again */
+    kill(live.pid, SIGUSR1);
+    cr_assert_eq(live_end(&live), 0);
+    cr_assert(!strstr(live.text, "being drained"), "it took its own segment for a new one: %s", live.text);
+    cr_assert_eq(check_ids("t", 3), 12);
     RUN(0, "%s record -q -o t -- %s --layers 3 --late-layers", MOETAP, ENGINE);
     cr_assert_eq(check_ids("t", 3), 12);
     RUN(0, "%s record -q -o t -- %s --layers 3 --late-layers --die 9 || true", MOETAP, ENGINE);
@@ -700,10 +714,11 @@ Test(command, drain_missing)
 Test(command, damaged_ring)
 {
     struct outcome o;
-    RUN(1, "%s record -o t -- %s --steps 10 --corrupt", MOETAP, ENGINE);
+    RUN(1, "%s record -o t -- %s --steps 10 --corrupt --nap 5000", MOETAP, ENGINE);
     SAYS("is not what a writer writes");
     cr_assert_eq(account_of(o.text).records, 10);
     cr_assert_eq(check_ids("t", 2), 10, "what came before it");
+    cr_assert_eq(files_in("shm"), 0, "the segment is still there");
     RUN(1, "%s --corrupt; %s drain -o t $(ls shm)", ENGINE, MOETAP);
     SAYS("is not what a writer writes");
 }
