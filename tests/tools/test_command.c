@@ -400,6 +400,10 @@ Test(command, every_id)
         cr_assert(a.segments == 1 && a.lost == 0 && produced(o.text) == a.records);
         cr_assert_eq(check_ids("t", layers[i]), records[i]);
         cr_assert_eq(files_in("shm"), 0, "the segment is still there");
+        char words[64];
+        snprintf(words, sizeof words, " rows, %u layers, ", layers[i]);
+        RUN(0, "%s info t", MOETAP);
+        SAYS(words);
     }
 }
 
@@ -912,6 +916,9 @@ Test(command, dump_one_stream)
     RUN(0, "%s dump --format=jsonl --segment 1 t", MOETAP);
     SAYS("\"segment\":1");
     SAYS_NOT("\"segment\":0");
+    RUN(1, "%s dump --segment 2 t", MOETAP);
+    one_line(o.text);
+    SAYS("no segment 2: this trace has 2");
 }
 
 Test(command, dump_to_files)
@@ -937,6 +944,10 @@ Test(command, dump_to_files)
     one_line(o.text);
     RUN(1, "%s dump no-such-trace", MOETAP);
     one_line(o.text);
+    RUN(1, "cp t u; %s dump -o ./u u", MOETAP);
+    one_line(o.text);
+    SAYS("the trace itself");
+    RUN(0, "cmp t u");
 }
 
 /* Also when only the last few bytes do not fit. */
