@@ -125,7 +125,10 @@ static bool object_is(const void *address, const char *soname)
     return strncmp(slash ? slash + 1 : info.dli_fname, soname, strlen(soname)) == 0;
 }
 
-static void find_real_dlsym(void)
+/* AddressSanitizer looks its own functions up through us, before there is a shadow to check a byte in. */
+#define BEFORE_SANITIZERS __attribute__((no_sanitize_address))
+
+BEFORE_SANITIZERS static void find_real_dlsym(void)
 {
     static const char *const versions[] = {"GLIBC_2.34", "GLIBC_2.2.5", "GLIBC_2.17"};
     void *found = NULL;
@@ -141,7 +144,7 @@ struct answer {
 struct answer mt_dlsym_answer(void *handle, const char *name, void *caller);
 
 /* Called by the stub in dlsym.S for every look-up in the process: anything that is not ours leaves at once. */
-struct answer mt_dlsym_answer(void *handle, const char *name, void *caller)
+BEFORE_SANITIZERS struct answer mt_dlsym_answer(void *handle, const char *name, void *caller)
 {
     const struct answer pass_on = {NULL, NULL};
     if (__builtin_expect(!mt_real_dlsym, 0))

@@ -52,12 +52,13 @@ static const struct softcuda_kernel *find_kernel(const char *name)
 
 static bool is_image(const void *image)
 {
-    unsigned magic;
     if (!image)
         return false;
+    if (strncmp(image, "//", 2) == 0 || strncmp(image, ".ver", 4) == 0)
+        return true; /* PTX: text, maybe a short one */
+    unsigned magic;
     memcpy(&magic, image, sizeof magic);
-    return magic == 0xba55ed50u || magic == 0x466243b1u || magic == 0x464c457fu || memcmp(image, "//", 2) == 0 ||
-           memcmp(image, ".ver", 4) == 0;
+    return magic == 0xba55ed50u || magic == 0x466243b1u || magic == 0x464c457fu;
 }
 
 static struct soft_function *make(struct soft_function **list, const struct softcuda_kernel *kernel, unsigned magic)
