@@ -9,30 +9,34 @@
 
 #define LAYERS_MAX 1024
 #define OWNERS 16384u /* words known; a power of two */
-#define WORDS (MT_HISTORY_BYTES / sizeof(uint64_t))
-#define NOBODY (-1) /* a word that identifies nothing */
-#define KEYS 4u
+#define PLACES 4096u  /* places known; a power of two */
+#define NOBODY (-2)   /* a word that identifies nothing */
+#define NEW (-3)      /* a layer that was never seen */
+#define KEYS 8u
+#define PROVEN 16u /* so often right before a place is believed without a look at the rest */
 
 struct owner {
     uint64_t word; /* 0: free */
     int32_t layer; /* or NOBODY */
-    uint32_t hits; /* how often it agreed with the decision */
+    uint32_t hits, misses;
 };
 
-/* Where a confirmed identity was read: prefill and decode each have their own GEMM, hence a few of them. */
-struct key {
-    const struct mt_kernel *kernel;
-    uint32_t back; /* launches before the router */
-    uint32_t index;
+/* Where in a launch, and how far before the router. A place that holds weights agrees with each decision. */
+struct place {
+    const struct mt_kernel *kernel; /* NULL: free */
+    uint32_t back, index;
+    uint32_t good, bad;
 };
 
 struct mt_layers {
     pthread_mutex_t lock;
     int32_t count;
-    uint32_t used;
-    struct key keys[KEYS];
-    uint32_t next_key;
+    uint64_t routers, newest; /* seen so far, and when a layer was new */
+    uint32_t owners_used, places_used;
+    const struct place *keys[KEYS]; /* proven places, the nearest to the router first */
+    uint32_t key_count;
     struct owner owners[OWNERS];
+    struct place places[PLACES];
 };
 
 struct mt_layers *mt_layers_new(void)
@@ -90,11 +94,11 @@ static void make_room(struct mt_layers *layers)
         return;
     memcpy(old, layers->owners, sizeof layers->owners);
     memset(layers->owners, 0, sizeof layers->owners);
-    layers->used = 0;
+    layers->owners_used = 0;
     for (uint32_t i = 0; i < OWNERS; i++) {
         if (old[i].word && old[i].layer != NOBODY && old[i].hits) {
             *find_owner(layers, old[i].word) = old[i];
-            layers->used++;
+            layers->owners_used++;
         }
     }
     free(old);
@@ -102,15 +106,15 @@ static void make_room(struct mt_layers *layers)
 
 static void own(struct mt_layers *layers, uint64_t word, int32_t layer)
 {
-    if (layers->used > OWNERS * 3 / 4)
+    if (layers->owners_used > OWNERS * 3 / 4)
         make_room(layers);
     struct owner *owner = find_owner(layers, word);
     if (!owner->word) {
-        if (layers->used > OWNERS * 7 / 8)
+        if (layers->owners_used > OWNERS * 7 / 8)
             return;
-        layers->used++;
+        layers->owners_used++;
     }
-    *owner = (struct owner){word, layer, 0};
+    *owner = (struct owner){word, layer, 0, 0};
 }
 
 /* Any device address, at least as aligned as a weight is. */
@@ -164,30 +168,80 @@ static bool shared(const struct mt_history *history, uint32_t launches, uint32_t
     return false;
 }
 
+/* NULL: no room for one more. */
+static struct place *find_place(struct mt_layers *layers, const struct mt_kernel *kernel, uint32_t back, uint32_t index)
+{
+    uint32_t i = hash((uintptr_t) kernel ^ (uint64_t) back << 48 ^ (uint64_t) index << 56 ^ index, PLACES);
+    for (;; i = (i + 1) & (PLACES - 1)) {
+        struct place *place = &layers->places[i];
+        if (place->kernel == kernel && place->back == back && place->index == index)
+            return place;
+        if (!place->kernel)
+            break;
+    }
+    if (layers->places_used > PLACES * 3 / 4) {
+        /* Kernels were recompiled again and again: what is in use comes back at once. */
+        memset(layers->places, 0, sizeof layers->places);
+        layers->places_used = layers->key_count = 0;
+        i = hash((uintptr_t) kernel ^ (uint64_t) back << 48 ^ (uint64_t) index << 56 ^ index, PLACES);
+    }
+    layers->places_used++;
+    layers->places[i] = (struct place){kernel, back, index, 0, 0};
+    return &layers->places[i];
+}
+
+static bool proven(const struct place *place)
+{
+    return place->good >= PROVEN * (1 + 8 * (uint64_t) place->bad);
+}
+
+/* The proven places that this window has must say the same, and more than one of them if there are more. */
 static int32_t by_key(struct mt_layers *layers, const struct mt_history *history, uint32_t launches)
 {
-    for (uint32_t i = 0; i < KEYS; i++) {
-        const struct key *key = &layers->keys[i];
-        if (!key->kernel || key->back >= launches)
+    int32_t layer = MT_LAYER_UNKNOWN;
+    uint32_t present = 0;
+    for (uint32_t i = 0; i < layers->key_count; i++) {
+        const struct place *key = layers->keys[i];
+        if (key->back >= launches)
             continue;
         const struct mt_history_entry *entry = entry_back(history, key->back);
         if (entry->kernel != key->kernel || key->index >= entry->bytes / 8)
             continue;
         const struct owner *owner = find_owner(layers, entry->words[key->index]);
-        if (owner->word && owner->layer != NOBODY && owner->hits >= 2)
-            return owner->layer;
+        if (!owner->word || owner->layer == NOBODY || owner->hits < 2 || (present && owner->layer != layer))
+            return MT_LAYER_UNKNOWN;
+        layer = owner->layer;
+        present++;
     }
-    return MT_LAYER_UNKNOWN;
+    return present > 1 || present == layers->key_count ? layer : MT_LAYER_UNKNOWN;
 }
 
-static void remember_key(struct mt_layers *layers, const struct mt_history_entry *entry, uint32_t back, uint32_t index)
+static void choose_key(struct mt_layers *layers, const struct place *place)
 {
-    for (uint32_t i = 0; i < KEYS; i++) {
-        const struct key *key = &layers->keys[i];
-        if (key->kernel == entry->kernel && key->back == back && key->index == index)
+    uint32_t at = 0;
+    for (uint32_t i = 0; i < layers->key_count; i++) {
+        if (layers->keys[i] == place)
             return;
     }
-    layers->keys[layers->next_key++ % KEYS] = (struct key){entry->kernel, back, index};
+    while (at < layers->key_count && layers->keys[at]->back <= place->back)
+        at++;
+    if (at == KEYS)
+        return;
+    if (layers->key_count < KEYS)
+        layers->key_count++;
+    memmove(&layers->keys[at + 1], &layers->keys[at], (layers->key_count - 1 - at) * sizeof layers->keys[0]);
+    layers->keys[at] = place;
+}
+
+static void drop_key(struct mt_layers *layers, const struct place *place)
+{
+    for (uint32_t i = 0; i < layers->key_count; i++) {
+        if (layers->keys[i] == place) {
+            layers->key_count--;
+            memmove(&layers->keys[i], &layers->keys[i + 1], (layers->key_count - i) * sizeof layers->keys[0]);
+            return;
+        }
+    }
 }
 
 /* The words of the launches since the last router that no other of these launches shares. */
@@ -196,7 +250,9 @@ struct evidence {
     uint32_t count;
     struct witness {
         uint64_t word;
-        uint32_t back, index;
+        int32_t layer; /* NEW: nobody's yet */
+        struct place *place;
+        double weight;
     } all[EVIDENCE_MAX]; /* newest launch first */
 };
 
@@ -209,20 +265,46 @@ static bool seen_before(const struct evidence *evidence, uint64_t word)
     return false;
 }
 
+/*
+ * How much a place's word is worth. Half if nothing is known of the place; less if nothing is known of the word either:
+ * another batch size, or the step after the first, brings launches that were not there before.
+ */
+static double worth(const struct place *place, bool known)
+{
+    if (!place->good && !place->bad)
+        return known ? 0.5 : 0.2;
+    return (1.0 + place->good) / (2.0 + place->good + 8.0 * place->bad);
+}
+
+/*
+ * Behind the launch that made the logits come others of this layer, and behind these the experts of the layer before:
+ * the further from the router, the less a word counts.
+ */
+#define FADING 0.75
+#define CLEAR 1.15 /* times the votes of the next best */
+#define CLEAR_NEW 2.0
+
 static void gather(struct mt_layers *layers, const struct mt_history *history, uint32_t launches,
                    struct evidence *evidence)
 {
+    double distance = 1;
     evidence->count = 0;
     /* 0 is the router itself: it only witnesses what is shared. */
     for (uint32_t back = 1; back < launches; back++) {
         const struct mt_history_entry *entry = entry_back(history, back);
+        double best = 0;
         for (uint32_t i = 0; i < entry->bytes / 8 && evidence->count < EVIDENCE_MAX; i++) {
             uint64_t word = entry->words[i];
             if (!may_be_weight(word) || seen_before(evidence, word))
                 continue;
-            const struct owner *owner = find_owner(layers, word);
-            if (owner->word && owner->layer == NOBODY)
-                continue;
+            struct owner *owner = find_owner(layers, word);
+            bool nobody = owner->word && owner->layer == NOBODY;
+            struct place *place = NULL;
+            if (nobody) {
+                place = find_place(layers, entry->kernel, back, i);
+                if (!proven(place))
+                    continue;
+            }
             if (shared(history, launches, back, word)) {
                 own(layers, word, NOBODY); /* an activation, here and wherever its memory is used again */
                 continue;
@@ -231,73 +313,73 @@ static void gather(struct mt_layers *layers, const struct mt_history *history, u
                 own(layers, word, NOBODY);
                 continue;
             }
-            evidence->all[evidence->count++] = (struct witness){word, back, i};
+            if (!place)
+                place = find_place(layers, entry->kernel, back, i);
+            bool known = owner->word && !nobody;
+            double value = worth(place, known);
+            if (value > best)
+                best = value;
+            evidence->all[evidence->count++] =
+                (struct witness){word, known ? owner->layer : NEW, place, distance * value};
         }
+        distance *= 1 - best * (1 - FADING);
     }
 }
-
-struct ballot {
-    uint64_t weight;
-    uint32_t words;
-    bool confirmed;
-};
 
 /*
- * Each known word of the launches up to `back` votes for its layer, the stronger the more often it was right; but not
- * for the layer that is barred: what two neighbouring layers share is a workspace. Among equals the expected layer
- * wins: the other word is an activation's whose sharing was out of sight, on another stream.
+ * What has most votes, unless something else has nearly as many. `settled`: no new layer came for a while, so there
+ * must be little that speaks against one.
  */
-static int32_t count_votes(struct mt_layers *layers, const struct evidence *evidence, uint32_t back, int32_t barred,
-                           int32_t expected, struct ballot *won)
+static int32_t decide(const struct evidence *evidence, bool settled)
 {
-    static const struct ballot none;
     int32_t best = MT_LAYER_UNKNOWN;
-    *won = none;
-    for (uint32_t n = 0; n < evidence->count && evidence->all[n].back <= back; n++) {
-        int32_t layer = find_owner(layers, evidence->all[n].word)->layer;
-        if (!find_owner(layers, evidence->all[n].word)->word || layer == barred || layer == best)
-            continue;
-        struct ballot ballot = none;
-        for (uint32_t m = n; m < evidence->count && evidence->all[m].back <= back; m++) {
-            const struct owner *owner = find_owner(layers, evidence->all[m].word);
-            if (!owner->word || owner->layer != layer)
-                continue;
-            ballot.words++;
-            ballot.weight += 1 + 2 * (uint64_t) (owner->hits < 1000 ? owner->hits : 1000);
-            ballot.confirmed |= owner->hits >= 2;
+    double most = 0, second = 0;
+    for (uint32_t n = 0; n < evidence->count; n++) {
+        int32_t layer = evidence->all[n].layer;
+        double votes = 0;
+        for (uint32_t m = n; m < evidence->count; m++) {
+            if (evidence->all[m].layer == layer)
+                votes += evidence->all[m].weight;
         }
-        if (ballot.weight > won->weight || (ballot.weight == won->weight && layer == expected)) {
-            *won = ballot;
+        if (votes > most) {
+            if (layer != best)
+                second = most;
+            most = votes;
             best = layer;
+        } else if (layer != best && votes > second) {
+            second = votes;
         }
     }
-    return best;
+    return most > second * (best == NEW && settled ? CLEAR_NEW : CLEAR) ? best : MT_LAYER_UNKNOWN;
 }
 
-static int32_t decide(struct mt_layers *layers, const struct evidence *evidence, int32_t previous)
+/* What agrees with the decision gains, what contradicts it loses. */
+static void learn(struct mt_layers *layers, const struct evidence *evidence, int32_t decision, int32_t layer)
 {
-    uint32_t newest = evidence->all[0].back;
-    bool news = false; /* in the launch nearest to the router, as a rule the one that made the logits */
-    for (uint32_t n = 0; n < evidence->count && evidence->all[n].back == newest; n++)
-        news |= !find_owner(layers, evidence->all[n].word)->word;
-    struct ballot ballot;
-    int32_t expected = previous + 1 < layers->count ? previous + 1 : 0;
-    if (!news)
-        return count_votes(layers, evidence, newest, NOBODY, expected, &ballot);
-    /* Something new there: another batch size's activations, or a layer never seen. What lies behind it decides. A
-     * layer comes after its neighbour, or first in a pass; anything else must have been right before to be believed. */
-    int32_t layer = count_votes(layers, evidence, UINT32_MAX, previous, expected, &ballot);
-    uint32_t unknown = 0; /* a new layer brings several; a new pass at another batch size mostly known ones */
-    for (uint32_t n = 0; n < evidence->count; n++)
-        unknown += !find_owner(layers, evidence->all[n].word)->word;
-    bool pass_begins = layer == 0 && (ballot.words >= 2 || ballot.words >= unknown || previous == MT_LAYER_UNKNOWN);
-    if (layer != MT_LAYER_UNKNOWN && (ballot.confirmed || pass_begins || (layer == expected && expected > 0)))
-        return layer;
-    return layers->count < LAYERS_MAX ? layers->count++ : MT_LAYER_UNKNOWN;
+    for (uint32_t n = 0; n < evidence->count; n++) {
+        const struct witness *witness = &evidence->all[n];
+        struct owner *owner = find_owner(layers, witness->word);
+        struct place *place = witness->place;
+        if (witness->layer == decision) {
+            place->good++;
+            if (proven(place))
+                choose_key(layers, place);
+        } else {
+            place->bad++;
+            drop_key(layers, place);
+        }
+        if (witness->layer == NEW)
+            own(layers, witness->word, layer);
+        else if (witness->layer == layer)
+            owner->hits++;
+        else if (++owner->misses * 8 > owner->hits)
+            owner->layer = NOBODY; /* a workspace, an activation; not a weight that was left over on the stack once */
+    }
 }
 
-static int32_t identify(struct mt_layers *layers, const struct mt_history *history, uint32_t launches, int32_t previous)
+static int32_t identify(struct mt_layers *layers, const struct mt_history *history, uint32_t launches)
 {
+    layers->routers++;
     int32_t layer = by_key(layers, history, launches);
     if (layer != MT_LAYER_UNKNOWN)
         return layer;
@@ -305,29 +387,28 @@ static int32_t identify(struct mt_layers *layers, const struct mt_history *histo
     gather(layers, history, launches, &evidence);
     if (!evidence.count)
         return MT_LAYER_UNKNOWN;
-    layer = decide(layers, &evidence, previous);
-    if (layer == MT_LAYER_UNKNOWN)
-        return layer;
-    for (uint32_t n = 0; n < evidence.count; n++) {
-        const struct witness *witness = &evidence.all[n];
-        struct owner *owner = find_owner(layers, witness->word);
-        if (!owner->word)
-            own(layers, witness->word, layer);
-        else if (owner->layer != layer)
-            owner->layer = NOBODY;
-        else if (++owner->hits == 2)
-            remember_key(layers, entry_back(history, witness->back), witness->back, witness->index);
+    bool settled = layers->routers - layers->newest > 2 * (uint64_t) layers->count + 8;
+    int32_t decision = decide(&evidence, settled);
+    if (decision == MT_LAYER_UNKNOWN)
+        return decision;
+    layer = decision;
+    if (decision == NEW) {
+        layer = layers->count < LAYERS_MAX ? layers->count++ : MT_LAYER_UNKNOWN;
+        layers->newest = layers->routers;
     }
+    if (layer != MT_LAYER_UNKNOWN)
+        learn(layers, &evidence, decision, layer);
     return layer;
 }
 
 int32_t mt_layers_identify(struct mt_layers *layers, const struct mt_history *history, uint32_t launches,
                            int32_t previous)
 {
+    (void) previous;
     if (launches > MT_HISTORY_LAUNCHES)
         launches = MT_HISTORY_LAUNCHES;
     pthread_mutex_lock(&layers->lock);
-    int32_t layer = identify(layers, history, launches, previous);
+    int32_t layer = identify(layers, history, launches);
     pthread_mutex_unlock(&layers->lock);
     return layer;
 }

@@ -2,10 +2,15 @@
 /*
  * Layer identity. No router kernel carries a layer number, and counting launches breaks with micro-batches, draft
  * layers and captured pieces. What is fixed for a layer is the address of its router's weight, and that address stands
- * in the arguments of the launch that made the logits (inside a tensor map, for cuBLAS on Hopper). So: of the launches
- * between two routers on a stream, take the last one with an argument word that no launch around it shares (activations
- * are shared with their producer or consumer, weights are not); these words own the layer. A word seen for two layers
- * (a workspace) says nothing and is dropped; layers are numbered in the order of their first appearance.
+ * in the arguments of the launch that made the logits (inside a tensor map, for cuBLAS on Hopper); other weights of the
+ * layer stand in the launches before. But activations stand there too, and nothing says which word is which.
+ *
+ * So the launches between two routers on a stream bear witness. A word that two of them share is an activation (its
+ * producer and its consumer); the others vote, each known one for its layer, each new one for a layer never seen. A
+ * vote counts the more, the more often its place (kernel, distance from the router, offset) agreed with the decision so
+ * far, which places of weights do and places of activations soon do not; and the less, the further from the router it
+ * stands, as behind this layer's launches come the experts of the one before. Where two have about as many votes, the
+ * layer is unknown: no label is guessed. Layers are numbered in the order of their first appearance.
  */
 #ifndef MOETAP_SHIM_LAYER_H
 #define MOETAP_SHIM_LAYER_H
@@ -41,8 +46,8 @@ struct mt_layers *mt_layers_new(void); /* NULL: out of memory */
 
 /*
  * Layer of the router launch that is the newest entry of `history`. `launches`: how many entries came since the router
- * before it on that stream, itself included; `previous`: that router's layer (MT_LAYER_UNKNOWN: none). Returns
- * MT_LAYER_UNKNOWN if nothing tells. Thread-safe.
+ * before it on that stream, itself included; `previous`: that router's layer (MT_LAYER_UNKNOWN: none), not needed at
+ * present. Returns MT_LAYER_UNKNOWN if nothing tells. Thread-safe.
  */
 int32_t mt_layers_identify(struct mt_layers *layers, const struct mt_history *history, uint32_t launches,
                            int32_t previous);

@@ -18,6 +18,7 @@ struct followed {
     uint32_t sites;                 /* written so far */
     uint64_t refused, refused_rows; /* by the file */
     struct mt_stats stats;          /* at the end */
+    bool damaged;                   /* read no further, and removed once its writer has ended */
     struct collect *collect;
 };
 
@@ -172,17 +173,16 @@ static int take(const struct mt_record *record, const void *ids, void *user)
     return 0;
 }
 
-static void end_one(struct followed *f);
-
 static uint64_t drain_one(struct followed *f)
 {
     struct mt_error error = {""};
+    if (f->damaged)
+        return 0;
     int64_t records = mt_read(f->reader, READ_AT_ONCE, take, f, &error);
     if (records >= 0)
         return (uint64_t) records;
     say_failed("%s", error.text);
-    f->collect->damaged = true;
-    end_one(f);
+    f->damaged = f->collect->damaged = true;
     return 0;
 }
 
@@ -237,11 +237,10 @@ bool collect_finish_ended(struct collect *collect)
         }
         /* It writes no more, so what is there now is all. */
         do {
-            while (f->reader && drain_one(f) > 0) {
+            while (drain_one(f) > 0) {
             }
-        } while (f->reader && mt_skip_torn(f->reader));
-        if (f->reader)
-            end_one(f);
+        } while (!f->damaged && mt_skip_torn(f->reader));
+        end_one(f);
     }
     return all;
 }

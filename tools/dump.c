@@ -8,6 +8,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 struct dump {
     const struct format *format;
@@ -66,6 +67,13 @@ static bool number(const char *text, long *value)
     errno = 0;
     *value = strtol(text, &end, 10);
     return !errno && end != text && !*end && *value >= 0 && *value <= UINT32_MAX;
+}
+
+/* Opening it for writing would empty the trace before it is read. */
+static bool same_file(const char *a, const char *b)
+{
+    struct stat one, other;
+    return stat(a, &one) == 0 && stat(b, &other) == 0 && one.st_dev == other.st_dev && one.st_ino == other.st_ino;
 }
 
 static int run(struct dump *dump, struct trace_reader *reader)
@@ -134,11 +142,19 @@ int verb_dump(int argc, char **argv)
     }
     if (argc - optind != 1)
         return say_usage("dump which trace? moetap dump [--format=text|jsonl|csv] FILE");
+    if (output && same_file(argv[optind], output))
+        return say_failed("-o %s: that is the trace itself", output);
     struct mt_error error = {""};
     struct trace_reader *reader;
     if (trace_reader_open(argv[optind], &reader, &error) != 0)
         return say_failed("%s", error.text);
     dump.trace = trace_reader_trace(reader);
+    if (dump.segment >= (long) dump.trace->segment_count) {
+        int status =
+            say_failed("%s: no segment %ld: this trace has %u", argv[optind], dump.segment, dump.trace->segment_count);
+        trace_reader_close(reader);
+        return status;
+    }
     signal(SIGPIPE, SIG_IGN); /* `| head` ends us quietly */
     dump.out = output ? fopen(output, "we") : stdout;
     int status = EXIT_FAILED;

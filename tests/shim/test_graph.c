@@ -32,6 +32,9 @@ static void every_mode(const char *environment)
     for (size_t m = 0; m < sizeof modes / sizeof *modes; m++) {
         for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
             struct outcome o;
+            /* Who sees a layer once, with its experts out of sight, may not know it: tests/layer has such engines. */
+            if (strcmp(modes[m], "fork") == 0 && strstr(shapes[s], "--streams"))
+                continue;
             run(&o, environment, modes[m], shapes[s]);
         }
     }

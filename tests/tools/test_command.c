@@ -287,6 +287,9 @@ Test(command, preload)
     SAYS("=libm.so.6 " INNOCENT_SHIM "=");
     RUN(0, "%s record -q -o t -- %s record -q -o t2 -- sh -c 'echo =$LD_PRELOAD='", MOETAP, MOETAP);
     SAYS("=" INNOCENT_SHIM "=");
+    RUN(0, "LD_PRELOAD=/old%s %s record -q -o t -- sh -c 'echo =$LD_PRELOAD=' 2>&1 | grep -v ERROR", INNOCENT_SHIM,
+        MOETAP);
+    SAYS("=/old" INNOCENT_SHIM ":" INNOCENT_SHIM "=");
     RUN(0, "LD_PRELOAD=%s.old %s record -q -o t -- sh -c 'echo =$LD_PRELOAD=' 2>&1 | grep -v ERROR", INNOCENT_SHIM,
         MOETAP);
     SAYS("=" INNOCENT_SHIM ".old:" INNOCENT_SHIM "=");
@@ -397,13 +400,28 @@ Test(command, every_id)
         cr_assert(a.segments == 1 && a.lost == 0 && produced(o.text) == a.records);
         cr_assert_eq(check_ids("t", layers[i]), records[i]);
         cr_assert_eq(files_in("shm"), 0, "the segment is still there");
+        char words[64];
+        snprintf(words, sizeof words, " rows, %u layers, ", layers[i]);
+        RUN(0, "%s info t", MOETAP);
+        SAYS(words);
     }
 }
 
-/* Layers that were learnt at the end label the records from the first on. */
+/* Layers that were learnt at the end label the records from the first on, also those that were written long before. */
 Test(command, late_layers)
 {
+    struct live live;
     struct outcome o;
+    live_start(&live, "%s record -o t -- %s --layers 3 --late-layers --wait-after 2", MOETAP, ENGINE);
+    live_await(&live, "ready");
+    do
+        command(&o, "%s ls", MOETAP);
+    while (strstr(o.text, "waiting"));
+    usleep(50000); /* so long that it looks for new segments again */
+    kill(live.pid, SIGUSR1);
+    cr_assert_eq(live_end(&live), 0);
+    cr_assert(!strstr(live.text, "being drained"), "it took its own segment for a new one: %s", live.text);
+    cr_assert_eq(check_ids("t", 3), 12);
     RUN(0, "%s record -q -o t -- %s --layers 3 --late-layers", MOETAP, ENGINE);
     cr_assert_eq(check_ids("t", 3), 12);
     RUN(0, "%s record -q -o t -- %s --layers 3 --late-layers --die 9 || true", MOETAP, ENGINE);
@@ -467,7 +485,8 @@ Test(command, orphan_is_left)
 {
     struct live live;
     struct outcome o;
-    live_start(&live, "%s record -o t -- %s --steps 1000 --orphan 20000 --exit 4 2>&1 >/dev/null", MOETAP, ENGINE);
+    live_start(&live, "%s record -o t -- sh -c 'exec %s --steps 1000 --orphan 20000 --exit 4 >/dev/null 2>&1'", MOETAP,
+               ENGINE);
     while (files_in("shm") == 0)
         usleep(1000);
     /* CMD has ended or is about to. A signal that still finds it does not count. */
@@ -699,10 +718,11 @@ Test(command, drain_missing)
 Test(command, damaged_ring)
 {
     struct outcome o;
-    RUN(1, "%s record -o t -- %s --steps 10 --corrupt", MOETAP, ENGINE);
+    RUN(1, "%s record -o t -- %s --steps 10 --corrupt --nap 5000", MOETAP, ENGINE);
     SAYS("is not what a writer writes");
     cr_assert_eq(account_of(o.text).records, 10);
     cr_assert_eq(check_ids("t", 2), 10, "what came before it");
+    cr_assert_eq(files_in("shm"), 0, "the segment is still there");
     RUN(1, "%s --corrupt; %s drain -o t $(ls shm)", ENGINE, MOETAP);
     SAYS("is not what a writer writes");
 }
@@ -896,6 +916,9 @@ Test(command, dump_one_stream)
     RUN(0, "%s dump --format=jsonl --segment 1 t", MOETAP);
     SAYS("\"segment\":1");
     SAYS_NOT("\"segment\":0");
+    RUN(1, "%s dump --segment 2 t", MOETAP);
+    one_line(o.text);
+    SAYS("no segment 2: this trace has 2");
 }
 
 Test(command, dump_to_files)
@@ -921,6 +944,10 @@ Test(command, dump_to_files)
     one_line(o.text);
     RUN(1, "%s dump no-such-trace", MOETAP);
     one_line(o.text);
+    RUN(1, "cp t u; %s dump -o ./u u", MOETAP);
+    one_line(o.text);
+    SAYS("the trace itself");
+    RUN(0, "cmp t u");
 }
 
 /* Also when only the last few bytes do not fit. */

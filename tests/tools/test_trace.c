@@ -449,6 +449,36 @@ Test(trace, unknown_block)
     free(wrote.text);
 }
 
+/* Every checksum is right, and what it says cannot be: a broken writer, or a malicious one. */
+Test(trace, impossible_contents)
+{
+    enum { SITE, WIDTH, NO_K, BYTES, ROWS, RECORDS_OF, SITES_OF, STATS_OF, NUMBER, CASES };
+    for (int what = 0; what < CASES; what++) {
+        struct trace_writer *writer = open_writer(false);
+        struct trace_segment info = segment_of(what == NUMBER ? 1 : 0);
+        struct mt_site site = site_of(0, 0, true);
+        struct mt_record record;
+        struct trace_stats stats = {.segment = what == STATS_OF};
+        uint8_t *ids = make_record(&record, 0, 3, 2, 2);
+        record.site = what == SITE ? 1 : 0;
+        record.width = what == WIDTH ? 3 : 2;
+        record.k = what == NO_K ? 0 : 2;
+        record.bytes -= what == BYTES ? 1 : 0;
+        record.rows = what == ROWS ? 0x40000003 : 3; /* as many bytes, modulo 2^32 */
+        trace_writer_segment(writer, &info);
+        trace_writer_sites(writer, what == SITES_OF, &site, 1);
+        trace_writer_record(writer, what == RECORDS_OF, &record, ids);
+        trace_writer_stats(writer, &stats);
+        struct mt_error error;
+        cr_assert_eq(trace_writer_close(writer, &error), 0);
+        struct words found;
+        cr_assert_eq(read_trace(&found, &error), -EBADMSG, "case %d passed", what);
+        cr_assert_eq(found.records, 0);
+        free(found.text);
+        free(ids);
+    }
+}
+
 static void expect_refused(const void *bytes, size_t size, int wanted, const char *says)
 {
     struct words found;
