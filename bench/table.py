@@ -73,7 +73,9 @@ def plot(points, path):
     axes[0].set_ylabel('added, us a layer')
     axes[0].legend()
     figure.tight_layout()
-    figure.savefig(path)
+    figure.savefig(path, metadata={'Date': None})
+    svg = path.read_text().split('\n', 1)
+    path.write_text('\n'.join([svg[0], '<!-- SPDX-License-Identifier: Apache-2.0 -->', *(line.rstrip() for line in svg[1].split('\n'))]))
 
 
 out = Path(sys.argv[1])

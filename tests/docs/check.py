@@ -58,9 +58,9 @@ same('function', promised, "libmoetap.3's description", {n for n in re.findall(r
      | {'mt_version', 'mt_header', 'mt_name', 'mt_site_count'})
 parser = (root / 'shim/recipe_parse.c').read_text()
 expected = ''.join(re.findall(r'"([^"]*)"', parser[parser.index('"found key'):])[:2])
-keys = set(re.findall(r'[a-z.]+', expected[expected.index('expected') + 8:])) - {'or'}
+keys = set(re.findall(r'[a-z_.]+', expected[expected.index('expected') + 8:])) - {'or'}
 for name, text in (('moetap-recipe.5', (root / 'docs/moetap-recipe.5.scd').read_text()),):
-    documented = {key for line in text.split('\n') if line.startswith('*') for key in re.findall(r'\*([a-z.]+)\*', line)}
+    documented = {key for line in text.split('\n') if line.startswith('*') for key in re.findall(r'\*([a-z_.]+)\*', line)}
     same('key', keys, name, documented - {'moetap'})
 
 for mistake in mistakes:
