@@ -107,6 +107,7 @@ static struct site *find_site(struct mt_lane *lane, struct mt_group *group, stru
         .experts = routing->experts,
         .k = routing->k,
         .dtype = (uint8_t) routing->dtype,
+        .id_space = (uint8_t) mt_recipe_id_space(group->model->recipe),
     };
     snprintf(site.kernel, sizeof site.kernel, "%.255s", kernel->info->demangled);
     snprintf(site.recipe, sizeof site.recipe, "%.63s", mt_recipe_name(group->model->recipe));
@@ -215,13 +216,35 @@ static void find_stages(struct mt_lane *lane, struct mt_group *group, const stru
     *among = (struct mt_lane_stage){group, routing->rows, routing->experts};
 }
 
+/* Once for each kernel and reason: a sampler comes with every token. */
+static void explain_no_router(const struct mt_kernel *kernel, const char *why)
+{
+    static struct {
+        const struct mt_kernel *kernel;
+        const char *why;
+    } said[64];
+    static pthread_mutex_t said_lock = PTHREAD_MUTEX_INITIALIZER;
+    if (mt_log_level() < MT_LOG_EXPLAIN)
+        return;
+    pthread_mutex_lock(&said_lock);
+    size_t i = 0;
+    while (i < 64 && said[i].kernel && !(said[i].kernel == kernel && said[i].why == why))
+        i++;
+    if (i < 64 && !said[i].kernel) {
+        said[i].kernel = kernel;
+        said[i].why = why;
+        mt_log(MT_LOG_EXPLAIN, "not a router here: %s: %s", kernel->info->base, why);
+    }
+    pthread_mutex_unlock(&said_lock);
+}
+
 static void on_router(struct mt_lane *lane, const struct mt_kernel *kernel, const struct mt_launch *launch)
 {
     struct mt_routing routing;
     const char *why = "";
     settle(lane);
     if (!mt_recipe_read(kernel->recipe, kernel->info, launch, &routing, &why)) {
-        mt_log(MT_LOG_EXPLAIN, "not a router here: %s: %s", kernel->info->base, why);
+        explain_no_router(kernel, why);
         return;
     }
     struct mt_group *group = find_group(lane, kernel->recipe, routing.experts, routing.k);
@@ -245,10 +268,9 @@ static void on_router(struct mt_lane *lane, const struct mt_kernel *kernel, cons
     __atomic_fetch_add(&open_count, 1, __ATOMIC_RELAXED);
 }
 
-static void on_no_ids(const struct mt_kernel *kernel)
+/* kernels.c has named it at its first launch. */
+static void on_no_ids(void)
 {
-    mt_log_once(MT_LOG_PROBLEM, "not captured: %s routes inside the expert kernel and stores no ids",
-                kernel->info->base);
     struct mt_tap_state *state = mt_tap_state_current();
     if (state)
         mt_segment_count_not_captured(mt_tap_segment(state));
@@ -303,7 +325,7 @@ static void after(const struct mt_launch *launch)
         if (kernel->recipe && mt_recipe_kind(kernel->recipe) == MT_RECIPE_ROUTER)
             on_router(lane, kernel, launch);
         else if (kernel->recipe && mt_recipe_kind(kernel->recipe) == MT_RECIPE_NO_IDS)
-            on_no_ids(kernel);
+            on_no_ids();
         pthread_mutex_unlock(&lane->lock);
     }
     mt_quiet_end();

@@ -5,6 +5,7 @@
 #include "log.h"
 
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -60,6 +61,30 @@ static void ask_params(CUfunction function, struct mt_kernel_info *info)
     }
 }
 
+/* What a router that no recipe knows may be called. */
+static void explain_unknown(const struct mt_kernel_info *info)
+{
+    static const char *const words[] = {"topk", "top_k", "gating", "router", "routing"};
+    if (mt_log_level() < MT_LOG_EXPLAIN)
+        return;
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
+        if (strcasestr(info->base, words[i])) {
+            char sizes[256] = "";
+            for (unsigned p = 0, n = 0; p < info->param_count && n < sizeof sizes - 12; p++)
+                n += (unsigned) snprintf(sizes + n, sizeof sizes - n, " %u", info->param[p].size);
+            mt_log(MT_LOG_EXPLAIN, "no recipe for %s, parameters of%s bytes", info->demangled, sizes);
+            return;
+        }
+    }
+}
+
+static void say_no_ids(const struct mt_recipe *recipe, const struct mt_kernel_info *info)
+{
+    const char *note = mt_recipe_note(recipe);
+    mt_log(MT_LOG_PROBLEM, "not captured: %s routes inside and stores no ids that can be read%s%s", info->base,
+           *note ? ": " : "", note);
+}
+
 static const struct mt_kernel *ask(const struct mt_launch *launch)
 {
     struct mt_kernel_info *info = calloc(1, sizeof *info);
@@ -99,10 +124,15 @@ static const struct mt_kernel *ask(const struct mt_launch *launch)
     if (kernel->recipe) {
         info->mangled = strdup(name); /* the driver's copy goes with the module */
         kernel->info = info;
-        mt_log(MT_LOG_EXPLAIN, "recipe %s reads %s", mt_recipe_name(kernel->recipe), info->demangled);
+        if (mt_recipe_kind(kernel->recipe) == MT_RECIPE_NO_IDS)
+            say_no_ids(kernel->recipe, info);
+        else
+            mt_log(MT_LOG_EXPLAIN, "recipe %s reads %s", mt_recipe_name(kernel->recipe), info->demangled);
     } else {
         if (why[0])
             mt_log(MT_LOG_PROBLEM, "not captured: %s: %s", info->base, why);
+        else if (name)
+            explain_unknown(info);
         free(info);
     }
     return kernel;

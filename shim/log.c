@@ -2,11 +2,19 @@
 #include "log.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <unistd.h>
 
 static int log_level = MT_LOG_PROBLEM;
+static int log_file = -1;
+
+bool mt_log_open(const char *path)
+{
+    log_file = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+    return log_file >= 0;
+}
 
 void mt_log_set_level(int level)
 {
@@ -34,7 +42,11 @@ void mt_log(int level, const char *format, ...)
         length = sizeof line - 2;
     line[length++] = '\n';
     /* One write(): lines of several processes do not mix. stdio would take a lock of the engine's. */
-    ssize_t ignored = write(STDERR_FILENO, line, length);
+    ssize_t ignored = 0;
+    if (log_file >= 0)
+        ignored = write(log_file, line, length);
+    if (log_file < 0 || level <= MT_LOG_PROBLEM)
+        ignored = write(STDERR_FILENO, line, length);
     (void) ignored;
     errno = saved;
 }

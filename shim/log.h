@@ -3,11 +3,15 @@
 #ifndef MOETAP_SHIM_LOG_H
 #define MOETAP_SHIM_LOG_H
 
+#include <stdbool.h>
+
 #define MT_LOG_QUIET 0
 #define MT_LOG_PROBLEM 1
 #define MT_LOG_EXPLAIN 2
 
 void mt_log_set_level(int level);
+/* Appends there what is said, problems to stderr as well. Before the first other thread. False: errno. */
+bool mt_log_open(const char *path);
 int mt_log_level(void);
 __attribute__((format(printf, 2, 3))) void mt_log(int level, const char *format, ...);
 

@@ -138,6 +138,9 @@ static void start(void)
     const char *level = getenv("MOETAP_LOG");
     if (level && *level)
         mt_log_set_level(atoi(level));
+    const char *log = getenv("MOETAP_LOG_FILE");
+    if (log && *log && !mt_log_open(log))
+        mt_log(MT_LOG_PROBLEM, "MOETAP_LOG_FILE=%s: %s; saying it here", log, strerror(errno));
 
     void *libcuda = mt_symbols_libcuda();
     const char *missing = "libcuda.so.1";

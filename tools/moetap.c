@@ -29,6 +29,9 @@ static const struct verb {
     {"recipes", verb_recipes,
      "recipes [check FILE]\n"
      "         lists the built-in recipes, or says whether those of FILE are well-formed"},
+    {"doctor", verb_doctor,
+     "doctor [-o REPORT] [--source=auto|cupti|preload] [--recipe FILE] -- CMD...\n"
+     "         runs CMD and says what was seen, what fitted and what did not"},
 };
 
 static void print_help(FILE *out)
@@ -102,5 +105,5 @@ int main(int argc, char **argv)
         opterr = 0; /* our own messages */
         return verbs[i].run(argc - 1, argv + 1);
     }
-    return say_usage("no such verb '%s': record, drain, ls, clean, info, dump or recipes", argv[1]);
+    return say_usage("no such verb '%s': record, drain, ls, clean, info, dump, recipes or doctor", argv[1]);
 }

@@ -326,7 +326,7 @@ int verb_record(int argc, char **argv)
     collect_summary(&total, options.output, progress);
     if (!total.records && !total.not_captured && !collect_lost(&total))
         fprintf(stderr, "moetap: nothing was captured: did the command use CUDA, and is there a recipe for its router? "
-                        "MOETAP_LOG=2 explains\n");
+                        "`moetap doctor` explains\n");
     if (WIFSIGNALED(wait_status))
         return 128 + WTERMSIG(wait_status);
     if (WEXITSTATUS(wait_status))

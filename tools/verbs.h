@@ -17,6 +17,7 @@ int verb_clean(int argc, char **argv);
 int verb_info(int argc, char **argv);
 int verb_dump(int argc, char **argv);
 int verb_recipes(int argc, char **argv);
+int verb_doctor(int argc, char **argv);
 
 /* "moetap: ..." on stderr; returns EXIT_FAILED resp. EXIT_USAGE. */
 __attribute__((format(printf, 1, 2))) int say_failed(const char *format, ...);

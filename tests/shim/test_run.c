@@ -208,6 +208,31 @@ Test(run, disabled)
     cr_assert(!strstr(o.text, name), "%s", o.text);
 }
 
+/* The page for a bug report: source, recipe, refusals, sites, loss, and the command's own status. */
+Test(run, doctor)
+{
+    struct outcome o;
+    command(&o, "%s doctor --source=preload -- %s --layers 3 --graph", MOETAP, MOE_DEMO);
+    cr_assert_eq(o.status, 0, "%s", o.text);
+    cr_assert(strstr(o.text, "launches come from preloaded symbols"), "%s", o.text);
+    cr_assert(strstr(o.text, "recipe moe-demo.i32 reads moe_demo_topk_i32"), "%s", o.text);
+    cr_assert(strstr(o.text, "24 records, 384 rows, 3 layers, 8 steps"), "%s", o.text);
+    cr_assert(!strstr(o.text, "advice:"), "%s", o.text);
+    command(&o,
+            "cd %s && printf '[old]\\nkernel = moe_demo_router_gemm\\nparams = 8\\nids = param 0\\nrows = 1\\nk = "
+            "1\\ndtype = i32\\n' > old.recipe; %s doctor --recipe old.recipe -o page -- %s; cat page",
+            scratch(), MOETAP, MOE_DEMO);
+    cr_assert(strstr(o.text, "looks like [old]"), "%s", o.text);
+    cr_assert(strstr(o.text, "advice: a known router has other parameters"), "%s", o.text);
+    command(&o, "%s doctor -- sh -c 'exit 7'", MOETAP);
+    cr_assert_eq(o.status, 7, "%s", o.text);
+    cr_assert(strstr(o.text, "no process got as far as cuInit()"), "%s", o.text);
+    command(&o, "%s doctor -- /no/such/engine", MOETAP);
+    cr_assert_eq(o.status, 127, "%s", o.text);
+    command(&o, "%s doctor -o /no/such/folder/page -- true", MOETAP);
+    cr_assert_eq(o.status, 1, "%s", o.text);
+}
+
 Test(run, bad_recipe_is_named_with_its_line)
 {
     struct outcome o;
