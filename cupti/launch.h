@@ -33,6 +33,8 @@ struct mt_sink {
     void (*fence)(CUstream stream);
     /* The capture that began on this stream is about to end. */
     void (*capture_ends)(CUstream stream);
+    /* A kernel was added to a graph by hand: no launch of it will be seen. `stream` is NULL. */
+    void (*node)(const struct mt_launch *launch);
     /* A module is about to be unloaded: function handles may be given to other kernels afterwards. */
     void (*unload)(void);
     /* A context is about to be destroyed or reset: everything that was made in it is gone. */

@@ -365,6 +365,24 @@ static void capture_ends(CUstream stream)
     mt_quiet_end();
 }
 
+/* Behind a graph that somebody builds by hand there is no telling what will be added, or changed, later. */
+static void node(const struct mt_launch *launch)
+{
+    mt_quiet_begin();
+    const struct mt_kernel *kernel = mt_kernels_find(launch);
+    struct mt_routing routing;
+    const char *why;
+    if (kernel->recipe && mt_recipe_kind(kernel->recipe) == MT_RECIPE_ROUTER &&
+        mt_recipe_read(kernel->recipe, kernel->info, launch, &routing, &why)) {
+        mt_log_once(MT_LOG_PROBLEM, "not captured: %s in a graph that is made node by node, not captured from a stream",
+                    kernel->info->base);
+        struct mt_tap_state *state = mt_tap_state_current();
+        if (state)
+            mt_segment_count_not_captured(mt_tap_segment(state));
+    }
+    mt_quiet_end();
+}
+
 static void unload(void)
 {
     mt_kernels_forget();
@@ -385,6 +403,6 @@ void mt_capture_start(struct mt_recipes *recipes, bool taps_beside)
 
 const struct mt_sink *mt_capture_sink(void)
 {
-    static const struct mt_sink sink = {before, after, fence, capture_ends, unload, context_gone};
+    static const struct mt_sink sink = {before, after, fence, capture_ends, node, unload, context_gone};
     return &sink;
 }

@@ -10,6 +10,8 @@
 
 /* The library has both ABIs, cuda.h would rename the older into the newer. */
 #undef cuGetProcAddress
+#undef cuGraphAddKernelNode
+#undef cuGraphAddNode
 
 #define EXPORT __attribute__((visibility("default")))
 
@@ -34,6 +36,10 @@ void mt_symbols_report_to(const struct mt_sink *sink)
     X(cuLaunchKernelEx, "cuLaunchKernelEx", 0)                                                                         \
     X(cuLaunchCooperativeKernel, "cuLaunchCooperativeKernel", 0)                                                       \
     X(cuGraphLaunch, "cuGraphLaunch", 0)                                                                               \
+    X(cuGraphAddKernelNode, "cuGraphAddKernelNode", 0)                                                                 \
+    X(cuGraphAddKernelNode_v2, "cuGraphAddKernelNode", 12000)                                                          \
+    X(cuGraphAddNode, "cuGraphAddNode", 0)                                                                             \
+    X(cuGraphAddNode_v2, "cuGraphAddNode", 12030)                                                                      \
     X(cuStreamEndCapture, "cuStreamEndCapture", 0)                                                                     \
     X(cuStreamSynchronize, "cuStreamSynchronize", 0)                                                                   \
     X(cuEventRecord, "cuEventRecord", 0)                                                                               \
@@ -78,6 +84,11 @@ EXPORT __typeof__(cuMemcpyDtoH_v2) cuMemcpyDtoH_v2_ptds;
 /* cuda.h names only the newest ABI, the library keeps both. */
 typedef CUresult get_proc_address_v1(const char *symbol, void **pfn, int version, cuuint64_t flags);
 EXPORT CUresult cuGetProcAddress(const char *symbol, void **pfn, int version, cuuint64_t flags);
+
+EXPORT CUresult cuGraphAddKernelNode(CUgraphNode *node, CUgraph graph, const CUgraphNode *deps, size_t count,
+                                     const CUDA_KERNEL_NODE_PARAMS_v1 *params);
+EXPORT CUresult cuGraphAddNode(CUgraphNode *node, CUgraph graph, const CUgraphNode *deps, size_t count,
+                               CUgraphNodeParams *params);
 
 enum hook_index {
 #define INDEX(symbol, base, version) HOOK_##symbol,
@@ -339,6 +350,60 @@ BOTH(cuMemcpyDtoDAsync_v2, cuMemcpyDtoDAsync_v2_ptsz, (CUdeviceptr to, CUdevicep
 FENCE(cuMemcpyDtoH_v2, NULL, (void *to, CUdeviceptr from, size_t n), (to, from, n))
 FENCE(cuMemcpyDtoH_v2_ptds, NULL, (void *to, CUdeviceptr from, size_t n), (to, from, n))
 FENCE(cuCtxSynchronize, NULL, (void), ())
+
+/* p: any of the driver's structs for a kernel node; the oldest has no `kern`. */
+#define TELL_NODE(p, function)                                                                                         \
+    if (result == CUDA_SUCCESS && sink) {                                                                              \
+        const struct mt_launch launch = {function,                                                                     \
+                                         NULL,                                                                         \
+                                         {(p)->gridDimX, (p)->gridDimY, (p)->gridDimZ},                                \
+                                         {(p)->blockDimX, (p)->blockDimY, (p)->blockDimZ},                             \
+                                         NULL,                                                                         \
+                                         (p)->kernelParams,                                                            \
+                                         (p)->extra};                                                                  \
+        sink->node(&launch);                                                                                           \
+    }
+#define FUNCTION_OF(p) ((p)->func ? (p)->func : (CUfunction) (p)->kern)
+
+EXPORT CUresult cuGraphAddKernelNode(CUgraphNode *node, CUgraph graph, const CUgraphNode *deps, size_t count,
+                                     const CUDA_KERNEL_NODE_PARAMS_v1 *params)
+{
+    REAL(cuGraphAddKernelNode);
+    const struct mt_sink *sink = sink_now();
+    CUresult result = real(node, graph, deps, count, params);
+    TELL_NODE(params, params->func);
+    return result;
+}
+
+EXPORT CUresult cuGraphAddKernelNode_v2(CUgraphNode *node, CUgraph graph, const CUgraphNode *deps, size_t count,
+                                        const CUDA_KERNEL_NODE_PARAMS *params)
+{
+    REAL(cuGraphAddKernelNode_v2);
+    const struct mt_sink *sink = sink_now();
+    CUresult result = real(node, graph, deps, count, params);
+    TELL_NODE(params, FUNCTION_OF(params));
+    return result;
+}
+
+EXPORT CUresult cuGraphAddNode(CUgraphNode *node, CUgraph graph, const CUgraphNode *deps, size_t count,
+                               CUgraphNodeParams *params)
+{
+    REAL(cuGraphAddNode);
+    const struct mt_sink *sink = params && params->type == CU_GRAPH_NODE_TYPE_KERNEL ? sink_now() : NULL;
+    CUresult result = real(node, graph, deps, count, params);
+    TELL_NODE(&params->kernel, FUNCTION_OF(&params->kernel));
+    return result;
+}
+
+EXPORT CUresult cuGraphAddNode_v2(CUgraphNode *node, CUgraph graph, const CUgraphNode *deps,
+                                  const CUgraphEdgeData *edges, size_t count, CUgraphNodeParams *params)
+{
+    REAL(cuGraphAddNode_v2);
+    const struct mt_sink *sink = params && params->type == CU_GRAPH_NODE_TYPE_KERNEL ? sink_now() : NULL;
+    CUresult result = real(node, graph, deps, edges, count, params);
+    TELL_NODE(&params->kernel, FUNCTION_OF(&params->kernel));
+    return result;
+}
 
 #define UNLOAD(symbol, type)                                                                                           \
     EXPORT CUresult symbol(type handle)                                                                                \

@@ -36,7 +36,10 @@ typedef CUresult create_context(CUcontext *, unsigned, CUdevice);
     X(cuStreamCreate, "cuStreamCreate", 2000)                                                                          \
     X(cuLaunchKernel, "cuLaunchKernel", 4000)                                                                          \
     X(cuLaunchKernelEx, "cuLaunchKernelEx", 11060)                                                                     \
-    X(cuLaunchCooperativeKernel, "cuLaunchCooperativeKernel", 9000)
+    X(cuLaunchCooperativeKernel, "cuLaunchCooperativeKernel", 9000)                                                    \
+    X(cuGraphCreate, "cuGraphCreate", 10000)                                                                           \
+    X(cuGraphAddKernelNode_v2, "cuGraphAddKernelNode", 12000)                                                          \
+    X(cuGraphAddNode_v2, "cuGraphAddNode", 12030)
 
 static struct {
 #define FIELD(symbol, base, version) __typeof__(&(symbol)) symbol;
@@ -327,6 +330,41 @@ static void fork_late(const char *path)
     route(f, NULL, PLAIN);
 }
 
+/* Graphs made node by node: no launch to see, so these are not captured, and counted. */
+static void nodes(void)
+{
+    CUmodule module;
+    CUfunction f = load(&module, router_name);
+    route(f, NULL, PLAIN);
+    CUgraph graph;
+    CUgraphNode node;
+    CUdeviceptr memory;
+    int rows = 1, experts = EXPERTS, k = K;
+    OK(cuda.cuMemAlloc_v2(&memory, EXPERTS * sizeof(float)));
+    void *params[] = {&memory, &memory, &memory, &rows, &experts, &k};
+    const CUDA_KERNEL_NODE_PARAMS by_kind = {.func = f,
+                                             .gridDimX = 1,
+                                             .gridDimY = 1,
+                                             .gridDimZ = 1,
+                                             .blockDimX = 32,
+                                             .blockDimY = 1,
+                                             .blockDimZ = 1,
+                                             .kernelParams = params};
+    CUgraphNodeParams any = {.type = CU_GRAPH_NODE_TYPE_KERNEL};
+    any.kernel.func = f;
+    any.kernel.gridDimX = any.kernel.gridDimY = any.kernel.gridDimZ = 1;
+    any.kernel.blockDimX = 32;
+    any.kernel.blockDimY = any.kernel.blockDimZ = 1;
+    any.kernel.kernelParams = params;
+    CUgraphNodeParams empty = {.type = CU_GRAPH_NODE_TYPE_EMPTY};
+    OK(cuda.cuGraphCreate(&graph, 0));
+    OK(cuda.cuGraphAddKernelNode_v2(&node, graph, NULL, 0, &by_kind));
+    OK(cuda.cuGraphAddNode_v2(&node, graph, &node, NULL, 1, &any));
+    if (cuda.cuGraphAddNode_v2(&node, graph, NULL, NULL, 0, &empty) == CUDA_SUCCESS && !node)
+        ok(1, "an empty node");
+    ok(cuda.cuGraphAddNode_v2(&node, graph, NULL, NULL, 0, NULL) == CUDA_SUCCESS, "a node of nothing");
+}
+
 /* A server that forks its workers before CUDA starts: each is an engine. */
 static void fork_early(void)
 {
@@ -370,6 +408,8 @@ int main(int argc, char **argv)
         kernel_in_disguise();
     else if (strcmp(what, "unload") == 0)
         unload();
+    else if (strcmp(what, "nodes") == 0)
+        nodes();
     else if (strcmp(what, "contexts") == 0)
         contexts();
     else if (strcmp(what, "reset") == 0)

@@ -59,6 +59,19 @@ Test(doors, unload)
     check("unload", "from 1 segment;", 1);
 }
 
+Test(doors, graph_made_by_hand_is_counted)
+{
+    struct outcome o;
+    for (int d = 0; d < 2; d++) {
+        command(&o, "cd %s && rm -f t truth; %s record -q --source=preload -o t -- %s %s truth %s nodes", scratch(),
+                MOETAP, DOOR_PROBE, SOFTCUDA, doors[d]);
+        cr_assert_eq(o.status, 0, "%s: %s", doors[d], o.text);
+        cr_assert(strstr(o.text, "captured 1 records"), "%s: %s", doors[d], o.text);
+        cr_assert(strstr(o.text, "not captured 2"), "%s: %s", doors[d], o.text);
+        cr_assert(strstr(o.text, "made node by node"), "%s: %s", doors[d], o.text);
+    }
+}
+
 Test(doors, second_context)
 {
     check("contexts", "from 2 segments;", 10);

@@ -195,6 +195,8 @@ API CUresult cuGraphAddChildGraphNode(CUgraphNode *node, CUgraph graph, const CU
 
 static CUresult add_node(CUgraphNode *node, CUgraph graph, const CUgraphNode *deps, size_t count, CUgraphNodeParams *p)
 {
+    if (!p)
+        return CUDA_ERROR_INVALID_VALUE;
     switch (p->type) {
     case CU_GRAPH_NODE_TYPE_KERNEL: {
         CUDA_KERNEL_NODE_PARAMS params = {0};
