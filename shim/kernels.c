@@ -189,21 +189,6 @@ void mt_kernels_forget(void)
     pthread_mutex_unlock(&table_lock);
 }
 
-static const void *packed_params(const struct mt_launch *launch, size_t *size)
-{
-    const void *buffer = NULL;
-    *size = 0;
-    for (void *const *e = launch->extra; e && e[0] != CU_LAUNCH_PARAM_END; e += 2) {
-        if (e[0] == CU_LAUNCH_PARAM_BUFFER_POINTER)
-            buffer = e[1];
-        else if (e[0] == CU_LAUNCH_PARAM_BUFFER_SIZE)
-            *size = *(const size_t *) e[1];
-        else
-            return NULL;
-    }
-    return buffer;
-}
-
 uint32_t mt_kernel_copy_params(const struct mt_kernel *kernel, const struct mt_launch *launch, void *bytes,
                                uint32_t size)
 {
@@ -219,7 +204,7 @@ uint32_t mt_kernel_copy_params(const struct mt_kernel *kernel, const struct mt_l
         return end;
     }
     size_t have;
-    const void *buffer = packed_params(launch, &have);
+    const void *buffer = mt_launch_packed(launch, &have);
     if (!buffer)
         return 0;
     if (have < end)

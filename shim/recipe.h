@@ -110,6 +110,9 @@ bool mt_recipe_read_spread(const struct mt_recipe *recipe, const struct mt_kerne
  */
 bool mt_kernel_only_reads(const struct mt_kernel_info *kernel, const struct mt_recipe *recipe, unsigned i);
 
+/* The launch's flat parameter buffer, if it was given one (`extra`), and its size; else NULL. */
+const void *mt_launch_packed(const struct mt_launch *launch, size_t *size);
+
 /* The i-th parameter's bytes in this launch (kernelParams or packed extra), NULL if it has none. */
 const void *mt_launch_param(const struct mt_kernel_info *kernel, const struct mt_launch *launch, unsigned i);
 

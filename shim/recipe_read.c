@@ -7,22 +7,29 @@
 #include <stdlib.h>
 #include <string.h>
 
+const void *mt_launch_packed(const struct mt_launch *launch, size_t *size)
+{
+    const void *buffer = NULL;
+    *size = 0;
+    for (void *const *e = launch->extra; e && e[0] != CU_LAUNCH_PARAM_END; e += 2) {
+        if (e[0] == CU_LAUNCH_PARAM_BUFFER_POINTER)
+            buffer = e[1];
+        else if (e[0] == CU_LAUNCH_PARAM_BUFFER_SIZE)
+            *size = *(const size_t *) e[1];
+        else
+            return NULL;
+    }
+    return buffer;
+}
+
 const void *mt_launch_param(const struct mt_kernel_info *kernel, const struct mt_launch *launch, unsigned i)
 {
     if (i >= kernel->param_count)
         return NULL;
     if (launch->params)
         return launch->params[i];
-    const char *buffer = NULL;
-    size_t size = 0;
-    for (void *const *e = launch->extra; e && e[0] != CU_LAUNCH_PARAM_END; e += 2) {
-        if (e[0] == CU_LAUNCH_PARAM_BUFFER_POINTER)
-            buffer = e[1];
-        else if (e[0] == CU_LAUNCH_PARAM_BUFFER_SIZE)
-            size = *(const size_t *) e[1];
-        else
-            return NULL;
-    }
+    size_t size;
+    const char *buffer = mt_launch_packed(launch, &size);
     return buffer && kernel->param[i].offset + kernel->param[i].size <= size ? buffer + kernel->param[i].offset : NULL;
 }
 
