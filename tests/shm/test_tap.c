@@ -253,6 +253,75 @@ Test(tap, blocks_make_one_record_and_leave_the_scratch_as_it_was)
     rig_close(&rig);
 }
 
+/* A graph's tap: several stages, then one write of all of them, its blocks in any order. */
+Test(tap, stages_are_written_as_the_ids_were)
+{
+    static const uint32_t shapes[][2] = {{1, 1}, {64, 8}, {5000, 8}, {3, 17}, {9000, 4}};
+    enum { COUNT = sizeof shapes / sizeof *shapes, BYTES = 1 << 19, PAYLOAD = 1 << 17 };
+    struct rig rig;
+    rig_open(&rig, 1 << 20);
+    mt_reader *reader = rig_attach(&rig);
+    struct mt_tap_scratch scratch[COUNT] = {0};
+    uint8_t *memory[COUNT], *stage[COUNT];
+    for (int i = 0; i < COUNT; i++) {
+        memory[i] = aligned_alloc(16, BYTES);
+        stage[i] = aligned_alloc(16, PAYLOAD);
+    }
+    for (uint64_t run = 0; run < 24; run++) {
+        const enum mt_dtype dtype = run % 2 ? MT_DTYPE_I64 : MT_DTYPE_U32;
+        struct mt_tap_batch batch = {.count = 0};
+        for (uint32_t i = 0; i < COUNT; i++) {
+            struct mt_tap_args *args = &batch.tap[i];
+            fill_ids(memory[i], BYTES, dtype, run * COUNT + i);
+            memset(stage[i], 0xAA, PAYLOAD);
+            *args = (struct mt_tap_args){.producer = rig.producer,
+                                         .scratch = &scratch[i],
+                                         .ids = memory[i],
+                                         .stage = stage[i],
+                                         .rows = shapes[i][0],
+                                         .k = shapes[i][1],
+                                         .stride = shapes[i][1],
+                                         .first_block = i ? mt_tap_batch_blocks(&batch) : 0,
+                                         .dtype = (uint8_t) dtype,
+                                         .width = (uint8_t) (1 + run / 2 % 2)};
+            batch.count++;
+            for (uint32_t thread = 0; thread < 96; thread++)
+                mt_tap_stage(args, thread, 96);
+        }
+        /* What the engine does with the ids from here on is its own business. */
+        uint8_t *ids[COUNT];
+        for (int i = 0; i < COUNT; i++) {
+            ids[i] = memory[i];
+            memory[i] = aligned_alloc(16, BYTES);
+            memcpy(memory[i], ids[i], BYTES);
+            memset(ids[i], 0x55, BYTES);
+        }
+        /* A block that is not the first of its record waits for that one, so one thread runs whole records. */
+        const uint32_t blocks = mt_tap_batch_blocks(&batch);
+        for (uint32_t i = 0; i < COUNT; i++) {
+            struct mt_tap_args *args = &batch.tap[(i + run) % COUNT];
+            cr_assert_eq(mt_tap_of_block(&batch, args->first_block), args);
+            cr_assert_eq(mt_tap_of_block(&batch, args->first_block + mt_write_blocks(args) - 1), args);
+            cr_assert_leq(args->first_block + mt_write_blocks(args), blocks);
+            for (uint32_t block = 0; block < mt_write_blocks(args); block++)
+                run_block(args, block, mt_write_blocks(args), 32);
+            args->ids = memory[(i + run) % COUNT];
+            struct expected expected = {args, 0, -1};
+            cr_assert_eq(mt_read(reader, 9, compare, &expected, NULL), 1);
+            cr_assert_eq(expected.first_wrong, -1, "run %d, %u rows: %lld", (int) run, args->rows,
+                         (long long) expected.first_wrong);
+        }
+        for (int i = 0; i < COUNT; i++)
+            free(ids[i]);
+    }
+    for (int i = 0; i < COUNT; i++) {
+        free(memory[i]);
+        free(stage[i]);
+    }
+    mt_detach(reader);
+    rig_close(&rig);
+}
+
 Test(tap, blocks_grow_with_the_ids)
 {
     cr_assert_eq(mt_tap_blocks(0), 1);
