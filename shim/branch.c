@@ -35,7 +35,7 @@ static bool look(CUstream stream, struct place *place)
 }
 
 bool mt_branch_open(struct mt_branch *branch, CUstream stream, struct mt_tap_state *state,
-                    const struct mt_routing *routing, uint32_t site, uint8_t width)
+                    const struct mt_routing *routing, uint32_t site, struct mt_occurrences *occurrences, uint8_t width)
 {
     struct place place;
     if (!available() || !look(stream, &place) || place.count != 1)
@@ -46,9 +46,11 @@ bool mt_branch_open(struct mt_branch *branch, CUstream stream, struct mt_tap_sta
     branch->capture = place.capture;
     branch->graph = place.graph;
     branch->holder = branch->last = place.deps[0];
+    if (occurrences->capture != place.capture)
+        *occurrences = (struct mt_occurrences){place.capture, 0};
     uint64_t i = branch->batch.count;
-    if (!mt_tap_add_stage(state, branch->graph, branch->holder, routing, site, width, &branch->batch.tap[i],
-                          &branch->stages[i]))
+    if (!mt_tap_add_stage(state, branch->graph, branch->holder, routing, site, occurrences->count++, width,
+                          &branch->batch.tap[i], &branch->stages[i]))
         return false;
     branch->batch.tap[i].first_block = i ? mt_tap_batch_blocks(&branch->batch) : 0;
     branch->batch.count++;

@@ -35,7 +35,8 @@ struct mt_group {
     struct site {
         int32_t index; /* -1: none yet */
         bool graph;    /* flagged as MT_SITE_GRAPH */
-    } * sites;         /* [layer + 1] */
+        struct mt_occurrences occurrences;
+    } * sites; /* [layer + 1] */
 };
 
 static unsigned open_count; /* pending taps and open branches; lets before() and fence() leave at once */
@@ -93,7 +94,7 @@ static struct site *find_site(struct mt_lane *lane, struct mt_group *group, stru
         if (!sites)
             return NULL;
         for (uint32_t i = group->sites_len; i < slot + 16; i++)
-            sites[i] = (struct site){-1, false};
+            sites[i] = (struct site){.index = -1};
         group->sites = sites;
         group->sites_len = slot + 16;
     }
@@ -146,7 +147,8 @@ static void tap(struct mt_lane *lane, struct mt_group *group, const struct mt_ke
         return;
     }
     uint32_t index = (uint32_t) site->index;
-    if (capturing && beside && mt_branch_open(&lane->branch, lane->stream, state, routing, index, width)) {
+    if (capturing && beside &&
+        mt_branch_open(&lane->branch, lane->stream, state, routing, index, &site->occurrences, width)) {
         __atomic_fetch_add(&open_count, 1, __ATOMIC_RELAXED);
     } else if (!mt_tap_launch(state, lane->stream, routing, index, width, capturing)) {
         mt_segment_count_not_captured(mt_tap_segment(state));

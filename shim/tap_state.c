@@ -30,6 +30,12 @@ struct mt_tap_state {
     CUdeviceptr slab;
     size_t slab_used, slab_size;
     size_t staged; /* bytes of stages given to nodes */
+    struct node_memory {
+        uint64_t ids;
+        uint32_t site, rows, occurrence;
+        CUdeviceptr stage, scratch;
+    } * memories;
+    size_t memory_count, memory_room;
 };
 
 static struct mt_tap_state *states[CONTEXTS_MAX]; /* filled from the front, never freed */
@@ -246,17 +252,35 @@ static CUdeviceptr scratch_for_node(struct mt_tap_state *state)
     return scratch;
 }
 
-/* 0: none, the engine needs its memory more. */
-static CUdeviceptr stage_for_node(struct mt_tap_state *state, const struct mt_routing *routing, uint8_t width)
+/* Finds or makes what a stage and its write need. The state is locked. NULL: none, the engine needs its memory more. */
+static const struct node_memory *memory_for_tap(struct mt_tap_state *state, const struct mt_routing *routing,
+                                                uint32_t site, uint32_t occurrence, uint8_t width)
 {
+    /* Only captures come here, and they are slow: no need for more than a walk. */
+    for (size_t i = 0; i < state->memory_count; i++) {
+        const struct node_memory *m = &state->memories[i];
+        if (m->site == site && m->ids == routing->ids && m->rows == routing->rows && m->occurrence == occurrence)
+            return m;
+    }
+    if (state->memory_count == state->memory_room) {
+        size_t room = state->memory_room ? state->memory_room * 2 : 256;
+        struct node_memory *more = realloc(state->memories, room * sizeof *more);
+        if (!more)
+            return NULL;
+        state->memories = more;
+        state->memory_room = room;
+    }
     size_t size = mt_record_size((uint64_t) routing->rows * routing->k * width) - sizeof(struct mt_record);
-    CUdeviceptr stage = 0;
-    pthread_mutex_lock(&state->lock);
-    if (size <= settings.stage_size && state->staged <= settings.stage_size - size &&
-        (stage = memory_for_node(state, size)))
-        state->staged += size;
-    pthread_mutex_unlock(&state->lock);
-    return stage;
+    if (size > settings.stage_size || state->staged > settings.stage_size - size)
+        return NULL;
+    struct node_memory memory = {routing->ids, site, routing->rows, occurrence, 0, 0};
+    memory.scratch = memory_for_node(state, sizeof(struct mt_tap_scratch));
+    memory.stage = memory.scratch ? memory_for_node(state, size) : 0;
+    if (!memory.stage)
+        return NULL;
+    state->staged += size;
+    state->memories[state->memory_count] = memory;
+    return &state->memories[state->memory_count++];
 }
 
 static uint32_t grid_of(const struct mt_routing *routing)
@@ -264,22 +288,11 @@ static uint32_t grid_of(const struct mt_routing *routing)
     return mt_tap_blocks((uint64_t) routing->rows * routing->k);
 }
 
-/* False: no scratch to be had. */
-static bool make_args(struct mt_tap_state *state, const struct mt_routing *routing, uint32_t site, uint8_t width,
-                      bool for_node, struct mt_tap_args *args)
+static struct mt_tap_args args_of(const struct mt_tap_state *state, const struct mt_routing *routing, uint32_t site,
+                                  uint8_t width)
 {
-    CUdeviceptr scratch = 0;
-    if (grid_of(routing) > 1) { /* writes have fewer blocks than that */
-        scratch = for_node ? scratch_for_node(state)
-                           : state->scratch_eager +
-                                 (__atomic_fetch_add(&state->next_eager, 1, __ATOMIC_RELAXED) % SCRATCH_EAGER) *
-                                     sizeof(struct mt_tap_scratch);
-        if (!scratch)
-            return false;
-    }
-    *args = (struct mt_tap_args){
+    return (struct mt_tap_args){
         .producer = (struct mt_producer *) (uintptr_t) state->producer,
-        .scratch = (struct mt_tap_scratch *) (uintptr_t) scratch,
         .ids = (const void *) (uintptr_t) routing->ids,
         .stride = routing->stride,
         .rows = routing->rows,
@@ -288,7 +301,6 @@ static bool make_args(struct mt_tap_state *state, const struct mt_routing *routi
         .dtype = (uint8_t) routing->dtype,
         .width = width,
     };
-    return true;
 }
 
 static bool launched(CUresult result)
@@ -301,11 +313,20 @@ static bool launched(CUresult result)
 bool mt_tap_launch(struct mt_tap_state *state, CUstream stream, const struct mt_routing *routing, uint32_t site,
                    uint8_t width, bool capturing)
 {
-    struct mt_tap_args args;
+    struct mt_tap_args args = args_of(state, routing, site, width);
     void *params[] = {&args};
-    return make_args(state, routing, site, width, capturing, &args) &&
-           launched(mt_driver.cuLaunchKernel(state->kernel, grid_of(routing), 1, 1, MT_TAP_THREADS, 1, 1, 0, stream,
-                                             params, NULL));
+    if (grid_of(routing) > 1) {
+        CUdeviceptr scratch =
+            capturing
+                ? scratch_for_node(state)
+                : state->scratch_eager + (__atomic_fetch_add(&state->next_eager, 1, __ATOMIC_RELAXED) % SCRATCH_EAGER) *
+                                             sizeof(struct mt_tap_scratch);
+        if (!scratch)
+            return false;
+        args.scratch = (struct mt_tap_scratch *) (uintptr_t) scratch;
+    }
+    return launched(
+        mt_driver.cuLaunchKernel(state->kernel, grid_of(routing), 1, 1, MT_TAP_THREADS, 1, 1, 0, stream, params, NULL));
 }
 
 static bool add_node(CUgraph graph, const CUgraphNode *deps, size_t count, CUfunction kernel, uint32_t blocks,
@@ -324,11 +345,16 @@ static bool add_node(CUgraph graph, const CUgraphNode *deps, size_t count, CUfun
 }
 
 bool mt_tap_add_stage(struct mt_tap_state *state, CUgraph graph, CUgraphNode dep, const struct mt_routing *routing,
-                      uint32_t site, uint8_t width, struct mt_tap_args *args, CUgraphNode *node)
+                      uint32_t site, uint32_t occurrence, uint8_t width, struct mt_tap_args *args, CUgraphNode *node)
 {
-    if (!make_args(state, routing, site, width, true, args))
-        return false;
-    args->stage = (uint8_t *) (uintptr_t) stage_for_node(state, routing, width);
+    *args = args_of(state, routing, site, width);
+    pthread_mutex_lock(&state->lock);
+    const struct node_memory *memory = memory_for_tap(state, routing, site, occurrence, width);
+    if (memory) {
+        args->stage = (uint8_t *) (uintptr_t) memory->stage;
+        args->scratch = (struct mt_tap_scratch *) (uintptr_t) memory->scratch;
+    }
+    pthread_mutex_unlock(&state->lock);
     return args->stage && add_node(graph, &dep, 1, state->stage, grid_of(routing), args, node);
 }
 

@@ -37,11 +37,13 @@ bool mt_tap_launch(struct mt_tap_state *state, CUstream stream, const struct mt_
                    uint8_t width, bool capturing);
 
 /*
- * Adds to a graph, behind `dep`, the stage of a tap, and says in `args` what its write will need. False: no memory left
- * for stages, or the driver refused (logged once).
+ * Adds to a graph, behind `dep`, the stage of a tap, and says in `args` what its write will need. `occurrence`: how
+ * often this site was seen before in the same capture. A later capture of the same step gets the same memory again: two
+ * graphs that route into the same ids do not run at the same time. False: no memory left for stages, or the driver
+ * refused (logged once).
  */
 bool mt_tap_add_stage(struct mt_tap_state *state, CUgraph graph, CUgraphNode dep, const struct mt_routing *routing,
-                      uint32_t site, uint8_t width, struct mt_tap_args *args, CUgraphNode *node);
+                      uint32_t site, uint32_t occurrence, uint8_t width, struct mt_tap_args *args, CUgraphNode *node);
 /* Adds what writes the records of these stages. False if the driver refused (logged once). */
 bool mt_tap_add_write(const struct mt_tap_state *state, CUgraph graph, const CUgraphNode *stages,
                       struct mt_tap_batch *batch);

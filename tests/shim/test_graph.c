@@ -82,6 +82,18 @@ Test(graph, taps_are_beside)
     cr_assert_eq(occurrences(o.text, "cuGraphAddDependencies_v2"), 0u, "%s", o.text);
 }
 
+/* An engine may capture its step again and again: the second time takes no more of the GPU's memory. */
+Test(graph, captured_again)
+{
+    struct outcome o;
+    run(&o, "SOFTCUDA_LOG=1 MOETAP_SOURCE=preload", "plain",
+        "--layers 12 --tokens 16384 --topk 8 --steps 1 --experts 16");
+    unsigned once = occurrences(o.text, "cuMemAlloc_v2");
+    run(&o, "SOFTCUDA_LOG=1 MOETAP_SOURCE=preload", "update",
+        "--layers 12 --tokens 16384 --topk 8 --steps 1 --experts 16");
+    cr_assert_eq(occurrences(o.text, "cuMemAlloc_v2"), once, "%u, not %u", occurrences(o.text, "cuMemAlloc_v2"), once);
+}
+
 /* What may fail of it, fails: the tap goes in line or is counted as not captured, and the engine computes the same. */
 Test(graph, every_call_may_fail)
 {
