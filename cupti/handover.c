@@ -32,11 +32,6 @@ void mt_subscription_begin(void)
     __atomic_store_n(&active, true, __ATOMIC_SEQ_CST);
 }
 
-bool mt_tracer_active(void)
-{
-    return __atomic_load_n(&active, __ATOMIC_ACQUIRE);
-}
-
 bool mt_subscription_enter(void)
 {
     __atomic_fetch_add(&inside, 1, __ATOMIC_SEQ_CST);

@@ -7,6 +7,7 @@
 #define MOETAP_CUPTI_LAUNCH_H
 
 #include <cuda.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 struct mt_launch {
@@ -40,6 +41,12 @@ struct mt_sink {
     /* A context is about to be destroyed or reset: everything that was made in it is gone. */
     void (*context_gone)(CUcontext context);
 };
+
+/* What a call's stream argument means, in either flavour of the call. */
+static inline CUstream mt_stream_meant(CUstream stream, bool per_thread)
+{
+    return stream ? stream : per_thread ? CU_STREAM_PER_THREAD : CU_STREAM_LEGACY;
+}
 
 /* Calls into the driver between these two are ours and are not reported. Per thread, nests. */
 void mt_quiet_begin(void);

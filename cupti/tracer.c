@@ -62,16 +62,6 @@ static const CUpti_CallbackId other_ids[] = {
     CUPTI_DRIVER_TRACE_CBID_cuDevicePrimaryCtxRelease_v2,
 };
 
-static CUstream or_legacy(CUstream stream)
-{
-    return stream ? stream : CU_STREAM_LEGACY;
-}
-
-static CUstream or_per_thread(CUstream stream)
-{
-    return stream ? stream : CU_STREAM_PER_THREAD;
-}
-
 static void read_kernel(const CUpti_CallbackData *data, bool per_thread, struct mt_launch *launch)
 {
     const cuLaunchKernel_params *p = data->functionParams; /* the _ptsz struct is the same */
@@ -79,7 +69,7 @@ static void read_kernel(const CUpti_CallbackData *data, bool per_thread, struct 
                                  data->symbolName,
                                  {p->gridDimX, p->gridDimY, p->gridDimZ},
                                  {p->blockDimX, p->blockDimY, p->blockDimZ},
-                                 per_thread ? or_per_thread(p->hStream) : or_legacy(p->hStream),
+                                 mt_stream_meant(p->hStream, per_thread),
                                  p->kernelParams,
                                  p->extra};
 }
@@ -94,7 +84,7 @@ static bool read_kernel_ex(const CUpti_CallbackData *data, bool per_thread, stru
                                  data->symbolName,
                                  {c->gridDimX, c->gridDimY, c->gridDimZ},
                                  {c->blockDimX, c->blockDimY, c->blockDimZ},
-                                 per_thread ? or_per_thread(c->hStream) : or_legacy(c->hStream),
+                                 mt_stream_meant(c->hStream, per_thread),
                                  p->kernelParams,
                                  p->extra};
     return true;
@@ -107,7 +97,7 @@ static void read_cooperative(const CUpti_CallbackData *data, bool per_thread, st
                                  data->symbolName,
                                  {p->gridDimX, p->gridDimY, p->gridDimZ},
                                  {p->blockDimX, p->blockDimY, p->blockDimZ},
-                                 per_thread ? or_per_thread(p->hStream) : or_legacy(p->hStream),
+                                 mt_stream_meant(p->hStream, per_thread),
                                  p->kernelParams,
                                  NULL};
 }
@@ -136,11 +126,11 @@ static bool read_fence(CUpti_CallbackId id, const void *params, CUstream *stream
 {
 #define FENCE(name)                                                                                                    \
     case CUPTI_DRIVER_TRACE_CBID_##name:                                                                               \
-        *stream = or_legacy(((const name##_params *) params)->hStream);                                                \
+        *stream = mt_stream_meant(((const name##_params *) params)->hStream, false);                                   \
         return true;
 #define FENCE_PER_THREAD(name)                                                                                         \
     case CUPTI_DRIVER_TRACE_CBID_##name:                                                                               \
-        *stream = or_per_thread(((const name##_params *) params)->hStream);                                            \
+        *stream = mt_stream_meant(((const name##_params *) params)->hStream, true);                                    \
         return true;
     switch (id) {
         FENCE(cuGraphLaunch)
@@ -186,10 +176,12 @@ static void on_other(CUpti_CallbackId id, const CUpti_CallbackData *data)
             sink->context_gone(NULL);
     } else if (id == CUPTI_DRIVER_TRACE_CBID_cuStreamEndCapture) {
         if (enter)
-            sink->capture_ends(or_legacy(((const cuStreamEndCapture_params *) data->functionParams)->hStream));
+            sink->capture_ends(
+                mt_stream_meant(((const cuStreamEndCapture_params *) data->functionParams)->hStream, false));
     } else if (id == CUPTI_DRIVER_TRACE_CBID_cuStreamEndCapture_ptsz) {
         if (enter)
-            sink->capture_ends(or_per_thread(((const cuStreamEndCapture_ptsz_params *) data->functionParams)->hStream));
+            sink->capture_ends(
+                mt_stream_meant(((const cuStreamEndCapture_ptsz_params *) data->functionParams)->hStream, true));
     } else if (enter && read_fence(id, data->functionParams, &stream)) {
         sink->fence(stream);
     }

@@ -18,9 +18,6 @@
  */
 int mt_tracer_start(const struct mt_sink *sink, void *(*resolve)(void *, const char *), char *why, size_t size);
 
-/* Subscribed and reporting? Cheap, thread-safe. */
-bool mt_tracer_active(void);
-
 /*
  * handover.c: somebody else in this process wants CUPTI's only subscription. Gives ours up for good; returns once no
  * callback of ours runs any more on other threads. True to the one caller that ended it. Thread-safe.

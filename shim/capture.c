@@ -28,7 +28,6 @@ struct mt_group {
     struct mt_group *next;
     struct model *model;
     bool stage;                 /* a stage of grouped routing, no router: not tapped any more */
-    int32_t previous;           /* layer of its last router */
     uint32_t last;              /* history count behind its last router */
     struct mt_tap_state *state; /* whose sites these are */
     uint32_t sites_len;
@@ -75,7 +74,6 @@ static struct mt_group *find_group(struct mt_lane *lane, const struct mt_recipe 
         return NULL;
     }
     group->model = model;
-    group->previous = MT_LAYER_UNKNOWN;
     group->next = lane->groups;
     return lane->groups = group;
 }
@@ -160,14 +158,19 @@ static void tap(struct mt_lane *lane, struct mt_group *group, const struct mt_ke
     }
 }
 
+static void count_lost(const struct mt_lane *lane, unsigned taps)
+{
+    while (taps--)
+        mt_segment_count_not_captured(mt_tap_segment(lane->branch.state));
+}
+
 /* Joins the lane's branch, if it has one. The lane is locked. */
 static void settle(struct mt_lane *lane)
 {
     if (!lane->branch.open)
         return;
     __atomic_fetch_sub(&open_count, 1, __ATOMIC_RELAXED);
-    for (unsigned lost = mt_branch_settle(&lane->branch, lane->stream); lost; lost--)
-        mt_segment_count_not_captured(mt_tap_segment(lane->branch.state));
+    count_lost(lane, mt_branch_settle(&lane->branch, lane->stream));
 }
 
 /* The open tap of a lane, wherever we were called from. The lane is locked. */
@@ -253,9 +256,7 @@ static void on_router(struct mt_lane *lane, const struct mt_kernel *kernel, cons
     if (!group)
         return;
     find_stages(lane, group, &routing);
-    int32_t layer =
-        mt_layers_identify(group->model->layers, &lane->history, lane->history.count - group->last, group->previous);
-    group->previous = layer;
+    int32_t layer = mt_layers_identify(group->model->layers, &lane->history, lane->history.count - group->last);
     group->last = lane->history.count;
     if (group->stage)
         return;
@@ -360,8 +361,7 @@ static void capture_ends(CUstream stream)
     struct mt_lane *lane;
     for (unsigned i = 0; (lane = mt_lane_get(i)); i++) {
         pthread_mutex_lock(&lane->lock);
-        for (unsigned lost = mt_branch_finish(&lane->branch, stream); lost; lost--)
-            mt_segment_count_not_captured(mt_tap_segment(lane->branch.state));
+        count_lost(lane, mt_branch_finish(&lane->branch, stream));
         pthread_mutex_unlock(&lane->lock);
     }
     mt_quiet_end();

@@ -171,7 +171,8 @@ static bool shared(const struct mt_history *history, uint32_t launches, uint32_t
 /* NULL: no room for one more. */
 static struct place *find_place(struct mt_layers *layers, const struct mt_kernel *kernel, uint32_t back, uint32_t index)
 {
-    uint32_t i = hash((uintptr_t) kernel ^ (uint64_t) back << 48 ^ (uint64_t) index << 56 ^ index, PLACES);
+    const uint32_t first = hash((uintptr_t) kernel ^ (uint64_t) back << 48 ^ (uint64_t) index << 56 ^ index, PLACES);
+    uint32_t i = first;
     for (;; i = (i + 1) & (PLACES - 1)) {
         struct place *place = &layers->places[i];
         if (place->kernel == kernel && place->back == back && place->index == index)
@@ -183,7 +184,7 @@ static struct place *find_place(struct mt_layers *layers, const struct mt_kernel
         /* Kernels were recompiled again and again: what is in use comes back at once. */
         memset(layers->places, 0, sizeof layers->places);
         layers->places_used = layers->key_count = 0;
-        i = hash((uintptr_t) kernel ^ (uint64_t) back << 48 ^ (uint64_t) index << 56 ^ index, PLACES);
+        i = first;
     }
     layers->places_used++;
     layers->places[i] = (struct place){kernel, back, index, 0, 0};
@@ -401,10 +402,8 @@ static int32_t identify(struct mt_layers *layers, const struct mt_history *histo
     return layer;
 }
 
-int32_t mt_layers_identify(struct mt_layers *layers, const struct mt_history *history, uint32_t launches,
-                           int32_t previous)
+int32_t mt_layers_identify(struct mt_layers *layers, const struct mt_history *history, uint32_t launches)
 {
-    (void) previous;
     if (launches > MT_HISTORY_LAUNCHES)
         launches = MT_HISTORY_LAUNCHES;
     pthread_mutex_lock(&layers->lock);

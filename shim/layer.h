@@ -46,10 +46,8 @@ struct mt_layers *mt_layers_new(void); /* NULL: out of memory */
 
 /*
  * Layer of the router launch that is the newest entry of `history`. `launches`: how many entries came since the router
- * before it on that stream, itself included; `previous`: that router's layer (MT_LAYER_UNKNOWN: none), not needed at
- * present. Returns MT_LAYER_UNKNOWN if nothing tells. Thread-safe.
+ * before it on that stream, itself included. Returns MT_LAYER_UNKNOWN if nothing tells. Thread-safe.
  */
-int32_t mt_layers_identify(struct mt_layers *layers, const struct mt_history *history, uint32_t launches,
-                           int32_t previous);
+int32_t mt_layers_identify(struct mt_layers *layers, const struct mt_history *history, uint32_t launches);
 
 #endif

@@ -278,19 +278,19 @@ static void cover(uint64_t reports)
         cover(told);                                                                                                   \
     return result
 
-#define LAUNCH_KERNEL(symbol, null_stream)                                                                             \
+#define LAUNCH_KERNEL(symbol, per_thread)                                                                              \
     EXPORT CUresult symbol(CUfunction f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz, \
                            unsigned shared, CUstream stream, void **params, void **extra)                              \
     {                                                                                                                  \
         REAL(symbol);                                                                                                  \
-        const struct mt_launch launch = {f,      NULL, {gx, gy, gz}, {bx, by, bz}, stream ? stream : null_stream,      \
-                                         params, extra};                                                               \
+        const struct mt_launch launch = {                                                                              \
+            f, NULL, {gx, gy, gz}, {bx, by, bz}, mt_stream_meant(stream, per_thread), params, extra};                  \
         LAUNCH(launch, real(f, gx, gy, gz, bx, by, bz, shared, stream, params, extra));                                \
     }
-LAUNCH_KERNEL(cuLaunchKernel, CU_STREAM_LEGACY)
-LAUNCH_KERNEL(cuLaunchKernel_ptsz, CU_STREAM_PER_THREAD)
+LAUNCH_KERNEL(cuLaunchKernel, false)
+LAUNCH_KERNEL(cuLaunchKernel_ptsz, true)
 
-#define LAUNCH_EX(symbol, null_stream)                                                                                 \
+#define LAUNCH_EX(symbol, per_thread)                                                                                  \
     EXPORT CUresult symbol(const CUlaunchConfig *config, CUfunction f, void **params, void **extra)                    \
     {                                                                                                                  \
         REAL(symbol);                                                                                                  \
@@ -300,25 +300,25 @@ LAUNCH_KERNEL(cuLaunchKernel_ptsz, CU_STREAM_PER_THREAD)
                                          NULL,                                                                         \
                                          {config->gridDimX, config->gridDimY, config->gridDimZ},                       \
                                          {config->blockDimX, config->blockDimY, config->blockDimZ},                    \
-                                         config->hStream ? config->hStream : null_stream,                              \
+                                         mt_stream_meant(config->hStream, per_thread),                                 \
                                          params,                                                                       \
                                          extra};                                                                       \
         LAUNCH(launch, real(config, f, params, extra));                                                                \
     }
-LAUNCH_EX(cuLaunchKernelEx, CU_STREAM_LEGACY)
-LAUNCH_EX(cuLaunchKernelEx_ptsz, CU_STREAM_PER_THREAD)
+LAUNCH_EX(cuLaunchKernelEx, false)
+LAUNCH_EX(cuLaunchKernelEx_ptsz, true)
 
-#define LAUNCH_COOPERATIVE(symbol, null_stream)                                                                        \
+#define LAUNCH_COOPERATIVE(symbol, per_thread)                                                                         \
     EXPORT CUresult symbol(CUfunction f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz, \
                            unsigned shared, CUstream stream, void **params)                                            \
     {                                                                                                                  \
         REAL(symbol);                                                                                                  \
-        const struct mt_launch launch = {f,      NULL, {gx, gy, gz}, {bx, by, bz}, stream ? stream : null_stream,      \
-                                         params, NULL};                                                                \
+        const struct mt_launch launch = {                                                                              \
+            f, NULL, {gx, gy, gz}, {bx, by, bz}, mt_stream_meant(stream, per_thread), params, NULL};                   \
         LAUNCH(launch, real(f, gx, gy, gz, bx, by, bz, shared, stream, params));                                       \
     }
-LAUNCH_COOPERATIVE(cuLaunchCooperativeKernel, CU_STREAM_LEGACY)
-LAUNCH_COOPERATIVE(cuLaunchCooperativeKernel_ptsz, CU_STREAM_PER_THREAD)
+LAUNCH_COOPERATIVE(cuLaunchCooperativeKernel, false)
+LAUNCH_COOPERATIVE(cuLaunchCooperativeKernel_ptsz, true)
 
 /* Calls through which the work so far is seen from elsewhere. PARAMS and ARGS carry their own parentheses. */
 #define TELL(what, symbol, stream, PARAMS, ARGS)                                                                       \
@@ -331,14 +331,12 @@ LAUNCH_COOPERATIVE(cuLaunchCooperativeKernel_ptsz, CU_STREAM_PER_THREAD)
         return real ARGS;                                                                                              \
     }
 #define FENCE(symbol, stream, PARAMS, ARGS) TELL(fence, symbol, stream, PARAMS, ARGS)
-#define LEGACY(stream) ((stream) ? (stream) : CU_STREAM_LEGACY)
-#define PER_THREAD(stream) ((stream) ? (stream) : CU_STREAM_PER_THREAD)
 #define BOTH(symbol, variant, PARAMS, ARGS)                                                                            \
-    FENCE(symbol, LEGACY(s), PARAMS, ARGS) FENCE(variant, PER_THREAD(s), PARAMS, ARGS)
+    FENCE(symbol, mt_stream_meant(s, false), PARAMS, ARGS) FENCE(variant, mt_stream_meant(s, true), PARAMS, ARGS)
 
 BOTH(cuGraphLaunch, cuGraphLaunch_ptsz, (CUgraphExec g, CUstream s), (g, s))
-TELL(capture_ends, cuStreamEndCapture, LEGACY(s), (CUstream s, CUgraph *g), (s, g))
-TELL(capture_ends, cuStreamEndCapture_ptsz, PER_THREAD(s), (CUstream s, CUgraph *g), (s, g))
+TELL(capture_ends, cuStreamEndCapture, mt_stream_meant(s, false), (CUstream s, CUgraph *g), (s, g))
+TELL(capture_ends, cuStreamEndCapture_ptsz, mt_stream_meant(s, true), (CUstream s, CUgraph *g), (s, g))
 BOTH(cuStreamSynchronize, cuStreamSynchronize_ptsz, (CUstream s), (s))
 BOTH(cuEventRecord, cuEventRecord_ptsz, (CUevent e, CUstream s), (e, s))
 BOTH(cuEventRecordWithFlags, cuEventRecordWithFlags_ptsz, (CUevent e, CUstream s, unsigned f), (e, s, f))

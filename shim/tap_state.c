@@ -252,6 +252,11 @@ static CUdeviceptr scratch_for_node(struct mt_tap_state *state)
     return scratch;
 }
 
+static uint32_t grid_of(const struct mt_routing *routing)
+{
+    return mt_tap_blocks((uint64_t) routing->rows * routing->k);
+}
+
 /* Finds or makes what a stage and its write need. The state is locked. NULL: none, the engine needs its memory more. */
 static const struct node_memory *memory_for_tap(struct mt_tap_state *state, const struct mt_routing *routing,
                                                 uint32_t site, uint32_t occurrence, uint8_t width)
@@ -274,18 +279,15 @@ static const struct node_memory *memory_for_tap(struct mt_tap_state *state, cons
     if (size > settings.stage_size || state->staged > settings.stage_size - size)
         return NULL;
     struct node_memory memory = {routing->ids, site, routing->rows, occurrence, 0, 0};
-    memory.scratch = memory_for_node(state, sizeof(struct mt_tap_scratch));
-    memory.stage = memory.scratch ? memory_for_node(state, size) : 0;
+    memory.stage = memory_for_node(state, size);
     if (!memory.stage)
+        return NULL;
+    /* A write has no more blocks than the stage. */
+    if (grid_of(routing) > 1 && !(memory.scratch = memory_for_node(state, sizeof(struct mt_tap_scratch))))
         return NULL;
     state->staged += size;
     state->memories[state->memory_count] = memory;
     return &state->memories[state->memory_count++];
-}
-
-static uint32_t grid_of(const struct mt_routing *routing)
-{
-    return mt_tap_blocks((uint64_t) routing->rows * routing->k);
 }
 
 static struct mt_tap_args args_of(const struct mt_tap_state *state, const struct mt_routing *routing, uint32_t site,

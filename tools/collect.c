@@ -280,7 +280,7 @@ int collect_end(struct collect *collect, struct collect_total *total, struct mt_
     return result;
 }
 
-void collect_progress(const struct collect *collect)
+static void print_progress(const struct collect *collect)
 {
     static struct timespec last;
     static uint64_t last_records;
@@ -297,6 +297,16 @@ void collect_progress(const struct collect *collect)
                 (double) (total.records - last_records) / passed, (unsigned long long) collect_lost(&total));
     last = now;
     last_records = total.records;
+}
+
+void collect_pause(const struct collect *collect, uint64_t records, bool progress)
+{
+    if (progress)
+        print_progress(collect);
+    if (!records) {
+        const struct timespec nap = {0, 2000000};
+        nanosleep(&nap, NULL);
+    }
 }
 
 void collect_summary(const struct collect_total *total, const char *path, bool progress)

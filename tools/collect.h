@@ -37,8 +37,11 @@ int collect_end(struct collect *collect, struct collect_total *total, struct mt_
 
 void collect_so_far(const struct collect *collect, struct collect_total *total);
 
-/* The progress line, at most four times a second, and the last line of a run. */
-void collect_progress(const struct collect *collect);
+/* Between two turns: the progress line if wanted, at most four times a second, and a nap if the turn brought nothing.
+ */
+void collect_pause(const struct collect *collect, uint64_t records, bool progress);
+
+/* The last line of a run. */
 void collect_summary(const struct collect_total *total, const char *path, bool progress);
 
 static inline uint64_t collect_lost(const struct collect_total *total)

@@ -8,7 +8,6 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 static volatile sig_atomic_t stopped;
@@ -92,12 +91,7 @@ int verb_drain(int argc, char **argv)
         uint64_t records = collect_drain(collect);
         if (collect_finish_ended(collect))
             break;
-        if (progress)
-            collect_progress(collect);
-        if (!records) {
-            const struct timespec nap = {0, 2000000};
-            nanosleep(&nap, NULL);
-        }
+        collect_pause(collect, records, progress);
     }
     int result = collect_end(collect, &total, &error);
     collect_summary(&total, output, progress);

@@ -89,7 +89,8 @@ static int run(struct dump *dump, struct trace_reader *reader)
                 "and --stream N (see `moetap info`)",
                 dump->format->name);
     }
-    dump->format->begin(dump->out, dump->k_max);
+    if (dump->format->begin)
+        dump->format->begin(dump->out, dump->k_max);
     int result = trace_reader_records(reader, print, dump, &error);
     if (result && !dump->out_error)
         return say_failed("%s", error.text);

@@ -81,6 +81,19 @@ int say_bad_option(char *const *argv, int opt)
     return say_usage("no such option %s, or it takes no value: see `moetap --help`", word);
 }
 
+static int no_such_verb(const char *word)
+{
+    char all[256] = "";
+    const size_t count = sizeof verbs / sizeof *verbs;
+    for (size_t i = 0, n = 0; i < count && n < sizeof all; i++)
+        n += (size_t) snprintf(all + n, sizeof all - n, "%s%s",
+                               i == 0          ? ""
+                               : i + 1 < count ? ", "
+                                               : " or ",
+                               verbs[i].name);
+    return say_usage("no such verb '%s': %s", word, all);
+}
+
 int main(int argc, char **argv)
 {
     if (argc < 2) {
@@ -105,5 +118,5 @@ int main(int argc, char **argv)
         opterr = 0; /* our own messages */
         return verbs[i].run(argc - 1, argv + 1);
     }
-    return say_usage("no such verb '%s': record, drain, ls, clean, info, dump, recipes or doctor", argv[1]);
+    return no_such_verb(argv[1]);
 }

@@ -264,12 +264,7 @@ static int follow(struct collect *collect, const char *session, bool progress)
         /* Descendants may outlive CMD: as long as one of them owns a segment; a Ctrl-C then ends the waiting. */
         if (was_over && (all_gone || asked_to_stop > stops_at_exit))
             return status;
-        if (progress)
-            collect_progress(collect);
-        if (!records) {
-            const struct timespec nap = {0, 2000000};
-            nanosleep(&nap, NULL);
-        }
+        collect_pause(collect, records, progress);
     }
 }
 

@@ -59,8 +59,6 @@ void engine_init(struct engine *engine, uint64_t seed)
         engine->pool[engine->pool_count++] = fresh(engine, 1 << 16);
     for (int i = 0; i < 1024; i++)
         engine->number[i] = -1;
-    for (int i = 0; i < STREAMS_MAX; i++)
-        engine->streams[i].previous = MT_LAYER_UNKNOWN;
 }
 
 void engine_free(struct engine *engine)
@@ -242,9 +240,7 @@ static void judge(struct pass *pass, int truth)
 {
     struct engine *engine = pass->engine;
     struct stream *stream = &engine->streams[pass->stream];
-    int32_t layer =
-        mt_layers_identify(engine->layers, &stream->history, stream->history.count - stream->last, stream->previous);
-    stream->previous = layer;
+    int32_t layer = mt_layers_identify(engine->layers, &stream->history, stream->history.count - stream->last);
     stream->last = stream->history.count;
     struct tally *tally = &engine->tally;
     bool learned = engine->learned[truth];

@@ -62,7 +62,6 @@ struct engine {
     uint64_t next_address;
     struct stream {
         struct mt_history history;
-        int32_t previous;
         uint32_t last;
     } streams[STREAMS_MAX];
     uint64_t pool[64]; /* free activations, the last freed is at the end */

@@ -10,7 +10,7 @@
 struct format {
     const char *name;
     bool one_stream; /* cannot tell segments or streams apart */
-    /* k_max: the largest k of what will follow */
+    /* NULL: the format has no head. k_max: the largest k of what will follow */
     void (*begin)(FILE *out, uint32_t k_max);
     void (*record)(FILE *out, uint32_t k_max, uint32_t segment, const struct mt_site *site,
                    const struct mt_record *record, const void *ids);

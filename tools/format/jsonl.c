@@ -2,12 +2,6 @@
 /* A JSON object a record: numbers and null only, nothing that would need escaping. */
 #include "format.h"
 
-static void begin(FILE *out, uint32_t k_max)
-{
-    (void) out;
-    (void) k_max;
-}
-
 static void record(FILE *out, uint32_t k_max, uint32_t segment, const struct mt_site *site,
                    const struct mt_record *record, const void *ids)
 {
@@ -30,4 +24,4 @@ static void record(FILE *out, uint32_t k_max, uint32_t segment, const struct mt_
     fputs("]}\n", out);
 }
 
-const struct format format_jsonl = {"jsonl", false, begin, record};
+const struct format format_jsonl = {"jsonl", false, NULL, record};

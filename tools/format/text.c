@@ -2,12 +2,6 @@
 /* For people: a line a row. */
 #include "format.h"
 
-static void begin(FILE *out, uint32_t k_max)
-{
-    (void) out;
-    (void) k_max;
-}
-
 static void record(FILE *out, uint32_t k_max, uint32_t segment, const struct mt_site *site,
                    const struct mt_record *record, const void *ids)
 {
@@ -28,4 +22,4 @@ static void record(FILE *out, uint32_t k_max, uint32_t segment, const struct mt_
     }
 }
 
-const struct format format_text = {"text", false, begin, record};
+const struct format format_text = {"text", false, NULL, record};
