@@ -94,6 +94,24 @@ Test(run, streams)
     }
 }
 
+/* auto keeps CUPTI until the symbols have proved to miss no launch, and then not a launch is lost or told twice. */
+Test(run, cupti_is_given_up)
+{
+    struct outcome o;
+    static const char *const sources[] = {"auto", "cupti"};
+    for (int s = 0; s < 2; s++) {
+        command(&o,
+                "cd %s && MOETAP_LOG=2 %s record -q --force --source=%s -o t -- %s --layers 30 --steps 60 --tokens 4",
+                scratch(), MOETAP, sources[s], MOE_DEMO);
+        cr_assert_eq(o.status, 0, "%s", o.text);
+        cr_assert(strstr(o.text, "launches come from CUPTI"), "%s", o.text);
+        cr_assert_eq(strstr(o.text, "CUPTI is given up") != NULL, s == 0, "%s", o.text);
+        cr_assert(strstr(o.text, "captured 1800 records, 7200 rows"), "%s", o.text);
+    }
+    struct shape shape = {"dlsym", "auto", "", 30, 64, 6, 4, 60, 1};
+    check(&shape);
+}
+
 static void checksum(const char *text, char *out, size_t size)
 {
     const char *found = strstr(text, "checksum");
