@@ -52,7 +52,8 @@ struct mt_tap_args {
     uint32_t first_block; /* in a batch */
     uint8_t dtype;        /* enum mt_dtype */
     uint8_t width;        /* 1 or 2 */
-    uint8_t reserved[6];
+    uint8_t context;      /* row context, not ids */
+    uint8_t reserved[5];
 };
 
 /* The only parameter of write, by value. */
@@ -148,7 +149,7 @@ MT_FN void mt_tap_begin(const struct mt_tap_args *args, uint32_t blocks, struct 
     struct mt_claim claim;
     /* A record has 16 bits for k. */
     uint64_t payload = args->k - 1 < 0xFFFFu ? (uint64_t) args->rows * args->k * args->width : ~(uint64_t) 0;
-    if (mt_ring_claim(args->producer, args->site, payload, &claim)) {
+    if (mt_ring_claim(args->producer, args->site, payload, args->context, &claim)) {
         mt_ring_fill(args->producer, &claim, args->site, args->rows, args->k, args->width);
         place->position = claim.position;
         place->status = MT_TAP_CLAIMED;

@@ -25,7 +25,7 @@ extern "C" {
 
 #define MT_MAGIC "MOETAP\r\n" /* 8 bytes; CR LF shows a text-mode copy, as in PNG */
 #define MT_ABI_MAJOR 1u       /* a reader refuses another major */
-#define MT_ABI_MINOR 0u       /* fields were added at a struct's end; older readers still work */
+#define MT_ABI_MINOR 1u       /* fields were added at a struct's end; older readers still work */
 #define MT_ENDIAN 0x01020304u
 #define MT_PAGE 4096u
 
@@ -113,6 +113,14 @@ enum mt_site_flags {
 
 #define MT_LAYER_UNKNOWN (-1)
 
+/* What a site's records hold. All but the ids are rows of one value (k = 1), 4 bytes each. */
+enum mt_site_kind {
+    MT_SITE_ROUTER = 0,    /* topk_ids */
+    MT_SITE_SLOTS = 1,     /* KV cache slot of each row; negative: a padded row */
+    MT_SITE_POSITIONS = 2, /* position of each row in its sequence, from 0 */
+    MT_SITE_TOKENS = 3,    /* token id of each row */
+};
+
 /* One place in the engine that routes: a kernel, on one stream, for one layer. Immutable but for the live fields. */
 struct mt_site {
     char kernel[256]; /* the kernel's name, demangled, cut to fit, NUL-terminated */
@@ -124,7 +132,8 @@ struct mt_site {
     uint32_t k;
     uint8_t dtype;    /* enum mt_dtype, in the engine's memory */
     uint8_t id_space; /* 0 unknown, 1 logical, 2 physical */
-    uint8_t reserved0[2];
+    uint8_t kind;     /* enum mt_site_kind; since ABI 1.1, before it 0 */
+    uint8_t reserved0;
     uint64_t reserved[5];
 };
 
@@ -143,9 +152,12 @@ struct mt_record {
     uint32_t rows;
     uint32_t bytes; /* payload, before padding */
     uint16_t k;
-    uint8_t width; /* 1 or 2: bytes of one id */
+    uint8_t width; /* 1 or 2: bytes of one id; 4: bytes of one int32 of a site that is no router's */
     uint8_t flags; /* 0 */
-    uint64_t reserved;
+    /* Runs of taps of row context (slots, positions, tokens) on this device so far, lost ones included, and this one
+     * if it is one. Row context comes ahead of a pass's routers: a router's rows are those of the latest record of each
+     * kind that has at most this number, if none of the numbers behind that one is missing. 0: no row context. */
+    uint64_t context;
 };
 
 /*
@@ -161,6 +173,8 @@ struct mt_record {
 /* The same, decoded to int32. */
 #define MT_ID_NEGATIVE (-1)
 #define MT_ID_OVERFLOW (-2)
+/* Row context is int32 as it is; what does not fit: */
+#define MT_CONTEXT_OVERFLOW INT32_MIN
 
 /* Names its position and its segment, so that no left-over bytes of the ring can pass for it (splitmix64's mixer). */
 #ifdef __CUDACC__
@@ -173,6 +187,13 @@ __host__ __device__
     z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ull;
     z = (z ^ (z >> 27)) * 0x94d049bb133111ebull;
     return z ^ (z >> 31);
+}
+
+/* Can it be a record's shape? Bytes beyond its payload are the reader's to check. */
+static inline int mt_record_sane(const struct mt_record *record)
+{
+    return (record->width == 1 || record->width == 2 || (record->width == 4 && record->k == 1)) && record->k > 0 &&
+           record->bytes == (uint64_t) record->rows * record->k * record->width;
 }
 
 #ifdef __CUDACC__

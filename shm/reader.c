@@ -22,9 +22,8 @@ static bool committed(const mt_reader *reader, uint64_t position)
 
 static bool plausible(const mt_reader *reader, const struct mt_record *record)
 {
-    return (record->width == 1 || record->width == 2) && record->k > 0 &&
-           record->bytes == (uint64_t) record->rows * record->k * record->width &&
-           mt_record_size(record->bytes) <= reader->facts.ring_size / 2 && record->site < mt_site_count(reader);
+    return mt_record_sane(record) && mt_record_size(record->bytes) <= reader->facts.ring_size / 2 &&
+           record->site < mt_site_count(reader);
 }
 
 /* Nobody writes there unless the writer is broken; then the copy is wrong, and the check behind it says so. */
@@ -177,6 +176,11 @@ int32_t mt_decode_id(const void *ids, unsigned width, size_t index)
     if (width == 1) {
         uint8_t id = ((const uint8_t *) ids)[index];
         return id == MT_ID8_NEGATIVE ? MT_ID_NEGATIVE : id == MT_ID8_OVERFLOW ? MT_ID_OVERFLOW : id;
+    }
+    if (width == 4) {
+        int32_t value;
+        memcpy(&value, (const uint8_t *) ids + 4 * index, sizeof value);
+        return value;
     }
     uint16_t id;
     memcpy(&id, (const uint8_t *) ids + 2 * index, sizeof id);

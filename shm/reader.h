@@ -103,7 +103,8 @@ MT_API bool mt_skip_torn(mt_reader *reader);
 
 MT_API void mt_stats(const mt_reader *reader, struct mt_stats *stats);
 
-/* One id of a record's payload as int32; MT_ID_NEGATIVE and MT_ID_OVERFLOW for the two marks. */
+/* One id of a record's payload as int32, MT_ID_NEGATIVE and MT_ID_OVERFLOW for the two marks; one value of row context
+ * as it is. */
 MT_API int32_t mt_decode_id(const void *ids, unsigned width, size_t index);
 
 /* The library's version, "major.minor.patch". */

@@ -51,7 +51,8 @@ struct mt_producer {
     uint64_t attempts;     /* next seq */
     uint64_t lost_full;    /* mirrored into mt_counters */
     uint64_t lost_too_big; /* mirrored into mt_counters */
-    uint64_t reserved0[3];
+    uint64_t context;      /* runs of taps of row context */
+    uint64_t reserved0[2];
     /* Constant. Addresses as the GPU sees them. */
     uint8_t *ring;
     uint64_t ring_size;
@@ -182,7 +183,7 @@ struct mt_16_bytes {
 /* A claimed record. */
 struct mt_claim {
     uint64_t position;
-    uint64_t seq, step, lost;
+    uint64_t seq, step, lost, context;
 };
 
 MT_FN void mt_ring_count_loss(uint64_t *counter, uint64_t *mirror)
@@ -199,11 +200,13 @@ MT_FN void mt_ring_count_loss(uint64_t *counter, uint64_t *mirror)
     }
 }
 
-/* One thread for each record. 0: lost and counted. */
-MT_FN int mt_ring_claim(struct mt_producer *producer, uint32_t site, uint64_t payload, struct mt_claim *claim)
+/* One thread for each record; `context`: it is row context, not ids. 0: lost and counted. */
+MT_FN int mt_ring_claim(struct mt_producer *producer, uint32_t site, uint64_t payload, int context,
+                        struct mt_claim *claim)
 {
     claim->seq = mt_add(&producer->attempts, 1);
     claim->step = mt_add(&producer->steps[site], 1);
+    claim->context = context ? mt_add(&producer->context, 1) + 1 : mt_load(&producer->context);
     MT_TESTPOINT("numbered");
     const uint64_t size = mt_record_size(payload), room = producer->ring_size;
     if (payload > MT_RING_PAYLOAD_MAX || size > room / 2) {
@@ -267,7 +270,7 @@ MT_FN void mt_ring_fill(const struct mt_producer *producer, const struct mt_clai
     header.record.k = (uint16_t) k;
     header.record.width = (uint8_t) width;
     header.record.flags = 0;
-    header.record.reserved = 0;
+    header.record.context = claim->context;
     struct mt_record *record = mt_ring_record(producer, claim->position);
     record->seq = claim->seq;
     MT_UNROLL

@@ -208,7 +208,7 @@ Test(ring, bytes_of_an_earlier_lap_never_pass)
     /* The tail is where it was a lap ago: a whole record of that lap lies there. */
     cr_assert_eq(rig_read_all(reader, &tally), 0);
     struct mt_claim claim;
-    cr_assert(mt_ring_claim(rig.producer, 0, 960, &claim));
+    cr_assert(mt_ring_claim(rig.producer, 0, 960, 0, &claim));
     cr_assert_eq(claim.position, MT_RING_SIZE_MIN);
     cr_assert_eq(rig_read_all(reader, &tally), 0, "claimed");
     mt_ring_fill(rig.producer, &claim, 0, 960, 1, 1);

@@ -175,7 +175,7 @@ static void tear(const struct options *o, struct mt_producer *producer)
 static void corrupt(struct mt_producer *producer)
 {
     struct mt_claim claim;
-    if (!mt_ring_claim(producer, 0, 12, &claim))
+    if (!mt_ring_claim(producer, 0, 12, 0, &claim))
         exit(72);
     mt_ring_fill(producer, &claim, 0, 2, 2, 3);
     mt_ring_commit(producer, claim.position);

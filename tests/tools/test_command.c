@@ -754,7 +754,7 @@ Test(command, ls_and_clean)
     SAYS("moetap.x - bad ");
     SAYS("moetap.empty - bad ");
     SAYS("moetap.new - bad ");
-    SAYS("has layout 9.0");
+    SAYS("has layout 9.");
     SAYS_NOT("other");
 
     RUN(1, "%s clean %s", MOETAP, living);

@@ -220,8 +220,7 @@ static int take_records(struct trace_reader *reader, const struct trace_block *b
         if (block->raw_size - at < sizeof record)
             return damaged(reader, error, "fewer records than it says");
         memcpy(&record, reader->raw + at, sizeof record);
-        if ((record.width != 1 && record.width != 2) || !record.k ||
-            record.bytes != (uint64_t) record.rows * record.k * record.width || record.site >= view->site_count ||
+        if (!mt_record_sane(&record) || record.site >= view->site_count ||
             mt_record_size(record.bytes) > block->raw_size - at)
             return damaged(reader, error, "an impossible record");
         int result = take(head.segment, &record, reader->raw + at + sizeof record, user);

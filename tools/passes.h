@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Ties records together: the layers of one forward pass with each other and with what the pass's rows are (KV slots,
+ * positions, token ids). Fed with records in the order of one segment's stream; hands out whole passes.
+ *
+ * The producer numbers the runs of taps of row context (struct mt_record.context); they come ahead of the routers of
+ * their pass. So a lost record leaves a hole, never a shift: what a hole touches is missing, not guessed.
+ */
+#ifndef MOETAP_PASSES_H
+#define MOETAP_PASSES_H
+
+#include "../shm/reader.h"
+
+struct pass_layer {
+    int32_t layer; /* of its model, or MT_LAYER_UNKNOWN */
+    uint32_t site;
+    uint32_t rows, k;
+    const int32_t *ids; /* [rows, k], MT_ID_NEGATIVE and MT_ID_OVERFLOW as in the record */
+};
+
+struct pass {
+    uint64_t first_seq;
+    uint64_t time_ns;
+    uint32_t rows; /* of its row context, 0 if it has none */
+    /* [rows]; NULL: the engine shows none, or it was lost. */
+    const int32_t *slots, *positions, *tokens;
+    const struct pass_layer *layers; /* in the order of their records; each site at most once */
+    uint32_t layer_count;
+    uint32_t lost; /* records lost since the pass before, as far as known */
+};
+
+/* `pass` is valid during the call. A non-zero return stops the feeding call, which returns it. */
+typedef int pass_take(const struct pass *pass, void *user);
+
+struct passes;
+
+struct passes *passes_new(pass_take *take, void *user);
+void passes_free(struct passes *passes);
+/* `site` describes record->site. Records of retracted sites are to be left out by the caller. -ENOMEM, or what take
+ * returned. */
+int passes_add(struct passes *passes, const struct mt_site *site, const struct mt_record *record, const void *ids);
+/* The stream's end: hands out the pass that is under way. */
+int passes_flush(struct passes *passes);
+
+#endif
