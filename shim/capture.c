@@ -40,6 +40,7 @@ struct mt_group {
 
 static unsigned open_count; /* pending taps and open branches; lets before() and fence() leave at once */
 static bool beside;         /* taps of graphs may run beside the engine's kernels */
+static bool routers_seen;   /* a launch was read by a router's recipe */
 static pthread_mutex_t sites_lock = PTHREAD_MUTEX_INITIALIZER;
 
 static struct model *find_model(const struct mt_recipe *recipe, uint32_t experts, uint32_t k)
@@ -243,6 +244,13 @@ static void explain_no_router(const struct mt_kernel *kernel, const char *why)
     pthread_mutex_unlock(&said_lock);
 }
 
+static int32_t identify(struct mt_lane *lane, struct mt_group *group)
+{
+    int32_t layer = mt_layers_identify(group->model->layers, &lane->history, lane->history.count - group->last);
+    group->last = lane->history.count;
+    return layer;
+}
+
 static void on_router(struct mt_lane *lane, const struct mt_kernel *kernel, const struct mt_launch *launch)
 {
     struct mt_routing routing;
@@ -252,12 +260,12 @@ static void on_router(struct mt_lane *lane, const struct mt_kernel *kernel, cons
         explain_no_router(kernel, why);
         return;
     }
+    __atomic_store_n(&routers_seen, true, __ATOMIC_RELAXED);
     struct mt_group *group = find_group(lane, kernel->recipe, routing.experts, routing.k);
     if (!group)
         return;
     find_stages(lane, group, &routing);
-    int32_t layer = mt_layers_identify(group->model->layers, &lane->history, lane->history.count - group->last);
-    group->last = lane->history.count;
+    int32_t layer = identify(lane, group);
     if (group->stage)
         return;
     if (!mt_recipe_has_final(kernel->recipe)) {
@@ -271,12 +279,51 @@ static void on_router(struct mt_lane *lane, const struct mt_kernel *kernel, cons
     __atomic_fetch_add(&open_count, 1, __ATOMIC_RELAXED);
 }
 
+/* Where no recipe fits the engine's router, whoever reads its ids first shows them. A router comes ahead of its
+ * consumers, so it is known by then whether there is one; two taps of the same ids would be two models. */
+static void on_consumer(struct mt_lane *lane, const struct mt_kernel *kernel, const struct mt_launch *launch)
+{
+    struct mt_routing routing;
+    const char *why;
+    if (__atomic_load_n(&routers_seen, __ATOMIC_RELAXED) || !mt_recipe_tells_shape(kernel->recipe) ||
+        !mt_recipe_read(kernel->recipe, kernel->info, launch, &routing, &why))
+        return;
+    struct mt_range range = mt_range_of(&routing);
+    if (lane->consumed.begin == range.begin && lane->consumed.end == range.end)
+        return;
+    settle(lane);
+    struct mt_group *group = find_group(lane, kernel->recipe, routing.experts, routing.k);
+    if (!group)
+        return;
+    mt_log_once(MT_LOG_EXPLAIN, "no router's recipe fits: ids are taken from who reads them, first from %s",
+                kernel->info->base);
+    lane->consumed = range;
+    tap(lane, group, kernel, &routing, identify(lane, group));
+}
+
 /* kernels.c has named it at its first launch. */
 static void on_no_ids(void)
 {
     struct mt_tap_state *state = mt_tap_state_current();
     if (state)
         mt_segment_count_not_captured(mt_tap_segment(state));
+}
+
+static void on_recipe(struct mt_lane *lane, const struct mt_kernel *kernel, const struct mt_launch *launch)
+{
+    switch (mt_recipe_kind(kernel->recipe)) {
+    case MT_RECIPE_ROUTER:
+        on_router(lane, kernel, launch);
+        break;
+    case MT_RECIPE_CONSUMER:
+        on_consumer(lane, kernel, launch);
+        break;
+    case MT_RECIPE_NO_IDS:
+        on_no_ids();
+        break;
+    case MT_RECIPE_FINAL:
+        break;
+    }
 }
 
 static bool names(const struct mt_kernel *kernel, const struct mt_launch *launch, uint64_t address)
@@ -325,10 +372,10 @@ static void after(const struct mt_launch *launch)
             settle(lane);
         if (lane->pending.open && lane->pending.final)
             close_pending(lane);
-        if (kernel->recipe && mt_recipe_kind(kernel->recipe) == MT_RECIPE_ROUTER)
-            on_router(lane, kernel, launch);
-        else if (kernel->recipe && mt_recipe_kind(kernel->recipe) == MT_RECIPE_NO_IDS)
-            on_no_ids();
+        if (lane->consumed.begin && mt_use_of(&lane->consumed, mt_history_latest(&lane->history)) == MT_USE_UNKNOWN)
+            lane->consumed = (struct mt_range){0};
+        if (kernel->recipe)
+            on_recipe(lane, kernel, launch);
         pthread_mutex_unlock(&lane->lock);
     }
     mt_quiet_end();

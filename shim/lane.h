@@ -32,6 +32,10 @@ struct mt_lane {
 
     struct mt_branch branch; /* a tap that is not joined yet */
 
+    /* Ids that were tapped at a kernel that reads them, and that nobody may have written since: the experts' other
+     * launches read the same ones. */
+    struct mt_range consumed;
+
     struct mt_group *groups; /* list, newest first: capture.c's */
 
     /* The two routers before, to tell the stages of grouped routing from the router proper. */
