@@ -43,6 +43,13 @@ for rows in 64 512 4096 16384; do
 done
 rm -f "$out/reader.tmp"
 
+echo "== from a top-k's end to the reader" >&2
+: >"$out/latency.json"
+for tap in beside inline; do
+    MOETAP_SESSION=bench$$ MOETAP_GRAPH_TAP=$tap MOETAP_RECIPE=bench/bench.recipe LD_PRELOAD=$shim \
+        "$build/bench/latency" ${quick:+--quick} >>"$out/latency.json"
+done
+
 if python3 -c 'import torch, transformers' 2>/dev/null; then
     echo '== transformers generate, eager' >&2
     : >"$out/generate.json"

@@ -46,6 +46,20 @@ def throughput(runs):
             r['reader']['lost'])
 
 
+def latency(lines):
+    """Each run of the program says first what a round trip took; its points follow."""
+    head('launched', 'rows', 'layers', 'reader', 'records', 'p50, us', 'p99, us', 'p50 / round trip', 'p99 / round trip')
+    notes = []
+    for r in lines:
+        if 'device' in r:
+            trip = r
+            notes.append(f"{r['trip_p50_us']:.2f} us (p99 {r['trip_p99_us']:.2f}), clocks +-{r['uncertainty_us']:.2f} us")
+            continue
+        row(r['mode'], r['rows'], r['layers'], r['reader'], r['records'], r['p50_us'], r['p99_us'],
+            f"{r['p50_us'] / trip['trip_p50_us']:.1f}", f"{r['p99_us'] / trip['trip_p50_us']:.1f}")
+    print('\nRound trip, a run each:', '; '.join(notes))
+
+
 def generate(runs):
     head('source', 'ms a step', 'ratio to bare', 'tokens')
     by_mode = {m: [r['run'] for r in runs if r['mode'] == m] for m in ('bare', 'preload', 'auto')}
@@ -62,7 +76,7 @@ def plot(points, path):
         return
     matplotlib.use('svg')
     import matplotlib.pyplot as plt
-    nexts = [n for n in ('short', 'long', 'full') if any(p['next'] == n for p in points)]
+    nexts = [n for n in ('short', 'long', 'full', 'persistent', 'streams') if any(p['next'] == n for p in points)]
     figure, axes = plt.subplots(1, len(nexts), figsize=(4.2 * len(nexts), 3.6), sharey=True)
     for axis, name in zip(axes, nexts):
         some = [p for p in points if p['next'] == name and p['k'] == 8 and p['layers'] == 48]
@@ -84,7 +98,7 @@ if points:
     print(f"\n{points[0]['device']}\n")
     taps(points[1:])
     plot(points[1:], out / 'graph_taps.svg')
-for name, show in (('launches', launches), ('throughput', throughput), ('generate', generate)):
+for name, show in (('launches', launches), ('throughput', throughput), ('latency', latency), ('generate', generate)):
     runs = lines(out / f'{name}.json')
     if runs:
         print()

@@ -19,24 +19,32 @@ static bool available(void)
 struct place {
     cuuint64_t capture;
     CUgraph graph;
-    const CUgraphNode *deps; /* of the stream's next node; the driver's, until its next call */
+    const CUgraphNode *deps;      /* of the stream's next node; the driver's, until its next call */
+    const CUgraphEdgeData *edges; /* how it will depend on them; may be NULL: in full */
     size_t count;
 };
 
-/* The capture that goes on on a stream. A pending programmatic edge is refused here: no room for its data is given. */
+/* The capture that goes on on a stream. Asked for the edges' data, or the driver refuses where there is any. */
 static bool look(CUstream stream, struct place *place)
 {
     CUstreamCaptureStatus status;
-    return mt_driver.cuStreamGetCaptureInfo_v3(stream, &status, &place->capture, &place->graph, &place->deps, NULL,
-                                               &place->count) == CUDA_SUCCESS &&
+    place->edges = NULL;
+    return mt_driver.cuStreamGetCaptureInfo_v3(stream, &status, &place->capture, &place->graph, &place->deps,
+                                               &place->edges, &place->count) == CUDA_SUCCESS &&
            status == CU_STREAM_CAPTURE_STATUS_ACTIVE;
+}
+
+/* The one node behind which the stream goes on, all of it: a programmatic edge would let it start earlier. */
+static bool one_in_full(const struct place *place)
+{
+    return place->count == 1 && (!place->edges || place->edges->type == CU_GRAPH_DEPENDENCY_TYPE_DEFAULT);
 }
 
 bool mt_branch_open(struct mt_branch *branch, CUstream stream, struct mt_tap_state *state,
                     const struct mt_routing *routing, uint32_t site, struct mt_occurrences *occurrences, uint8_t width)
 {
     struct place place;
-    if (!available() || !look(stream, &place) || place.count != 1)
+    if (!available() || !look(stream, &place) || !one_in_full(&place))
         return false;
     if (branch->capture != place.capture || branch->state != state)
         branch->batch.count = 0; /* of a capture that failed: that graph never came to be */
@@ -62,7 +70,7 @@ bool mt_branch_open(struct mt_branch *branch, CUstream stream, struct mt_tap_sta
 static bool one_step(const struct mt_branch *branch, CUstream stream, CUgraphNode *node)
 {
     struct place place;
-    if (!look(stream, &place) || place.capture != branch->capture || place.count != 1)
+    if (!look(stream, &place) || place.capture != branch->capture || !one_in_full(&place))
         return false;
     *node = place.deps[0];
     CUgraphNode dep;

@@ -13,8 +13,18 @@ static __device__ __forceinline__ void tap(const mt_tap_args &args, uint32_t blo
         mt_tap_end(&args, blocks, &place);
 }
 
+/* A capturing stream may have programmatic edges pending, which the tap then has instead of the engine's next kernel.
+ * It has to end behind the kernels that these come from, for that one will only wait for the tap. */
+static __device__ __forceinline__ void wait_for_edges()
+{
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+
 extern "C" __global__ void __launch_bounds__(MT_TAP_THREADS) moetap_tap(const __grid_constant__ mt_tap_args args)
 {
+    wait_for_edges();
     tap(args, blockIdx.x, gridDim.x);
 }
 

@@ -57,6 +57,21 @@ for shape in "1 8 2 1 6 1" "48 128 8 64 10 1" "61 256 8 8 5 1" "4 512 10 512 4 1
     demo_case auto "--graph" $shape
 done
 
+# Graphs of other kinds, each program the judge of its own ring; first without moetap, to know what the driver can do.
+for program in pdl conditional; do
+    if ! timeout 60 build/tests/gpu/$program --bare >"$out/$program.log" 2>&1; then
+        row "$program" "skipped: $(tail -1 "$out/$program.log")"
+        continue
+    fi
+    for setting in MOETAP_GRAPH_TAP=beside MOETAP_GRAPH_TAP=inline MOETAP_SOURCE=cupti; do
+        env MOETAP_SESSION=gpu$$ MOETAP_RECIPE=tests/gpu/test.recipe $setting LD_PRELOAD="$PWD/build/shim/libmoetap-shim.so" \
+            timeout 60 build/tests/gpu/$program >"$tmp/log" 2>&1
+        { echo "== $setting"; cat "$tmp/log"; } >>"$out/$program.log"
+        row "$program $setting" "$(tail -1 "$tmp/log"), $(grep -c '^ok: .*rows' "$tmp/log") points right, $(grep -c '^FAILED: .*rows' "$tmp/log") wrong"
+    done
+done
+$moetap clean >/dev/null
+
 # compute-sanitizer over the tap.
 if command -v compute-sanitizer >/dev/null; then
     for tool in memcheck racecheck; do
