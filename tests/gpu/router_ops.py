@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Shared by the scripts that call engines' own router kernels: makes the calls, alone and in CUDA graphs, and keeps what each chose.
 Knows nothing of moetap."""
+import functools
 import itertools
 import json
 
@@ -15,6 +16,12 @@ _calls, _graphs, _refused = [], [], {}
 
 def random(*shape, dtype=torch.float32):
     return torch.randn(*shape, device='cuda', generator=_generator).to(dtype)
+
+
+@functools.cache
+def bias(experts, dtype=torch.float32):
+    """One for each number of experts, as a model has it; also because nothing random can be made while a graph is captured."""
+    return random(experts, dtype=dtype)
 
 
 def _listed(ids):

@@ -9,7 +9,7 @@ import sys
 
 import torch
 
-from router_ops import FLOATS, ROWS, call, finish, graph, random
+from router_ops import FLOATS, ROWS, bias, call, finish, graph, random
 
 torch.ops.load_library(sys.argv[1])
 ops = torch.ops.sgl_kernel
@@ -17,24 +17,24 @@ ops = torch.ops.sgl_kernel
 
 def gating(op, rows, experts, k, dtype, biased, scores=None):
     scores = random(rows, experts, dtype=dtype) if scores is None else scores
-    bias = random(experts) if biased else None
+    correction = bias(experts) if biased else None
     weights = torch.empty(rows, k, device='cuda')
     ids = torch.empty(rows, k, dtype=torch.int32, device='cuda')
     if op == 'topk_softmax':
-        ops.topk_softmax(weights, ids, scores, True, 0.0, bias)
+        ops.topk_softmax(weights, ids, scores, True, 0.0, correction)
     else:
-        ops.topk_sigmoid(weights, ids, scores, True, bias)
+        ops.topk_sigmoid(weights, ids, scores, True, correction)
     return ids
 
 
 def fused(rows, experts, k, dtype, groups, chosen, shared, scores=None):
     scores = random(rows, experts, dtype=dtype) if scores is None else scores
-    return ops.moe_fused_gate(scores, random(experts).to(scores.dtype), groups, chosen, k + shared, shared, 2.5, False)[1]
+    return ops.moe_fused_gate(scores, bias(experts, scores.dtype), groups, chosen, k + shared, shared, 2.5, False)[1]
 
 
 def kimi(rows, experts, k, scores=None):
     scores = random(rows, experts) if scores is None else scores
-    return ops.kimi_k2_moe_fused_gate(scores, random(experts), k, True, 2.872, False)[1]
+    return ops.kimi_k2_moe_fused_gate(scores, bias(experts), k, True, 2.872, False)[1]
 
 
 def aligned(ids, experts):

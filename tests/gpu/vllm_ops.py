@@ -9,7 +9,7 @@ import sys
 
 import torch
 
-from router_ops import FLOATS, ROWS, call, finish, graph, random
+from router_ops import FLOATS, ROWS, bias, call, finish, graph, random
 
 torch.ops.load_library(sys.argv[1])
 ops = torch.ops._moe_C
@@ -18,14 +18,14 @@ INTS = [torch.int32, torch.int64, torch.uint32]
 
 def gating(op, rows, experts, k, dtype, ids_dtype, biased, scores=None):
     scores = random(rows, experts, dtype=dtype) if scores is None else scores
-    bias = random(experts) if biased else None
+    correction = bias(experts) if biased else None
     weights = torch.empty(rows, k, device='cuda')
     ids = torch.empty(rows, k, dtype=ids_dtype, device='cuda')
     indices = torch.empty(rows, k, dtype=torch.int32, device='cuda')
     if op == 'topk_softplus_sqrt':
-        ops.topk_softplus_sqrt(weights, ids, indices, scores, True, 1.0, bias, None, None)
+        ops.topk_softplus_sqrt(weights, ids, indices, scores, True, 1.0, correction, None, None)
     else:
-        getattr(ops, op)(weights, ids, indices, scores, True, bias)
+        getattr(ops, op)(weights, ids, indices, scores, True, correction)
     return ids
 
 
@@ -43,7 +43,7 @@ def hashed(rows, experts, k, dtype, ids_dtype):
 def grouped(rows, experts, k, dtype, bias_dtype, groups, chosen, scoring, scores=None):
     scores = random(rows, experts, dtype=dtype) if scores is None else scores
     scores = scores if scoring else scores.sigmoid()
-    return ops.grouped_topk(scores, groups, chosen, k, True, 1.0, random(experts).to(bias_dtype), scoring)[1]
+    return ops.grouped_topk(scores, groups, chosen, k, True, 1.0, bias(experts, bias_dtype), scoring)[1]
 
 
 def aligned(ids, experts):
