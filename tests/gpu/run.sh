@@ -118,23 +118,15 @@ if python3 -c 'import torch, transformers; assert torch.cuda.is_available()' 2>/
         if [ "$bare" != "$(grep logits "$at.log")" ]; then verdict="LOGITS DIFFER: $verdict"; elif [ $status = 0 ] && [ $good = 0 ]; then verdict="ok: $verdict, logits equal"; fi
         echo "transformers $model torch.cuda.graph|$verdict"
     }
-    for model in mixtral qwen3_moe qwen2_moe olmoe deepseek_v3 gpt_oss; do model_case $model >"$tmp/$model.row" & done
+    for model in $(python3 tests/gpu/models.py --list 2>/dev/null); do model_case $model >"$tmp/$model.row" & done
     for model in mixtral qwen3_moe olmoe; do graph_case $model >"$tmp/z-$model.row" & done
     wait
     while IFS='|' read -r what verdict; do row "$what" "$verdict"; done < <(cat "$tmp"/*.row)
-    # vLLM's own kernel library from its wheel, without vLLM: VLLM_MOE_LIBRARY names it if vllm is not installed.
-    library=${VLLM_MOE_LIBRARY:-$(python3 -c 'import glob, importlib.util as u; print(glob.glob(u.find_spec("vllm").submodule_search_locations[0] + "/_moe_C*.so")[0])' 2>/dev/null)}
-    if [ -n "$library" ]; then
-        MOETAP_LOG=2 timeout 250 $moetap record -q --ring-size=512M -o "$tmp/v" -- python3 tests/gpu/vllm_ops.py "$library" "$tmp/v.truth" >"$out/vllm.log" 2>&1
-        status=$?
-        python3 tests/gpu/compare_ops.py "$tmp/v.truth" "$tmp/v" $moetap >"$out/vllm.txt" 2>&1
-        good=$?
-        verdict="$(tail -2 "$out/vllm.txt" | tr '\n' ' '), status $status"
-        if [ $status = 0 ] && [ $good = 0 ]; then verdict="ok: $verdict"; fi
-        row "vLLM's router ops" "$verdict"
-    else
-        row "vLLM's router ops" "skipped: no vllm, and no VLLM_MOE_LIBRARY"
-    fi
+    # Engines' own kernel libraries, and torch.compile.
+    while IFS=: read -r what verdict; do
+        name=${what#* }
+        row "${name#"${name%%[! ]*}"}" "${what%% *}:$verdict"
+    done < <(tests/gpu/engines.sh "$out")
     # The engine's own profiler still works: CUPTI is handed over.
     cat >"$tmp/profiled.py" <<'PY'
 import torch

@@ -2,7 +2,7 @@
 """sglang_ops.py LIBRARY TRUTH_FILE
 
 Calls the router kernels of SGLang's own kernel library (sgl_kernel/sm90/common_ops.abi3.so of the wheel sglang-kernel) through their
-Python ops, over every shape and type that they take, alone and in CUDA graphs. Seen with sglang-kernel 0.4.5, the last for torch 2.11.
+Python ops, over every shape and type that they take, alone and in CUDA graphs. For sglang-kernel 0.4.4, which is built for torch 2.11.
 """
 import itertools
 import sys
