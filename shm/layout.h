@@ -196,6 +196,12 @@ static inline int mt_record_sane(const struct mt_record *record)
            record->bytes == (uint64_t) record->rows * record->k * record->width;
 }
 
+/* Is it of a site that is no router's? */
+static inline int mt_record_is_context(const struct mt_record *record)
+{
+    return record->width == 4;
+}
+
 #ifdef __CUDACC__
 __host__ __device__
 #endif
