@@ -36,6 +36,7 @@ struct mt_group {
     uint32_t last;              /* history count behind its last router */
     struct mt_tap_state *state; /* whose sites these are */
     uint64_t once;              /* the first of that state, 0: not looked up yet */
+    uint32_t since_once;        /* launches of other layers since */
     uint32_t sites_len;
     struct site {
         int32_t index; /* -1: none yet */
@@ -282,11 +283,22 @@ static void on_router(struct mt_lane *lane, const struct mt_kernel *kernel, cons
     __atomic_fetch_add(&open_count, 1, __ATOMIC_RELAXED);
 }
 
+/* More launches than any model has layers. */
+#define GONE_AFTER 4096u
+
 /* Is it the layer that was seen first in this context? */
 static bool speaks_for_all(struct mt_group *group, struct mt_tap_state *state, uint64_t once)
 {
-    if (group->once && group->state == state)
+    if (group->once && group->state == state) {
+        if (group->once != once && ++group->since_once == GONE_AFTER)
+            mt_log(MT_LOG_PROBLEM,
+                   "%s: the layer that stood for all is no longer seen: its memory has moved, what rows "
+                   "are is not captured any more",
+                   mt_recipe_name(group->model->recipe));
+        if (group->once == once)
+            group->since_once = 0;
         return group->once == once;
+    }
     struct model *model = group->model;
     pthread_mutex_lock(&models_lock);
     struct first *first = model->firsts;
