@@ -24,7 +24,7 @@ static const struct verb {
     {"clean", verb_clean, "clean [NAME...]\n         removes segments whose writer has ended"},
     {"info", verb_info, "info FILE|SEGMENT\n         says what was captured, and what was lost"},
     {"dump", verb_dump,
-     "dump FILE [--format=text|jsonl|csv] [-o OUT] [--segment N] [--stream N] [--all]\n"
+     "dump FILE [--format=text|jsonl|csv] [-o OUT] [--segment N] [--stream N] [--all] [--context]\n"
      "         prints the records"},
     {"recipes", verb_recipes,
      "recipes [check FILE]\n"

@@ -40,3 +40,19 @@ extern "C" __global__ void moe_demo_embed(const float *in, const float *table, f
 {
     body_embed(in, table, out, blockIdx.x, threadIdx.x, blockDim.x, rows, dim);
 }
+
+extern "C" __global__ void moe_demo_lookup(const int32_t *index, const float *table, float *out, int rows, int dim,
+                                           int table_rows)
+{
+    body_lookup(index, table, out, blockIdx.x, threadIdx.x, blockDim.x, dim, table_rows);
+}
+
+extern "C" __global__ void moe_demo_rotary(const int64_t *positions, float *q, int rows, int dim)
+{
+    body_rotary(positions, q, blockIdx.x, threadIdx.x, blockDim.x, dim);
+}
+
+extern "C" __global__ void moe_demo_cache(const float *k, float *cache, const int64_t *slots, int rows, int dim)
+{
+    body_cache(k, cache, slots, blockIdx.x, threadIdx.x, blockDim.x, dim);
+}
