@@ -99,6 +99,14 @@ static double quantile(std::vector<double> values, double part)
     return values[(size_t) (part * (double) (values.size() - 1) + 0.5)];
 }
 
+/* What both clocks said once: from there on their ns fit a double. */
+static unsigned long long gpu_base, cpu_base;
+
+static double since(unsigned long long clock, unsigned long long base)
+{
+    return (double) (long long) (clock - base);
+}
+
 /* gpu = cpu + offset, as it was at `when` on the CPU. */
 struct clocks {
     double offset, error, when, p50, p99;
@@ -123,12 +131,16 @@ static struct clocks compare_clocks()
         unsigned long long end = cpu_clock();
         std::atomic_thread_fence(std::memory_order_acquire);
         double ns = (double) (end - begin);
+        if (!cpu_base) {
+            cpu_base = begin;
+            gpu_base = trip->clock;
+        }
         if (n > trips / 10)
             took.push_back(ns);
         if (ns / 2 < best.error) {
             best.error = ns / 2;
-            best.when = (double) begin + ns / 2;
-            best.offset = (double) (long long) (trip->clock - begin) - ns / 2;
+            best.when = since(begin, cpu_base) + ns / 2;
+            best.offset = since(trip->clock, gpu_base) - best.when;
         }
     }
     CHECK(cudaStreamSynchronize(stream));
@@ -191,7 +203,7 @@ struct point {
     const char *mode;
     int rows, layers;
     bool naps;
-    std::vector<double> stamps, seen; /* CPU clock still to come for the first */
+    std::vector<double> stamps, seen; /* by the GPU's clock and by the CPU's, since the bases; 0: not there */
 };
 
 static void measure(struct point *p, int sms, int steps)
@@ -200,6 +212,7 @@ static void measure(struct point *p, int sms, int steps)
     const int work = 150;
     std::vector<unsigned long long> stamps(SLOTS);
     CHECK(cudaMemset(here.left, 0, SLOTS * sizeof *here.left));
+    CHECK(cudaMemset(here.stamps, 0, SLOTS * sizeof *here.stamps));
     CHECK(cudaMemcpy(gpu_step, &here, sizeof here, cudaMemcpyHostToDevice));
     if (strcmp(p->mode, "eager") != 0) {
         cudaGraph_t graph;
@@ -231,8 +244,8 @@ static void measure(struct point *p, int sms, int steps)
     CHECK(cudaMemcpy(stamps.data(), here.stamps, SLOTS * sizeof stamps[0], cudaMemcpyDeviceToHost));
     const unsigned total = (unsigned) (steps * p->layers), cold = (unsigned) (p->layers * (steps / 10));
     for (unsigned n = cold; n < total; n++) {
-        p->stamps.push_back((double) stamps[n]);
-        p->seen.push_back((double) drain.seen[n]);
+        p->stamps.push_back(stamps[n] ? since(stamps[n], gpu_base) : 0);
+        p->seen.push_back(drain.seen[n] ? since(drain.seen[n], cpu_base) : 0);
     }
 }
 

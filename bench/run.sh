@@ -33,13 +33,17 @@ done
 
 echo '== the ring, GPU to one reader thread' >&2
 : >"$out/throughput.json"
-for rows in 64 512 4096 16384; do
-    MOETAP_SESSION=bench$$ "$build/bench/reader" "bench$$" >"$out/reader.tmp" &
-    reader=$!
-    line=$(MOETAP_SESSION=bench$$ MOETAP_RING_SIZE=1G MOETAP_RECIPE=bench/bench.recipe LD_PRELOAD=$shim \
-        "$build/bench/throughput" $rows 2)
+ring_case() { # rows, ring, how the reader reads
+    MOETAP_SESSION=bench$$ "$build/bench/reader" "bench$$" "$3" >"$out/reader.tmp" &
+    local reader=$! line
+    line=$(MOETAP_SESSION=bench$$ MOETAP_RING_SIZE=$2 MOETAP_RECIPE=bench/bench.recipe LD_PRELOAD=$shim \
+        "$build/bench/throughput" "$1" 2)
     wait $reader
-    echo "{\"engine\":$line,\"reader\":$(cat "$out/reader.tmp")}" >>"$out/throughput.json"
+    echo "{\"ring\":\"$2\",\"how\":\"$3\",\"engine\":$line,\"reader\":$(cat "$out/reader.tmp")}" >>"$out/throughput.json"
+}
+for rows in 64 512 4096; do ring_case $rows 1G copy; done
+for ring in 16M 64M 1G; do
+    for how in copy scan touch; do ring_case 16384 $ring $how; done
 done
 rm -f "$out/reader.tmp"
 

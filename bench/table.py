@@ -39,11 +39,14 @@ def launches(runs):
 
 
 def throughput(runs):
-    head('rows x k', 'copy rate of the GPU, GB/s', 'through the ring, GB/s', 'ratio', 'records', 'lost')
+    head('rows x k', 'ring', 'reader', 'GPU copy, GB/s', 'one thread: memcpy, scan, GB/s', 'produced, GB/s', 'read, GB/s',
+         'read, 10^9 ids/s', 'read / ids of the GPU copy', 'read / memcpy', 'records read', 'lost')
     for r in runs:
-        e = r['engine']
-        row(f"{e['rows']} x 8", e['copy_gbs'], e['ring_gbs'], f"{e['ring_gbs'] / e['copy_gbs']:.2f}", r['reader']['read'],
-            r['reader']['lost'])
+        e, reader = r['engine'], r['reader']
+        read = reader['bytes'] / reader['seconds'] / 1e9  # one byte an id; the copy engine's are int32
+        row(f"{e['rows']} x 8", r['ring'], r['how'], e['copy_gbs'], f"{e['memcpy_gbs']}, {e['scan_gbs']}", e['ring_gbs'],
+            f'{read:.2f}', f'{read:.2f}', f"{read / (e['copy_gbs'] / 4):.2f}", f"{read / e['memcpy_gbs']:.2f}", reader['read'],
+            reader['lost'])
 
 
 def latency(lines):

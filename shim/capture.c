@@ -417,7 +417,7 @@ static void before(const struct mt_launch *launch)
     mt_quiet_begin();
     struct mt_lane *lane = mt_lane_peek(launch->stream);
     if (lane) {
-        pthread_mutex_lock(&lane->lock);
+        mt_lane_lock(lane);
         if (lane->pending.open) {
             const struct mt_kernel *kernel = mt_kernels_find(launch);
             bool final = kernel->recipe && mt_recipe_kind(kernel->recipe) == MT_RECIPE_FINAL &&
@@ -428,7 +428,7 @@ static void before(const struct mt_launch *launch)
             else
                 close_pending(lane);
         }
-        pthread_mutex_unlock(&lane->lock);
+        mt_lane_unlock(lane);
     }
     mt_quiet_end();
 }
@@ -439,7 +439,7 @@ static void after(const struct mt_launch *launch)
     const struct mt_kernel *kernel = mt_kernels_find(launch);
     struct mt_lane *lane = mt_lane_find(launch->stream);
     if (lane) {
-        pthread_mutex_lock(&lane->lock);
+        mt_lane_lock(lane);
         mt_history_add(&lane->history, kernel, launch);
         if (lane->branch.open && !mt_branch_launched(&lane->branch, lane->stream, mt_history_latest(&lane->history)))
             settle(lane);
@@ -449,7 +449,7 @@ static void after(const struct mt_launch *launch)
             lane->consumed = (struct mt_range){0};
         if (kernel->recipe)
             on_recipe(lane, kernel, launch);
-        pthread_mutex_unlock(&lane->lock);
+        mt_lane_unlock(lane);
     }
     mt_quiet_end();
 }
@@ -466,10 +466,10 @@ static void fence(CUstream stream)
         /* A capturing stream is another thread's business, and its graph is not made for two. */
         if (all ? capture_status(lane->stream) != CU_STREAM_CAPTURE_STATUS_NONE : lane->stream != stream)
             continue;
-        pthread_mutex_lock(&lane->lock);
+        mt_lane_lock(lane);
         close_pending(lane);
         settle(lane);
-        pthread_mutex_unlock(&lane->lock);
+        mt_lane_unlock(lane);
     }
     mt_quiet_end();
 }
@@ -480,9 +480,9 @@ static void capture_ends(CUstream stream)
     mt_quiet_begin();
     struct mt_lane *lane;
     for (unsigned i = 0; (lane = mt_lane_get(i)); i++) {
-        pthread_mutex_lock(&lane->lock);
+        mt_lane_lock(lane);
         count_lost(lane, mt_branch_finish(&lane->branch, stream));
-        pthread_mutex_unlock(&lane->lock);
+        mt_lane_unlock(lane);
     }
     mt_quiet_end();
 }
