@@ -10,10 +10,10 @@
 
 /* One number of row context: its record, if it came, and who routed right behind it. */
 struct context {
-    uint64_t number; /* 0: nothing here yet */
-    bool seen;
+    uint64_t number;  /* 0: nothing here yet */
+    bool seen, taken; /* its record came; a pass took it */
     uint8_t kind;
-    uint32_t rows;
+    uint32_t site, rows;
     size_t room; /* values that fit */
     int32_t *values;
     bool routed;    /* routers with exactly this number came: what lies before it is an earlier pass's */
@@ -29,6 +29,7 @@ struct context {
 struct counted {
     uint32_t class; /* 0: not known yet */
     uint64_t base;
+    uint32_t taken, left; /* row context: how often a pass took it, or none came behind it */
 };
 
 struct layer {
@@ -62,7 +63,8 @@ struct passes {
     struct counted *sites;
     uint32_t site_count;
     uint32_t classes;
-    uint64_t lost; /* told so far */
+    uint64_t lost;    /* told so far */
+    uint64_t context; /* looked at so far */
     struct pass_layer *shown;
     uint32_t shown_room;
 };
@@ -107,12 +109,28 @@ static struct context *context_at(struct passes *passes, uint64_t number)
     return context;
 }
 
+static int know_site(struct passes *passes, uint32_t site)
+{
+    if (site < passes->site_count)
+        return 0;
+    uint32_t count = site + 16 > site ? site + 16 : UINT32_MAX;
+    struct counted *sites = realloc(passes->sites, count * sizeof *sites);
+    if (!sites)
+        return -ENOMEM;
+    memset(sites + passes->site_count, 0, (count - passes->site_count) * sizeof *sites);
+    passes->sites = sites;
+    passes->site_count = count;
+    return 0;
+}
+
 static int take_context(struct passes *passes, const struct mt_site *site, const struct mt_record *record,
                         const void *ids)
 {
     struct context *context = record->context ? context_at(passes, record->context) : NULL;
     if (!context || record->k != 1)
         return 0;
+    if (know_site(passes, record->site) != 0)
+        return -ENOMEM;
     if (record->rows > context->room) {
         int32_t *values = realloc(context->values, record->rows * sizeof *values);
         if (!values)
@@ -123,6 +141,7 @@ static int take_context(struct passes *passes, const struct mt_site *site, const
     for (uint32_t i = 0; i < record->rows; i++)
         context->values[i] = mt_decode_id(ids, record->width, i);
     context->seen = true;
+    context->site = record->site;
     context->kind = site->kind;
     context->rows = record->rows;
     return 0;
@@ -131,19 +150,23 @@ static int take_context(struct passes *passes, const struct mt_site *site, const
 /* The latest of each kind behind the pass before, as far back as no number is missing. */
 static void find_context(struct passes *passes, const struct lane *lane, struct pass *pass)
 {
-    const struct context *of_kind[KINDS] = {NULL};
+    struct context *of_kind[KINDS] = {NULL};
     const struct context *own = lane->context && !lane->shares ? context_at(passes, lane->context) : NULL;
     if (!own || own->ambiguous)
         return;
     for (uint64_t n = lane->context; n > 0 && lane->context - n < WINDOW; n--) {
-        const struct context *context = &passes->contexts[n % WINDOW];
+        struct context *context = &passes->contexts[n % WINDOW];
         if (context->number != n || !context->seen || (context->routed && n != lane->context))
             break;
         if (context->kind < KINDS && !of_kind[context->kind])
             of_kind[context->kind] = context;
     }
+    for (uint32_t kind = 0; kind < KINDS; kind++) {
+        if (of_kind[kind])
+            of_kind[kind]->taken = true;
+    }
     for (uint32_t kind = MT_SITE_SLOTS; kind <= MT_SITE_TOKENS; kind++) {
-        const struct context *context = of_kind[kind];
+        struct context *context = of_kind[kind];
         for (uint32_t i = 0; context && i < lane->layer_count; i++) {
             if (lane->layers[i].shown.rows != context->rows)
                 of_kind[kind] = context = NULL;
@@ -154,6 +177,31 @@ static void find_context(struct passes *passes, const struct lane *lane, struct 
     pass->slots = of_kind[MT_SITE_SLOTS] ? of_kind[MT_SITE_SLOTS]->values : NULL;
     pass->positions = of_kind[MT_SITE_POSITIONS] ? of_kind[MT_SITE_POSITIONS]->values : NULL;
     pass->tokens = of_kind[MT_SITE_TOKENS] ? of_kind[MT_SITE_TOKENS]->values : NULL;
+}
+
+/*
+ * Did rows run since the pass before of which nothing is shown? Context that no pass takes tells of a pass whose
+ * routers were lost, but not where that is the rule: a draft model without experts.
+ */
+static bool find_hole(struct passes *passes, uint64_t up_to)
+{
+    if (up_to <= passes->context)
+        return false;
+    bool hole = up_to - passes->context > WINDOW;
+    for (uint64_t n = hole ? up_to : passes->context + 1; n <= up_to; n++) {
+        const struct context *context = &passes->contexts[n % WINDOW];
+        if (context->number != n || !context->seen) {
+            hole = true;
+            continue;
+        }
+        struct counted *site = &passes->sites[context->site];
+        if (context->taken)
+            site->taken++;
+        else if (site->taken || site->left++ < 8)
+            hole = true;
+    }
+    passes->context = up_to;
+    return hole;
 }
 
 static int hand_out(struct passes *passes, struct lane *lane)
@@ -177,6 +225,7 @@ static int hand_out(struct passes *passes, struct lane *lane)
                         .layers = passes->shown,
                         .layer_count = lane->layer_count};
     find_context(passes, lane, &pass);
+    pass.hole = find_hole(passes, lane->context);
     struct context *own = lane->context && !lane->shares ? context_at(passes, lane->context) : NULL;
     if (own)
         own->used = true;
@@ -223,20 +272,6 @@ static struct lane *lane_of(struct passes *passes, const struct mt_site *site, u
     return lane;
 }
 
-static int know_site(struct passes *passes, uint32_t site)
-{
-    if (site < passes->site_count)
-        return 0;
-    uint32_t count = site + 16 > site ? site + 16 : UINT32_MAX;
-    struct counted *sites = realloc(passes->sites, count * sizeof *sites);
-    if (!sites)
-        return -ENOMEM;
-    memset(sites + passes->site_count, 0, (count - passes->site_count) * sizeof *sites);
-    passes->sites = sites;
-    passes->site_count = count;
-    return 0;
-}
-
 static bool belongs(const struct passes *passes, const struct lane *lane, const struct mt_site *site,
                     const struct mt_record *record)
 {
@@ -263,7 +298,7 @@ static void start(struct passes *passes, struct lane *lane, const struct mt_site
 {
     struct counted *counted = &passes->sites[record->site];
     if (!counted->class)
-        *counted = (struct counted){.class = ++passes->classes, .base = record->step};
+        *counted = (struct counted){.class = ++passes->classes, .base = record->step, .taken = counted->taken};
     lane->open = true;
     lane->shares = false;
     lane->context = record->context;
@@ -333,7 +368,8 @@ int passes_add(struct passes *passes, const struct mt_site *site, const struct m
     }
     if (result)
         return result;
-    passes->sites[record->site] = (struct counted){.class = lane->class, .base = record->step - lane->count};
+    passes->sites[record->site].class = lane->class;
+    passes->sites[record->site].base = record->step - lane->count;
     if (record->lost > lane->lost)
         lane->lost = record->lost;
     return add_layer(lane, site, record, ids);

@@ -20,7 +20,7 @@ struct stage {
     unsigned count;
     /* told by the routers' ids: the pass which they are of */
     unsigned mixed, wrong_context;
-    uint64_t layers, contexts;
+    uint64_t layers, contexts, holes;
 };
 
 static struct stage stage;
@@ -31,6 +31,7 @@ static int take(const struct pass *pass, void *user)
     int32_t of = pass->layer_count && pass->layers[0].rows ? pass->layers[0].ids[0] : -1;
     stage.count++;
     stage.layers += pass->layer_count;
+    stage.holes += pass->hole;
     stage.contexts += pass->slots && pass->positions && pass->tokens;
     for (uint32_t i = 0; i < pass->layer_count; i++) {
         const struct pass_layer *layer = &pass->layers[i];
@@ -164,6 +165,23 @@ Test(passes, what_lies_behind_a_lost_context_is_missing)
         run_layers(0, 2, 5, 2 * lost + 1);
     }
     expect("0:2spt 1:2pt 2:2spt 3:2t 4:2spt 5:2 ");
+    cr_assert_eq(stage.holes, 3);
+}
+
+Test(passes, a_pass_without_its_routers_is_a_hole)
+{
+    context_sites();
+    run_context(5, 0);
+    run_layers(0, 2, 5, 0);
+    run_context(5, 1);
+    run_site(0, 5, 1, true);
+    run_site(1, 5, 1, true);
+    run_context(5, 2);
+    run_layers(0, 2, 5, 2);
+    run_context(5, 3);
+    run_layers(0, 2, 5, 3);
+    expect("0:2spt 2:2spt 3:2spt ");
+    cr_assert_eq(stage.holes, 1);
 }
 
 Test(passes, a_pass_without_a_kind_does_not_take_the_one_before)
