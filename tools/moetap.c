@@ -20,8 +20,11 @@ static const struct verb {
     {"drain", verb_drain,
      "drain SEGMENT [-o FILE] [--strict] [--force] [-q]\n"
      "         the same for an engine that was started by hand with LD_PRELOAD"},
-    {"ls", verb_ls, "ls       lists the segments on this machine"},
-    {"clean", verb_clean, "clean [NAME...]\n         removes segments whose writer has ended"},
+    {"table", verb_table,
+     "table SEGMENT|--session S [-o NAME] [--slots N] [--layers N] [--vllm ID:RANK] [--keep] [-q]\n"
+     "         keeps the live table of the experts of each KV slot, for any process to look into"},
+    {"ls", verb_ls, "ls       lists the segments and tables on this machine"},
+    {"clean", verb_clean, "clean [NAME...]\n         removes segments and tables whose writer has ended"},
     {"info", verb_info, "info FILE|SEGMENT\n         says what was captured, and what was lost"},
     {"dump", verb_dump,
      "dump FILE [--format=text|jsonl|csv] [-o OUT] [--segment N] [--stream N] [--all] [--context]\n"

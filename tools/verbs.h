@@ -12,6 +12,7 @@
 
 int verb_record(int argc, char **argv);
 int verb_drain(int argc, char **argv);
+int verb_table(int argc, char **argv);
 int verb_ls(int argc, char **argv);
 int verb_clean(int argc, char **argv);
 int verb_info(int argc, char **argv);
