@@ -569,6 +569,8 @@ static bool judge_width(struct view *view, struct candidate *c)
         return true;
     }
     grade(view, c);
+    if (c->samples < 3 || c->groups < 4)
+        return false; /* too little to say anything */
     /* Any index is a list of distinct groups of one. */
     if (c->k == 1 && (c->layers < 2 || !c->experts.kind || c->rows_most <= c->rows_least))
         return false;
