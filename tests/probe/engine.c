@@ -116,8 +116,11 @@ static void route(const struct shape *s, int layer, int rows)
         const char *name;
         void **params;
         unsigned blocks;
-    } ways[] = {{"struct", by_struct, 2}, {"grid", grid, (unsigned) rows}, {"template", fixed, 2},
-                {"quotient", flat, 3},    {"triton", triton, 2}};
+    } ways[] = {{"struct", by_struct, 2},
+                {"grid", grid, (unsigned) rows},
+                {"template", fixed, 2},
+                {"quotient", flat, 3},
+                {"triton", triton, 2}};
     void **params = plain;
     unsigned blocks = ((unsigned) rows + 3) / 4;
     for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {

@@ -130,7 +130,8 @@ static void run_gemm(const struct softcuda_block *b)
     const uint32_t *hidden = P(const uint32_t *, 0), *weight = P(const uint32_t *, 1);
     for (int row = 0; row < P(int, 3) && b->index.x == 0; row++) {
         for (int e = 0; e < P(int, 4); e++)
-            P(float *, 2)[(size_t) row * P(size_t, 4) + (size_t) e] =
+            P(float *, 2)
+            [(size_t) row * P(size_t, 4) + (size_t) e] =
                 (float) mix(hidden[row] ^ mix(weight[0] + (uint32_t) e)) / 4294967296.0f;
     }
 }
@@ -211,11 +212,10 @@ static void run_align(const struct softcuda_block *b)
 /* indices, count, step: where each chosen row goes, a permutation of all */
 static void run_permute(const struct softcuda_block *b)
 {
-    uint32_t n = P(uint32_t, 1), step = 1 + 2 * (P(uint32_t, 2) % 8);
-    while (n % step == 0 && step > 1)
-        step -= 2;
+    static const uint32_t primes[] = {7, 11, 13, 17};
+    uint32_t n = P(uint32_t, 1), step = primes[P(uint32_t, 2) % 4];
     for (uint32_t i = 0; i < n && b->index.x == 0; i++)
-        P(int32_t *, 0)[i] = (int32_t) (step == 1 ? n - 1 - i : (uint64_t) i * step % n);
+        P(int32_t *, 0)[i] = (int32_t) (n % step ? (i * step + P(uint32_t, 2)) % n : n - 1 - i);
 }
 
 static const struct softcuda_param plain[] = {{0, 8}, {8, 8}, {16, 8}, {24, 4}, {28, 4}, {32, 4}};

@@ -208,6 +208,26 @@ static unsigned mark_others(struct view *view)
     return others;
 }
 
+/* One kernel for router and sampler: some of a sampler's ids are small as well, but a number of the launch, that of
+ * what there is to pick from, tells all of its launches apart. */
+static void spread_others(struct view *view)
+{
+    for (unsigned w = 0; w < view->word_count; w++) {
+        unsigned small = 0, large = 0, wrong = 0;
+        for (unsigned i = 0; i < view->count; i++) {
+            bool many = word_at(view, &view->words[w], i) > EXPERTS_MAX;
+            large += many && view->other[i];
+            small += !many;
+            wrong += !many && view->other[i];
+        }
+        if (!large || !small || wrong || word_at(view, &view->words[w], 0) > UINT32_MAX)
+            continue;
+        for (unsigned i = 0; i < view->count; i++)
+            view->other[i] |= word_at(view, &view->words[w], i) > EXPERTS_MAX;
+        return;
+    }
+}
+
 static unsigned groups_of(const struct view *view, unsigned k, const struct word *stride)
 {
     size_t groups = 0;
@@ -516,7 +536,7 @@ static void grade(const struct view *view, struct candidate *c)
         lack(c, 1, "only ids up to %u", c->experts_seen - 1);
     if (c->samples < 4 || c->groups < 16)
         lack(c, 1, "only %u rows in %u samples", c->groups, c->samples);
-    if (!c->ties)
+    if (!c->ties && c->rows_most > 1)
         lack(c, 1, "no expert was seen in two rows of a launch");
     if (!c->changes)
         lack(c, 2, "the same ids in every sample");
@@ -546,6 +566,12 @@ static bool judge_width(struct view *view, struct candidate *c)
     unsigned others = mark_others(view);
     if (others == view->count)
         return false;
+    if (others) {
+        spread_others(view);
+        others = 0;
+        for (unsigned i = 0; i < view->count; i++)
+            others += view->other[i];
+    }
     c->width = view->width;
     c->k = find_k(view);
     if (c->k == 1 && !find_stride(view, c) && (view->width < 4 || !all_fit(view, 1, NULL)))
