@@ -53,7 +53,7 @@ static const struct shape {
     {"dense", NULL, 4, 64, 6},
 };
 
-static CUdeviceptr hidden, logits, ids, copied, weights, decoys[7], router_weight[LAYERS];
+static CUdeviceptr hidden, logits, ids, copied, weights, decoys[7], router_weight[LAYERS], norm_weight[LAYERS], expert_weight[LAYERS];
 
 static CUdeviceptr device_memory(void)
 {
@@ -98,6 +98,8 @@ static void route(const struct shape *s, int layer, int rows)
 {
     int experts = s->experts, k = s->k, all = rows * experts, count = rows * k;
     long experts_long = experts;
+    void *norm[] = {&hidden, &norm_weight[layer], &rows};
+    launch("acme_norm", 1, norm);
     void *gemm[] = {&hidden, &router_weight[layer], &logits, &rows, &experts_long};
     launch("acme_gemm", 1, gemm);
     struct router_params one = {.logits = (const float *) logits,
@@ -140,7 +142,7 @@ static void route(const struct shape *s, int layer, int rows)
         void *cast[] = {&ids, &copied, &count};
         launch("acme_cast", 1, cast);
     }
-    void *mix[] = {&hidden, &ids, &rows, &k};
+    void *mix[] = {&hidden, &ids, &expert_weight[layer], &rows, &k};
     launch("acme_mix", 1, mix);
 }
 
@@ -217,6 +219,8 @@ int main(int argc, char **argv)
     for (uint32_t layer = 0; layer < LAYERS; layer++) {
         uint32_t weight = layer * 7919 + 3;
         router_weight[layer] = device_memory();
+        norm_weight[layer] = device_memory();
+        expert_weight[layer] = device_memory();
         OK(cuda.MemcpyHtoD(router_weight[layer], &weight, sizeof weight));
     }
     for (int step = 0; step < STEPS; step++)

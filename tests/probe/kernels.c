@@ -136,11 +136,18 @@ static void run_gemm(const struct softcuda_block *b)
     }
 }
 
-/* hidden, ids, rows, k */
+/* hidden, weight, rows */
+static void run_norm(const struct softcuda_block *b)
+{
+    for (int row = 0; row < P(int, 2) && b->index.x == 0; row++)
+        P(uint32_t *, 0)[row] = mix(P(uint32_t *, 0)[row]);
+}
+
+/* hidden, ids, weight, rows, k */
 static void run_mix(const struct softcuda_block *b)
 {
     const uint8_t *ids = P(const uint8_t *, 1);
-    for (int row = 0; row < P(int, 2) && b->index.x == 0; row++)
+    for (int row = 0; row < P(int, 3) && b->index.x == 0; row++)
         P(uint32_t *, 0)[row] = mix(P(uint32_t *, 0)[row] + ids[row] + 1);
 }
 
@@ -225,7 +232,7 @@ static const struct softcuda_param two[] = {{0, 8}, {8, 8}, {16, 4}};
 static const struct softcuda_param quotient[] = {{0, 8}, {8, 8}, {16, 4}, {20, 4}, {24, 4}};
 static const struct softcuda_param triton[] = {{0, 8}, {8, 8}, {16, 8}, {24, 4}};
 static const struct softcuda_param gemm[] = {{0, 8}, {8, 8}, {16, 8}, {24, 4}, {32, 8}};
-static const struct softcuda_param grow[] = {{0, 8}, {8, 8}, {16, 4}, {20, 4}};
+static const struct softcuda_param grow[] = {{0, 8}, {8, 8}, {16, 8}, {24, 4}, {28, 4}};
 static const struct softcuda_param counted[] = {{0, 8}, {8, 4}, {12, 4}};
 static const struct softcuda_param counted4[] = {{0, 8}, {8, 4}, {12, 4}, {16, 4}};
 static const struct softcuda_param align[] = {{0, 8}, {8, 8}, {16, 8}, {24, 4}, {28, 4}, {32, 4}, {36, 4}};
@@ -244,7 +251,8 @@ __attribute__((visibility("default"))) const struct softcuda_kernel softcuda_ker
     {"_acme_choose_kernel", run_triton, 4, triton},
     {"acme_reorder", run_reorder, 3, counted},
     {"acme_gemm", run_gemm, 5, gemm},
-    {"acme_mix", run_mix, 4, grow},
+    {"acme_norm", run_norm, 3, two},
+    {"acme_mix", run_mix, 5, grow},
     {"acme_cast", run_cast, 3, two},
     {"acme_arange", run_arange, 3, counted},
     {"acme_slots", run_slots, 3, counted},
