@@ -157,6 +157,20 @@ static bool wait_for(CUstream stream)
     return result == CUDA_SUCCESS;
 }
 
+/* Some other stream may be capturing in a mode that forbids waits and copies meanwhile: ours are none of its business.
+ */
+static bool relax(CUstreamCaptureMode *mode)
+{
+    *mode = CU_STREAM_CAPTURE_MODE_RELAXED;
+    return mt_driver.cuThreadExchangeStreamCaptureMode(mode) == CUDA_SUCCESS;
+}
+
+static void restore(CUstreamCaptureMode mode)
+{
+    if (mt_driver.cuThreadExchangeStreamCaptureMode(&mode) != CUDA_SUCCESS)
+        mt_log_once(MT_LOG_PROBLEM, "the thread's capture mode could not be restored");
+}
+
 /* Bytes of the window behind an address of device memory; 0: it is none. */
 static uint32_t room_behind(uint64_t address)
 {
@@ -316,7 +330,11 @@ static void before(const struct mt_launch *launch)
         memset(sample->params, 0, sizeof sample->params);
         sample->bytes = mt_kernel_copy_params(kernel, launch, sample->params, sizeof sample->params);
         find_regions(sample);
-        sample->taken = sample->count && wait_for(sample->stream) && read_regions(sample, false);
+        CUstreamCaptureMode mode;
+        if ((sample->taken = sample->count && relax(&mode))) {
+            sample->taken = wait_for(sample->stream) && read_regions(sample, false);
+            restore(mode);
+        }
         pthread_mutex_lock(&lock);
         spent_ns += now_ns() - begun;
         pthread_mutex_unlock(&lock);
@@ -347,7 +365,12 @@ static void after(const struct mt_launch *launch)
     struct sample *sample = current;
     bool take = sample && sample->taken && sample->kernel == kernel && sample->stream == launch->stream;
     uint64_t begun = now_ns();
-    bool read = take && wait_for(launch->stream) && read_regions(sample, true);
+    CUstreamCaptureMode mode;
+    bool read = take && relax(&mode);
+    if (read) {
+        read = wait_for(launch->stream) && read_regions(sample, true);
+        restore(mode);
+    }
     uint64_t spent = take ? now_ns() - begun : 0;
     if (sample)
         sample->taken = false;

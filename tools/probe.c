@@ -52,8 +52,11 @@ static void print_evidence(const struct candidate *c)
     const struct kernel *kernel = c->kernel;
     printf("%s: %s\n", confidences[c->confidence], kernel->base);
     printf("  kernel   %s\n", kernel->demangled);
-    printf("  launches %llu eager, %llu captured into graphs, %u sampled", (unsigned long long) kernel->eager,
-           (unsigned long long) kernel->captured, kernel->samples);
+    fputs("  launches ", stdout);
+    if (kernel->eager) /* else its process was killed before it could say */
+        printf("%llu eager, %llu captured into graphs, ", (unsigned long long) kernel->eager,
+               (unsigned long long) kernel->captured);
+    printf("%u sampled", kernel->samples);
     printf(c->layers == 1 ? "; 1 layer\n" : "; %u layers\n", c->layers);
     printf("  ids      param %u", c->param);
     if (c->offset)

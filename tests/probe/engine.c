@@ -50,10 +50,12 @@ static const struct shape {
     {"k1", "_ZN4acme6chooseEPKfPiPfiii", 4, 16, 1},
     {"one-row", "_ZN4acme6chooseEPKfPiPfiii", 4, 64, 6},
     {"k2", "_ZN4acme6chooseEPKfPiPfiii", 4, 8, 2},
+    {"grouped", "_ZN4acme6chooseEPKfPiPfiii", 4, 64, 8},
     {"dense", NULL, 4, 64, 6},
 };
 
-static CUdeviceptr hidden, logits, ids, copied, weights, decoys[7], router_weight[LAYERS], norm_weight[LAYERS], expert_weight[LAYERS];
+static CUdeviceptr hidden, logits, ids, copied, weights, decoys[7], router_weight[LAYERS], norm_weight[LAYERS],
+    expert_weight[LAYERS];
 
 static CUdeviceptr device_memory(void)
 {
@@ -130,6 +132,13 @@ static void route(const struct shape *s, int layer, int rows)
             params = ways[i].params;
             blocks = ways[i].blocks;
         }
+    }
+    if (strcmp(s->name, "grouped") == 0) { /* two of each group of 8, then four groups of 8 */
+        int in_groups = rows * 8, group = 8, two = 2, four = 4;
+        void *inside[] = {&logits, &decoys[6], &weights, &in_groups, &group, &two};
+        launch(s->kernel, 1, inside);
+        void *among[] = {&logits, &decoys[6], &weights, &rows, &group, &four};
+        launch(s->kernel, 1, among);
     }
     launch(s->kernel, blocks, params);
     if (strcmp(s->name, "reordered") == 0) {

@@ -131,8 +131,8 @@ static void run_gemm(const struct softcuda_block *b)
     for (int row = 0; row < P(int, 3) && b->index.x == 0; row++) {
         for (int e = 0; e < P(int, 4); e++)
             P(float *, 2)
-            [(size_t) row * P(size_t, 4) + (size_t) e] =
-                (float) mix(hidden[row] ^ mix(weight[0] + (uint32_t) e)) / 4294967296.0f;
+        [(size_t) row * P(size_t, 4) + (size_t) e] =
+            (float) mix(hidden[row] ^ mix(weight[0] + (uint32_t) e)) / 4294967296.0f;
     }
 }
 

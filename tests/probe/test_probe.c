@@ -85,6 +85,8 @@ FOUND(constants, "triton", "likely: _acme_choose_kernel\n", "ids      param 2, i
 FOUND(with_a_sampler, "shared", "certain: choose\n", "shared   with a sampler", "limit.experts = 2..1024\n")
 FOUND(reordered, "reordered", "certain: choose\n", "final   = probe.choose.final\n", "kind    = final\n")
 FOUND(copied, "copied", "certain: choose\n", "ids      param 1, i32\n")
+FOUND(stages, "grouped", "certain: choose\n", "k        8, from param 5\n", "ids up to 63, from param 4\n",
+      "k       = param 5\n")
 FOUND(switch_routing, "k1", "likely: choose\n", "but      k is 1", "k       = 1\n")
 FOUND(two_of_eight, "k2", "certain: choose\n", "k        2, from param 5\n", "ids up to 7, from param 4\n")
 FOUND(one_row, "one-row", "likely: choose\n", "k        6, from param 5\n", "always 1 row")

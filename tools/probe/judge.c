@@ -17,7 +17,7 @@ struct view {
     const struct evidence *evidence;
     const struct kernel *kernel;
     const struct memory *look[LOOKS_MAX];
-    bool other[LOOKS_MAX]; /* of another kind than ids of experts: a sampler's */
+    enum { OURS, SAMPLERS, OTHER_K } other[LOOKS_MAX]; /* launches of the same kernel for something else are left out */
     unsigned count, width;
     struct word words[WORDS_MAX];
     unsigned word_count;
@@ -202,8 +202,11 @@ static unsigned mark_others(struct view *view)
         if (n > shown_ids(view, i))
             n = shown_ids(view, i);
         /* The first row's first id is always one; further ones may be what is left behind the k of a row. */
-        view->other[i] = n == 0 || id_at(view, i, 0) >= EXPERTS_MAX || id_at(view, i, 0) < -1;
-        others += view->other[i];
+        if (n == 0 || id_at(view, i, 0) >= EXPERTS_MAX || id_at(view, i, 0) < -1)
+            view->other[i] = SAMPLERS;
+        else
+            view->other[i] = OURS;
+        others += view->other[i] != OURS;
     }
     return others;
 }
@@ -222,8 +225,10 @@ static void spread_others(struct view *view)
         }
         if (!large || !small || wrong || word_at(view, &view->words[w], 0) > UINT32_MAX)
             continue;
-        for (unsigned i = 0; i < view->count; i++)
-            view->other[i] |= word_at(view, &view->words[w], i) > EXPERTS_MAX;
+        for (unsigned i = 0; i < view->count; i++) {
+            if (word_at(view, &view->words[w], i) > EXPERTS_MAX)
+                view->other[i] = SAMPLERS;
+        }
         return;
     }
 }
@@ -290,6 +295,48 @@ static unsigned find_k(const struct view *view)
             return k;
     }
     return 1;
+}
+
+/*
+ * One kernel for several k, as the stages of grouped routing are: a number of the launch is the k of each, where one k
+ * for all would be a smaller one. The largest is the router's; the other launches are left out.
+ */
+static bool find_several_k(struct view *view, unsigned for_all, struct word *k_word)
+{
+    for (unsigned w = 0; w < view->word_count; w++) {
+        const struct word *word = &view->words[w];
+        double expected = 0;
+        uint64_t most = 0, least = UINT64_MAX;
+        unsigned looks = 0, ends = 0;
+        bool good = true;
+        for (unsigned i = 0; good && i < view->count; i++) {
+            if (view->other[i])
+                continue;
+            uint64_t k = word_at(view, word, i);
+            good = k >= 1 && k <= K_MAX && look_fits(view, i, (unsigned) k, k);
+            if (!good)
+                break;
+            int64_t largest = 1;
+            for (size_t n = 0; n < rows_shown(view, i, (unsigned) k, k) * k; n++)
+                largest = id_at(view, i, n) > largest ? id_at(view, i, n) : largest;
+            if (k > for_all)
+                expected += (double) rows_shown(view, i, (unsigned) k, k) * (double) (k * (k - for_all)) / 2 /
+                            (double) (largest + 1);
+            looks++;
+            ends += changed_ids(view, i) % k == 0;
+            most = k > most ? k : most;
+            least = k < least ? k : least;
+        }
+        if (!good || most <= least || expected < 8 || ends * 5 < looks * 4)
+            continue;
+        for (unsigned i = 0; i < view->count; i++) {
+            if (!view->other[i] && word_at(view, word, i) != most)
+                view->other[i] = OTHER_K;
+        }
+        *k_word = *word;
+        return true;
+    }
+    return false;
 }
 
 /* The same number in every sample that counts? */
@@ -426,7 +473,7 @@ static bool find_experts(const struct view *view, struct candidate *c)
             continue;
         bool apart = true;
         for (unsigned n = 0; n < view->count; n++)
-            apart &= !view->other[n] || word_at(view, word, n) > EXPERTS_MAX;
+            apart &= view->other[n] != SAMPLERS || word_at(view, word, n) > EXPERTS_MAX;
         if (!apart)
             continue;
         best = value;
@@ -570,21 +617,29 @@ static bool judge_width(struct view *view, struct candidate *c)
         spread_others(view);
         others = 0;
         for (unsigned i = 0; i < view->count; i++)
-            others += view->other[i];
+            others += view->other[i] != OURS;
     }
     c->width = view->width;
+    c->shared = others > 0;
     c->k = find_k(view);
+    if (find_several_k(view, c->k, &c->k_word)) {
+        c->k = find_k(view);
+        others = 0;
+        for (unsigned i = 0; i < view->count; i++)
+            others += view->other[i] != OURS;
+    }
     if (c->k == 1 && !find_stride(view, c) && (view->width < 4 || !all_fit(view, 1, NULL)))
         return false;
     const struct word *stride = c->stride.kind ? &c->stride : NULL;
     c->experts_seen = largest_id(view, c->k, stride) + 1;
     if (c->experts_seen < 2)
         return false;
-    c->k_word = c->k == 1 ? (struct word){.kind = WORD_CONSTANT, .value = 1} : find_value(view, c->k);
+    uint64_t of_word = 0;
+    if (!c->k_word.kind || !constant_word(view, &c->k_word, &of_word) || of_word != c->k)
+        c->k_word = c->k == 1 ? (struct word){.kind = WORD_CONSTANT, .value = 1} : find_value(view, c->k);
     c->groups = groups_of(view, c->k, stride);
     c->samples = view->count - others;
     find_rows(view, c);
-    c->shared = others > 0;
     if (!find_experts(view, c) && c->shared)
         return false;
     count_layers(view, c);
