@@ -520,7 +520,7 @@ static void context_gone(CUcontext context)
 void mt_capture_start(struct mt_recipes *recipes, bool taps_beside)
 {
     beside = taps_beside;
-    mt_kernels_start(recipes);
+    mt_kernels_start(recipes, false);
 }
 
 const struct mt_sink *mt_capture_sink(void)

@@ -18,11 +18,13 @@ static struct slot {
 static pthread_mutex_t table_lock = PTHREAD_MUTEX_INITIALIZER;
 static size_t table_used;
 static const struct mt_recipes *recipes;
+static bool keep_all;
 static const struct mt_kernel unknown; /* stands for "nothing known": no parameters, no recipe */
 
-void mt_kernels_start(const struct mt_recipes *r)
+void mt_kernels_start(const struct mt_recipes *r, bool keep)
 {
     recipes = r;
+    keep_all = keep;
 }
 
 static size_t first_slot(CUfunction function)
@@ -121,9 +123,11 @@ static const struct mt_kernel *ask(const struct mt_launch *launch)
         for (unsigned i = 0; i < info->param_count; i++)
             kernel->only_reads |= (uint64_t) mt_kernel_only_reads(info, kernel->recipe, i) << i;
     }
-    if (kernel->recipe) {
+    if (kernel->recipe || (keep_all && name && layouts)) {
         info->mangled = strdup(name); /* the driver's copy goes with the module */
-        kernel->info = info;
+        kernel->info = info->mangled ? info : NULL;
+    }
+    if (kernel->recipe) {
         if (mt_recipe_kind(kernel->recipe) == MT_RECIPE_NO_IDS)
             say_no_ids(kernel->recipe, info);
         else
@@ -133,6 +137,9 @@ static const struct mt_kernel *ask(const struct mt_launch *launch)
             mt_log(MT_LOG_PROBLEM, "not captured: %s: %s", info->base, why);
         else if (name)
             explain_unknown(info);
+    }
+    if (!kernel->info) {
+        kernel->recipe = NULL;
         free(info);
     }
     return kernel;

@@ -11,7 +11,7 @@
 
 struct mt_kernel {
     const struct mt_recipe *recipe;    /* NULL: none of ours */
-    const struct mt_kernel_info *info; /* NULL unless there is a recipe */
+    const struct mt_kernel_info *info; /* NULL unless there is a recipe or all are kept */
     unsigned param_count;
     uint32_t bytes;      /* of the flat parameter buffer */
     uint64_t only_reads; /* bit i: does not write where parameter i points */
@@ -21,7 +21,8 @@ struct mt_kernel {
     } param[]; /* param_count of them */
 };
 
-void mt_kernels_start(const struct mt_recipes *recipes);
+/* `keep`: what every kernel with a name is called, also those without a recipe. */
+void mt_kernels_start(const struct mt_recipes *recipes, bool keep);
 
 /* Never NULL; immutable and valid for the life of the process. Thread-safe. */
 const struct mt_kernel *mt_kernels_find(const struct mt_launch *launch);

@@ -35,6 +35,9 @@ static const struct verb {
     {"doctor", verb_doctor,
      "doctor [-o REPORT] [--source=auto|cupti|preload] [--recipe FILE] -- CMD...\n"
      "         runs CMD and says what was seen, what fitted and what did not"},
+    {"probe", verb_probe,
+     "probe [-o RECIPE] [--source=auto|cupti|preload] [--all] [-v] -- CMD...\n"
+     "         runs CMD and looks for a router that no recipe knows; writes a recipe for it"},
 };
 
 static void print_help(FILE *out)
@@ -42,7 +45,8 @@ static void print_help(FILE *out)
     fputs("moetap records which experts a Mixture-of-Experts model chose, from an unmodified engine.\n\n", out);
     for (size_t i = 0; i < sizeof verbs / sizeof *verbs; i++)
         fprintf(out, "  moetap %s\n", verbs[i].help);
-    fputs("\nExit status: 0 done; 1 failed; 2 wrong usage; 3 records were lost (--strict); record passes\n"
+    fputs("\nExit status: 0 done; 1 failed (probe: nothing found); 2 wrong usage; 3 records were lost (--strict); "
+          "record passes\n"
           "CMD's own on, 126 and 127 as a shell, 128+N if signal N ended it. More in moetap(1).\n",
           out);
 }

@@ -3,6 +3,8 @@
 #ifndef MOETAP_TOOLS_VERBS_H
 #define MOETAP_TOOLS_VERBS_H
 
+#include <stdbool.h>
+
 #define EXIT_OK 0
 #define EXIT_FAILED 1      /* the operation failed: one line on stderr says why */
 #define EXIT_USAGE 2       /* bad options or arguments */
@@ -19,10 +21,20 @@ int verb_info(int argc, char **argv);
 int verb_dump(int argc, char **argv);
 int verb_recipes(int argc, char **argv);
 int verb_doctor(int argc, char **argv);
+int verb_probe(int argc, char **argv);
+
+/*
+ * Runs a command with the library preloaded, and its signals passed on, until it has ended: the status that `record`
+ * ends with. `ran`: it could be started. `source` may be NULL.
+ */
+int run_preloaded(char **command, const char *source, bool *ran);
 
 /* "moetap: ..." on stderr; returns EXIT_FAILED resp. EXIT_USAGE. */
 __attribute__((format(printf, 1, 2))) int say_failed(const char *format, ...);
 __attribute__((format(printf, 1, 2))) int say_usage(const char *format, ...);
+
+/* 0, or said what --source may be. */
+int check_source(const char *source);
 
 /* getopt said '?' or ':': names the option. */
 int say_bad_option(char *const *argv, int opt);
