@@ -82,7 +82,11 @@ case_or_skip() { # name, file name, script, before, after, needed
 only=${ENGINES:-vllm sglang flashinfer triton compiled}
 for what in $only; do
     case $what in
-    vllm) case_or_skip "vLLM's router ops" 1-vllm vllm_ops.py "$vllm" "" "$vllm" ;;
+    vllm) # a process for each op: a recording has room for 4096 places that route
+        for op in topk_softmax topk_sigmoid topk_softplus_sqrt grouped_topk; do
+            case_or_skip "vLLM's $op" "1-vllm-$op" vllm_ops.py "$vllm" "$op" "$vllm"
+        done
+        ;;
     sglang) case_or_skip "SGLang's router ops" 2-sglang sglang_ops.py "$sglang" "" "$sglang" ;;
     flashinfer) case_or_skip "FlashInfer's DeepSeek router" 3-flashinfer flashinfer_ops.py "" "" "$(found flashinfer '__init__.py')" ;;
     triton)
