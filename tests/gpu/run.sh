@@ -87,46 +87,12 @@ else
     row "compute-sanitizer" "skipped: not installed"
 fi
 
-# Real models.
 if python3 -c 'import torch, transformers; assert torch.cuda.is_available()' 2>/dev/null; then
-    # All at once: most of their time is the import of torch. Each has files of its own.
-    model_case() { # model
-        local model=$1 at=$tmp/$1 source status match good same verdict
-        timeout 250 python3 tests/gpu/models.py "$model" "$at.bare" >"$at.log" 2>&1 || { echo "transformers $model|skipped: $(tail -1 "$at.log")"; return; }
-        for source in auto preload; do
-            MOETAP_LOG=2 timeout 250 $moetap record -q --source=$source -o "$at.m" -- python3 tests/gpu/models.py "$model" "$at.tokens" "$at.truth" >"$at.log" 2>&1
-            status=$?
-            match=$($moetap dump --format=jsonl "$at.m" | python3 tests/gpu/compare_models.py "$at.truth")
-            good=$?
-            { cat "$at.log"; $moetap info "$at.m"; } >"$out/models-$model-$source.log" 2>&1
-            same=$(cmp -s "$at.bare" "$at.tokens" && echo "tokens equal" || echo "TOKENS DIFFER")
-            verdict="$match, $same, status $status"
-            if [ $status = 0 ] && [ $good = 0 ] && [ "$same" = "tokens equal" ]; then verdict="ok: $verdict"; fi
-            echo "transformers $model $source|$verdict"
-        done
-    }
-    graph_case() { # model
-        local model=$1 at=$tmp/graph-$1 bare status match good verdict
-        timeout 250 python3 tests/gpu/graphs.py "$model" "$at.none" >"$at.log" 2>&1 || { echo "transformers $model torch.cuda.graph|skipped: $(tail -1 "$at.log")"; return; }
-        bare=$(grep logits "$at.log")
-        MOETAP_LOG=2 timeout 250 $moetap record -q -o "$at.m" -- python3 tests/gpu/graphs.py "$model" "$at.truth" >"$at.log" 2>&1
-        status=$?
-        match=$($moetap dump --format=jsonl "$at.m" | python3 tests/gpu/compare_graphs.py "$at.truth")
-        good=$?
-        { cat "$at.log"; $moetap info "$at.m"; } >"$out/graphs-$model.log" 2>&1
-        verdict="$match, status $status"
-        if [ "$bare" != "$(grep logits "$at.log")" ]; then verdict="LOGITS DIFFER: $verdict"; elif [ $status = 0 ] && [ $good = 0 ]; then verdict="ok: $verdict, logits equal"; fi
-        echo "transformers $model torch.cuda.graph|$verdict"
-    }
-    for model in $(python3 tests/gpu/models.py --list 2>/dev/null); do model_case $model >"$tmp/$model.row" & done
-    for model in mixtral qwen3_moe olmoe; do graph_case $model >"$tmp/z-$model.row" & done
-    wait
-    while IFS='|' read -r what verdict; do row "$what" "$verdict"; done < <(cat "$tmp"/*.row)
-    # Engines' own kernel libraries, and torch.compile.
+    # Models of transformers, engines' own kernel libraries, and torch.compile.
     while IFS=: read -r what verdict; do
         name=${what#* }
         row "${name#"${name%%[! ]*}"}" "${what%% *}:$verdict"
-    done < <(tests/gpu/engines.sh "$out")
+    done < <(tests/gpu/models.sh "$out"; tests/gpu/engines.sh "$out")
     # The engine's own profiler still works: CUPTI is handed over.
     cat >"$tmp/profiled.py" <<'PY'
 import torch

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""vllm_ops.py LIBRARY TRUTH_FILE
+"""vllm_ops.py LIBRARY TRUTH_FILE [OP...]
 
 Calls the router kernels of vLLM's own kernel library (vllm/_moe_C*.so of its wheel) through their Python ops, over every shape and
 type that they take, alone and in CUDA graphs. Seen with vllm 0.24.0, which is built for torch 2.11.
@@ -14,6 +14,8 @@ from router_ops import FLOATS, ROWS, bias, call, finish, graph, random
 torch.ops.load_library(sys.argv[1])
 ops = torch.ops._moe_C
 INTS = [torch.int32, torch.int64, torch.uint32]
+GATING = ['topk_softmax', 'topk_sigmoid', 'topk_softplus_sqrt']
+chosen_ops = sys.argv[3:] or GATING + ['grouped_topk']
 
 
 def gating(op, rows, experts, k, dtype, ids_dtype, biased, scores=None):
@@ -54,24 +56,28 @@ def aligned(ids, experts):
     return ids
 
 
-for experts, k in itertools.product([8, 16, 32, 60, 64, 128, 160, 192, 256, 320, 384, 512], [1, 2, 4, 6, 8, 10, 16]):
-    if k > experts:
+for op in chosen_ops:
+    if op not in GATING:
         continue
-    for dtype, ids_dtype, biased in itertools.product(FLOATS, INTS, [False, True]):
-        for op in ('topk_softmax', 'topk_sigmoid', 'topk_softplus_sqrt'):
-            call(op, gating, op, next(ROWS), experts, k, dtype, ids_dtype, biased)
-for experts, dtype, ids_dtype in itertools.product([256, 384], FLOATS, INTS):
-    call('topk_softplus_sqrt hashed', hashed, next(ROWS), experts, 6, dtype, ids_dtype)
-for (experts, groups, chosen), k in itertools.product(
-        [(64, 8, 4), (128, 8, 4), (256, 8, 4), (160, 8, 3), (32, 4, 2), (64, 1, 1), (128, 1, 1), (256, 1, 1), (384, 1, 1), (512, 1, 1)],
-        [1, 2, 4, 6, 8, 16, 22]):
-    for dtype, bias_dtype, scoring in itertools.product(FLOATS, FLOATS, [0, 1]):
-        call('grouped_topk', grouped, next(ROWS), experts, k, dtype, bias_dtype, groups, chosen, scoring)
+    for experts, k in itertools.product([8, 16, 32, 60, 64, 128, 160, 192, 256, 320, 384, 512], [1, 2, 4, 6, 8, 10, 16]):
+        if k <= experts:
+            for dtype, ids_dtype, biased in itertools.product(FLOATS, INTS, [False, True]):
+                call(op, gating, op, next(ROWS), experts, k, dtype, ids_dtype, biased)
+if 'topk_softplus_sqrt' in chosen_ops:
+    for experts, dtype, ids_dtype in itertools.product([256, 384], FLOATS, INTS):
+        call('topk_softplus_sqrt hashed', hashed, next(ROWS), experts, 6, dtype, ids_dtype)
+if 'grouped_topk' in chosen_ops:
+    for (experts, groups, chosen), k in itertools.product(
+            [(64, 8, 4), (128, 8, 4), (256, 8, 4), (160, 8, 3), (32, 4, 2), (64, 1, 1), (128, 1, 1), (256, 1, 1), (384, 1, 1), (512, 1, 1)],
+            [1, 2, 4, 6, 8, 16, 22]):
+        for dtype, bias_dtype, scoring in itertools.product(FLOATS, FLOATS, [0, 1]):
+            call('grouped_topk', grouped, next(ROWS), experts, k, dtype, bias_dtype, groups, chosen, scoring)
 
-for experts, k, rows in [(128, 8, 64), (60, 4, 5), (256, 8, 300), (8, 2, 1), (512, 10, 16)]:
-    for op in ('topk_softmax', 'topk_sigmoid'):
+for op, (experts, k, rows) in itertools.product(chosen_ops, [(128, 8, 64), (60, 4, 5), (256, 8, 300), (8, 2, 1), (512, 10, 16)]):
+    if op in GATING and (op != 'topk_softplus_sqrt' or experts == 256):
         graph(op, rows, experts, lambda scores: aligned(gating(op, rows, experts, k, None, torch.int32, False, scores), experts))
-for experts, groups, chosen, k, rows in [(256, 8, 4, 8, 32), (384, 1, 1, 8, 3), (128, 1, 1, 8, 300)]:
-    graph('grouped_topk', rows, experts, lambda scores: aligned(
-        grouped(rows, experts, k, None, torch.float32, groups, chosen, 1, scores), experts), torch.float32)
+if 'grouped_topk' in chosen_ops:
+    for experts, groups, chosen, k, rows in [(256, 8, 4, 8, 32), (384, 1, 1, 8, 3), (128, 1, 1, 8, 300)]:
+        graph('grouped_topk', rows, experts, lambda scores: aligned(
+            grouped(rows, experts, k, None, torch.float32, groups, chosen, 1, scores), experts), torch.float32)
 finish(sys.argv[2])

@@ -140,6 +140,9 @@ static const struct {
      "3=0x1000 4=7 5=96 6=8 7=4 8=6", MT_DTYPE_I32, 7, 6, 96, 6},
     {"sglang.moe_fused_gate_dynamic", "_Z29moe_fused_gate_kernel_dynamicIfEvPvS0_PfPilllllldb", "8 8 8 8 8 8 8 8 8 8 8 1",
      "3=0x1000 4=7 5=96 6=8 7=4 8=6", MT_DTYPE_I32, 7, 6, 96, 6},
+    /* 0.4.4, wheel */
+    {"sglang.kimi_k2_gate.experts", "_Z29kimi_k2_moe_fused_gate_kernelILi256EEvPfS0_S0_Pillbdb", "8 8 8 8 8 8 1 8 1",
+     "3=0x1000 4=7 5=6", MT_DTYPE_I32, 7, 6, 256, 6},
     {"sglang.kimi_k2_gate", "_Z29kimi_k2_moe_fused_gate_kernelPfS_S_Pillbdb", "8 8 8 8 8 8 1 8 1", "3=0x1000 4=7 5=6",
      MT_DTYPE_I32, 7, 6, 384, 6},
     {"sglang.kimi_k2_gate", "_Z41kimi_k2_moe_fused_gate_kernel_small_tokenPfS_S_Pillbdb", "8 8 8 8 8 8 1 8 1",
@@ -149,6 +152,12 @@ static const struct {
      "Li8EEEvPKT_PKbPfiPiiiibfPKf", "8 8 8 4 8 4 4 4 1 4 8", "3=7 4=0x1000 5=6 7=96", MT_DTYPE_I32, 7, 6, 96, 6},
     {"sglang.router_triton", "_router_triton_kernel", "8 8 8 8 4 4 4 4 4 4 8 8", "3=0x1000 4=7 7=96 8=6 9=6", MT_DTYPE_I32, 7,
      6, 96, 6},
+    /* sglang 0.5.23, wheel, compiled by Triton 3.6 for sm_90 */
+    {"sglang.router_triton.packed", "_router_triton_kernel", "8 8 8 8 8 4 4 4 4 4 4 4 4 4 4 4 8 8",
+     "3=0x1000 5=7 11=96 12=6 13=6", MT_DTYPE_I32, 7, 6, 96, 6},
+    {"sglang.router_triton.packed.one_row", "_router_triton_kernel", "8 8 8 8 8 4 4 4 4 4 4 4 4 4 8 8",
+     "3=0x1000 9=96 10=6 11=6 x=1", MT_DTYPE_I32, 1, 6, 96, 6},
+    {NULL, "_router_triton_kernel", "8 8 8 8 8 4 4 4 4 4 4 4 4 4 4 8 8", NULL, 0, 0, 0, 0, 0},
     {"sglang.router_triton.one_row", "_router_triton_kernel", "8 8 8 8 4 4 4 4 4 8", "3=0x1000 6=96 7=6 8=6 x=1",
      MT_DTYPE_I32, 1, 6, 96, 6},
     {"sglang.route_radix", "_ZN12_GLOBAL__N_118route_radix_kernelILi1EEEvi", "120", NULL, 0, 0, 0, 0, 0},
