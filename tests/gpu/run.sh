@@ -72,6 +72,18 @@ for program in pdl conditional; do
 done
 $moetap clean >/dev/null
 
+# What the rows are.
+for extra in "" "--graph" "--graph=pieces --scrub"; do
+    for tokens in 1 33 5000; do
+        # shellcheck disable=SC2086
+        timeout 120 $moetap record -q --force -o "$tmp/t" -- $demo --context $extra --layers 12 --tokens $tokens --steps 10 --truth "$tmp/truth" \
+            >>"$out/demo.log" 2>&1
+        match=$($moetap dump --context --format=jsonl "$tmp/t" | python3 tests/gpu/compare_rows.py "$tmp/truth.context" $tokens 10) &&
+            match="ok: $match"
+        row "moe-demo --context $extra T$tokens" "$match"
+    done
+done
+
 # compute-sanitizer over the tap.
 if command -v compute-sanitizer >/dev/null; then
     for tool in memcheck racecheck; do

@@ -231,6 +231,8 @@ static const struct {
      "8 8 8 8 4 8 8 4 4 4", "0=0x1000 x=7", MT_DTYPE_I64, 7, 1, 0, 1},
     {"sglang.store_kvcache", "_ZN12_GLOBAL__N_113store_kvcacheILl1024ELi1ELb1ElEEvNS_18StoreKVCacheParamsE", "80",
      "0+16:8=0x5000 0+32:8=0x1000 0+64:8=1 0+72:4=7", MT_DTYPE_I64, 7, 1, 0, 1},
+    {"sglang.store_kvcache.two_widths", "_ZN6sglang20store_kvcache_kernelILl1024ELl512ELj32ELb1ElEEvNS_18StoreKVCacheParamsE",
+     "104", "0+16:8=0x5000 0+32:8=0x1000 0+72:8=1 0+80:4=7", MT_DTYPE_I64, 7, 1, 0, 1},
     {"sglang.store_kvcache.two_widths", "_ZN12_GLOBAL__N_113store_kvcacheILl1024ELl512ELi1ELb1EiEEvNS_18StoreKVCacheParamsE",
      "104", "0+16:8=0x5000 0+32:8=0x1000 0+72:8=1 0+80:4=7", MT_DTYPE_I32, 7, 1, 0, 1},
     {"llama.set_rows", "_ZL10k_set_rowsIfl6__halfEvPKT_PKT0_PT1_llllllllllllll5uint3S9_S9_S9_S9_",
