@@ -31,6 +31,12 @@ for ((i = 0; i < rounds; i++)); do
     done
 done
 
+echo '== the hook alone, on a driver that does nothing; the ring on the CPU' >&2
+MOETAP_SESSION=bench$$ MOETAP_SOURCE=preload MOETAP_RECIPE=bench/bench.recipe LD_PRELOAD=$shim \
+    "$build/bench/hook" "$build/bench" >"$out/hook.json"
+"$moetap" clean >/dev/null
+"$build/bench/ring_cpu" >"$out/ring_cpu.json"
+
 echo '== the ring, GPU to one reader thread' >&2
 : >"$out/throughput.json"
 ring_case() { # rows, ring, how the reader reads

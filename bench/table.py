@@ -38,6 +38,20 @@ def launches(runs):
         row(name, f"{statistics.median(by_mode['bare']):.0f}", *[f'{a:.0f}' for a in added])
 
 
+def hook(runs):
+    head("kernels' parameters", 'stream', 'bare, ns', 'added, ns', '10 % to 90 % of rounds')
+    for r in runs:
+        row(r['kernels'], r['stream'], r['bare_ns'], r['added_ns'], f"{r['added_p10_ns']} to {r['added_p90_ns']}")
+
+
+def ring_cpu(runs):
+    kinds = [k for k in runs[0] if k != 'payload']
+    head('payload, bytes', *[f'{k}, records/s' for k in kinds], *[f'moetap / {k}' for k in kinds if k.startswith('ck')])
+    for r in runs:
+        row(r['payload'], *[f"{r[k]['records_s']:.0f}" for k in kinds],
+            *[f"{r['moetap']['records_s'] / r[k]['records_s']:.2f}" for k in kinds if k.startswith('ck')])
+
+
 def throughput(runs):
     head('rows x k', 'ring', 'reader', 'GPU copy, GB/s', 'one thread: memcpy, scan, GB/s', 'produced, GB/s', 'read, GB/s',
          'read, 10^9 ids/s', 'read / ids of the GPU copy', 'read / memcpy', 'records read', 'lost')
@@ -101,7 +115,7 @@ if points:
     print(f"\n{points[0]['device']}\n")
     taps(points[1:])
     plot(points[1:], out / 'graph_taps.svg')
-for name, show in (('launches', launches), ('throughput', throughput), ('latency', latency), ('generate', generate)):
+for name, show in (('launches', launches), ('hook', hook), ('ring_cpu', ring_cpu), ('throughput', throughput), ('latency', latency), ('generate', generate)):
     runs = lines(out / f'{name}.json')
     if runs:
         print()

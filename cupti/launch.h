@@ -25,6 +25,7 @@ struct mt_launch {
  * refused gets no after(). Never called for launches that the sink itself makes (mt_quiet_*).
  */
 struct mt_sink {
+    const unsigned *waiting; /* 0: nothing is open that before() or fence() could close, no need to call them */
     void (*before)(const struct mt_launch *launch);
     void (*after)(const struct mt_launch *launch);
     /*

@@ -525,6 +525,6 @@ void mt_capture_start(struct mt_recipes *recipes, bool taps_beside)
 
 const struct mt_sink *mt_capture_sink(void)
 {
-    static const struct mt_sink sink = {before, after, fence, capture_ends, node, unload, context_gone};
+    static const struct mt_sink sink = {&open_count, before, after, fence, capture_ends, node, unload, context_gone};
     return &sink;
 }

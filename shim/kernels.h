@@ -15,7 +15,13 @@ struct mt_kernel {
     unsigned param_count;
     uint32_t bytes;      /* of the flat parameter buffer */
     uint64_t only_reads; /* bit i: does not write where parameter i points */
-    bool has_gaps;       /* not every 8 bytes begin with a parameter or lie in one */
+    /* How to keep a launch's arguments for layer.c, as far as they may be addresses: words to clear come first (size
+     * 0), then parameters to copy. NULL if that is not all of the flat buffer's words. */
+    const struct mt_kernel_move {
+        uint16_t word, param;
+        uint32_t size;
+    } * moves;
+    unsigned move_count;
     struct mt_kernel_param {
         uint32_t offset, size;
     } param[]; /* param_count of them */

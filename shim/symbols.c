@@ -272,7 +272,8 @@ static void cover(uint64_t reports)
     if (!sink)                                                                                                         \
         return (call);                                                                                                 \
     uint64_t told = mt_tracer_reported();                                                                              \
-    sink->before(&(launch));                                                                                           \
+    if (__atomic_load_n(sink->waiting, __ATOMIC_RELAXED))                                                              \
+        sink->before(&(launch));                                                                                       \
     CUresult result = (call);                                                                                          \
     told = mt_tracer_reported() - told;                                                                                \
     if (result == CUDA_SUCCESS && !told)                                                                               \

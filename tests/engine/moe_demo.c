@@ -23,12 +23,13 @@ static struct cuda cuda;
 enum graph_mode { EAGER, PLAIN, PIECES, FORK, UPDATE, RELAXED };
 static const char *const graph_modes[] = {"eager", "plain", "pieces", "fork", "update", "relaxed", NULL};
 
+/* pdl: programmatic dependent launch, each kernel may start while the one ahead still runs. */
 static struct {
     long layers, experts, topk, tokens, steps, streams, seed, device;
     enum graph_mode graph;
-    bool scrub, context;
+    bool scrub, context, pdl;
     const char *dtype, *truth, *door;
-} options = {4, 64, 6, 16, 8, 1, 1, 0, EAGER, false, false, "i32", NULL, "dlsym"};
+} options = {4, 64, 6, 16, 8, 1, 1, 0, EAGER, false, false, false, "i32", NULL, "dlsym"};
 
 static void check(CUresult result, const char *what)
 {
@@ -112,7 +113,21 @@ static size_t ids_per_layer(void)
 
 static void launch_on(CUstream stream, CUfunction kernel, unsigned blocks, void **params)
 {
-    CHECK(cuda.LaunchKernel(kernel, blocks, 1, 1, MOE_DEMO_THREADS, 1, 1, 0, stream, params, NULL));
+    CUlaunchAttribute overlap = {.id = CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION,
+                                 .value = {.programmaticStreamSerializationAllowed = 1}};
+    const CUlaunchConfig config = {.gridDimX = blocks,
+                                   .gridDimY = 1,
+                                   .gridDimZ = 1,
+                                   .blockDimX = MOE_DEMO_THREADS,
+                                   .blockDimY = 1,
+                                   .blockDimZ = 1,
+                                   .hStream = stream,
+                                   .attrs = &overlap,
+                                   .numAttrs = 1};
+    if (options.pdl)
+        CHECK(cuda.LaunchKernelEx(&config, kernel, params, NULL));
+    else
+        CHECK(cuda.LaunchKernel(kernel, blocks, 1, 1, MOE_DEMO_THREADS, 1, 1, 0, stream, params, NULL));
 }
 
 static void launch(CUfunction kernel, unsigned blocks, struct batch *batch, void **params)
@@ -400,7 +415,7 @@ static int usage(const char *problem)
 {
     fprintf(stderr,
             "moe-demo: %s\nmoe-demo [--layers L] [--experts E] [--topk K] [--tokens N] [--steps S] "
-            "[--graph[=plain|pieces|fork|update|relaxed]]\n         [--scrub] [--context] "
+            "[--graph[=plain|pieces|fork|update|relaxed]]\n         [--scrub] [--context] [--pdl] "
             "[--streams M]\n"
             "         [--dtype i32|i64|u32] [--seed X] [--truth FILE] [--door dlsym|getproc] [--device D]\n",
             problem);
@@ -417,8 +432,8 @@ static const char *parse(int argc, char **argv)
                    {"topk", &options.topk, 1, 32},           {"tokens", &options.tokens, 1, 65536},
                    {"steps", &options.steps, 1, 1000000},    {"streams", &options.streams, 1, 64},
                    {"seed", &options.seed, 0, LONG_MAX / 2}, {"device", &options.device, 0, 63}};
-    enum { NUMBERS = sizeof numbers / sizeof *numbers, GRAPH = 100, SCRUB, CONTEXT, DTYPE, TRUTH, DOOR };
-    struct option longs[NUMBERS + 7] = {{0}};
+    enum { NUMBERS = sizeof numbers / sizeof *numbers, GRAPH = 100, SCRUB, CONTEXT, PDL, DTYPE, TRUTH, DOOR };
+    struct option longs[NUMBERS + 8] = {{0}};
     for (int i = 0; i < NUMBERS; i++)
         longs[i] = (struct option){numbers[i].name, required_argument, NULL, i + 1};
     longs[NUMBERS] = (struct option){"graph", optional_argument, NULL, GRAPH};
@@ -427,6 +442,7 @@ static const char *parse(int argc, char **argv)
     longs[NUMBERS + 3] = (struct option){"door", required_argument, NULL, DOOR};
     longs[NUMBERS + 4] = (struct option){"scrub", no_argument, NULL, SCRUB};
     longs[NUMBERS + 5] = (struct option){"context", no_argument, NULL, CONTEXT};
+    longs[NUMBERS + 6] = (struct option){"pdl", no_argument, NULL, PDL};
     int opt;
     while ((opt = getopt_long(argc, argv, "", longs, NULL)) != -1) {
         if (opt >= 1 && opt <= NUMBERS) {
@@ -445,6 +461,8 @@ static const char *parse(int argc, char **argv)
             options.scrub = true;
         } else if (opt == CONTEXT) {
             options.context = true;
+        } else if (opt == PDL) {
+            options.pdl = true;
         } else if (opt == DTYPE) {
             options.dtype = optarg;
         } else if (opt == TRUTH) {
