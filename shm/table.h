@@ -71,13 +71,13 @@ struct mt_table_header {
     uint64_t created_ns; /* CLOCK_REALTIME */
     uint64_t source_id;  /* nonce of the segment that the rows come from */
     char source[128];    /* its name */
-    char view[128];      /* file beside it that is kept and removed along with it (MT_TABLE_VIEW_PREFIX...), or empty */
     /* live, written by the owner */
     int32_t owner_pid; /* for people: who owns it is who holds the lock (F_OFD_SETLK) on byte 0 */
     uint32_t state;    /* enum mt_table_state */
     uint64_t written;  /* rows stored */
     uint64_t used;     /* highest slot stored + 1 */
     uint64_t loss_seq; /* rows of a smaller seq were there before records were lost */
+    char view[128];    /* file beside it that is removed along with it (MT_TABLE_VIEW_PREFIX...), or empty */
     uint64_t refused;  /* rows that were not stored: slot out of range, no memory */
     uint64_t reserved[6];
 };
@@ -113,7 +113,6 @@ struct mt_table_spec {
     uint32_t layers, k, experts;
     uint64_t source_id;
     const char *source; /* NULL: none */
-    const char *view;   /* file name, NULL: none */
 };
 
 typedef struct mt_table mt_table;
@@ -134,7 +133,12 @@ MT_API int mt_table_attach(const char *name, mt_table **table, struct mt_error *
 /* The owner's leaves the table closed, for `moetap clean` or the next owner; remove it before to leave nothing. */
 MT_API void mt_table_detach(mt_table *table);
 
-/* Removes the name of an owned table, and the view that it names. -EPERM not the owner. */
+/* Notes a file of the same folder, made by the owner, that goes when the table goes: whoever takes the table over or
+ * removes it then knows whose it is. One that was noted before is removed, unless it is the same. NULL: none. -EPERM
+ * not the owner, -EINVAL the name does not begin with MT_TABLE_VIEW_PREFIX or is too long. */
+MT_API int mt_table_set_view(mt_table *table, const char *view);
+
+/* Removes the name of an owned table, and its view. -EPERM not the owner. */
 MT_API int mt_table_unlink(mt_table *table, struct mt_error *error);
 
 /* Removes a table that nobody owns, and its view, also if it is no valid table. -EBUSY it is owned, -ENOENT. */

@@ -248,16 +248,12 @@ static int design(struct mt_table_header *header, const struct mt_table_spec *sp
                      (unsigned long long) MT_TABLE_SLOTS_MAX, MT_TABLE_LAYERS_MAX, MT_TABLE_K_MAX);
         return -EINVAL;
     }
-    if ((spec->source && strlen(spec->source) >= sizeof header->source) ||
-        (spec->view && strlen(spec->view) >= sizeof header->view)) {
-        mt_error_set(error, "the name of a table's source or view has at most %zu characters",
-                     sizeof header->source - 1);
+    if (spec->source && strlen(spec->source) >= sizeof header->source) {
+        mt_error_set(error, "the name of a table's source has at most %zu characters", sizeof header->source - 1);
         return -EINVAL;
     }
     if (spec->source)
         memcpy(header->source, spec->source, strlen(spec->source));
-    if (spec->view)
-        memcpy(header->view, spec->view, strlen(spec->view));
     return 0;
 }
 
@@ -266,8 +262,7 @@ static bool alike(const struct mt_table_header *a, const struct mt_table_header 
 {
     return a->slots == b->slots && a->layers == b->layers && a->k == b->k && a->experts == b->experts &&
            a->width == b->width && a->stride == b->stride && a->chunk_slots == b->chunk_slots &&
-           a->rows_offset == b->rows_offset && a->source_id == b->source_id && strcmp(a->source, b->source) == 0 &&
-           strcmp(a->view, b->view) == 0;
+           a->rows_offset == b->rows_offset && a->source_id == b->source_id && strcmp(a->source, b->source) == 0;
 }
 
 /* Opens and locks the file that has the name now. 0, -EAGAIN: it lost the name meanwhile, or an error. */
@@ -447,6 +442,21 @@ int mt_table_create(const char *name, const struct mt_table_spec *spec, mt_table
     }
     mt_table_detach(table);
     return result;
+}
+
+int mt_table_set_view(mt_table *table, const char *view)
+{
+    if (!table->owner)
+        return -EPERM;
+    if (view && (!good_view(view) || strlen(view) >= sizeof table->facts.view))
+        return -EINVAL;
+    if (!view || strcmp(view, table->facts.view) != 0)
+        remove_view(table);
+    memset(table->facts.view, 0, sizeof table->facts.view);
+    if (view)
+        memcpy(table->facts.view, view, strlen(view));
+    memcpy(table->live->view, table->facts.view, sizeof table->facts.view);
+    return 0;
 }
 
 int mt_table_unlink(mt_table *table, struct mt_error *error)

@@ -37,10 +37,9 @@ struct keeper {
     uint64_t context;
     uint32_t stream, routers;
     bool mixed;
-    bool slots_seen; /* rows got KV slots, and no pass has shown them yet */
 
     uint64_t rows, refused, beyond, without_slots;
-    int failed; /* no table could be made: the line was said */
+    int failed; /* the line was said */
 };
 
 static bool ours(const struct keeper *keeper, const struct mt_site *site)
@@ -65,19 +64,10 @@ static uint32_t find_model(struct keeper *keeper)
     return best;
 }
 
-/* Did an owner that is gone leave the view? Only its table can tell. */
-static bool view_was_left(const struct keeper *keeper)
+static int make_view(struct keeper *keeper, struct mt_error *error)
 {
-    mt_table *old;
-    if (mt_table_attach(keeper->name, &old, NULL) != 0)
-        return false;
-    bool left = !mt_table_owned(old) && strcmp(mt_table_header(old)->view, keeper->buffer) == 0;
-    mt_table_detach(old);
-    return left;
-}
-
-static int make_view(struct keeper *keeper, bool left, struct mt_error *error)
-{
+    /* Did the owner that the table was taken over from leave it? */
+    bool left = strcmp(mt_table_header(keeper->table)->view, keeper->buffer) == 0;
     if (!keeper->view_layers) {
         keeper->view_layers = keeper->mapped = keeper->made_layers;
         for (uint32_t i = 0; i < keeper->mapped; i++)
@@ -85,8 +75,11 @@ static int make_view(struct keeper *keeper, bool left, struct mt_error *error)
     }
     if (keeper->mapped > keeper->made_layers)
         keeper->mapped = keeper->made_layers;
-    return vllm_view_open(keeper->buffer, keeper->lock, keeper->slots, keeper->view_layers, keeper->k, left,
-                          &keeper->view, error);
+    if (!left)
+        mt_table_set_view(keeper->table, NULL);
+    int result = vllm_view_open(keeper->buffer, keeper->lock, keeper->slots, keeper->view_layers, keeper->k, left,
+                                &keeper->view, error);
+    return result ? result : mt_table_set_view(keeper->table, keeper->buffer);
 }
 
 static int make_table(struct keeper *keeper, uint32_t layers)
@@ -97,10 +90,9 @@ static int make_table(struct keeper *keeper, uint32_t layers)
                                        .k = keeper->k,
                                        .experts = keeper->experts,
                                        .source_id = header->nonce,
-                                       .source = strlen(mt_name(keeper->reader)) < 128 ? mt_name(keeper->reader) : NULL,
-                                       .view = keeper->buffer[0] ? keeper->buffer : NULL};
+                                       .source =
+                                           strlen(mt_name(keeper->reader)) < 128 ? mt_name(keeper->reader) : NULL};
     struct mt_error note = {""}, error = {""};
-    bool left = keeper->buffer[0] && view_was_left(keeper);
     keeper->made_layers = layers;
     keeper->row = malloc((size_t) layers * keeper->k * sizeof *keeper->row);
     if (!keeper->row) {
@@ -109,7 +101,9 @@ static int make_table(struct keeper *keeper, uint32_t layers)
     }
     int result = mt_table_create(keeper->name, &spec, &keeper->table, &note, &error);
     if (result == 0 && keeper->buffer[0])
-        result = make_view(keeper, left, &error);
+        result = make_view(keeper, &error);
+    else if (result == 0)
+        mt_table_set_view(keeper->table, NULL);
     if (result) {
         say_failed("%s", error.text);
         return keeper->failed = result;
@@ -182,12 +176,11 @@ static int take_pass(const struct pass *pass, void *user)
         if (layers && make_table(keeper, keeper->layers ? keeper->layers : layers) != 0)
             return keeper->failed;
     }
+    /* Which slots got other tokens meanwhile nobody knows. */
+    if (keeper->table && (pass->lost || pass->hole))
+        mt_table_lost(keeper->table, pass->first_seq);
     if (!keeper->table || !concerns(keeper, pass))
         return 0;
-    /* Which slots got other tokens meanwhile nobody knows. */
-    if (pass->lost || (!pass->slots && keeper->slots_seen))
-        mt_table_lost(keeper->table, pass->first_seq);
-    keeper->slots_seen = false;
     if (pass->slots)
         store_rows(keeper, pass);
     else
@@ -207,13 +200,19 @@ static void note_router(struct keeper *keeper, const struct mt_site *site, const
     keeper->routers++;
 }
 
+static int failed(struct keeper *keeper, int result)
+{
+    if (!keeper->failed)
+        say_failed("out of memory");
+    return keeper->failed = result;
+}
+
 static int take_record(const struct mt_record *record, const void *ids, void *user)
 {
     struct keeper *keeper = user;
     struct mt_site site;
     if (mt_site(keeper->reader, record->site, &site) != 0 || site.flags & MT_SITE_RETRACTED)
         return 0;
-    keeper->slots_seen |= site.kind == MT_SITE_SLOTS;
     int result = passes_add(keeper->passes, &site, record, ids);
     if (result == 0 && site.kind == MT_SITE_ROUTER) {
         note_router(keeper, &site, record);
@@ -221,11 +220,7 @@ static int take_record(const struct mt_record *record, const void *ids, void *us
         if (keeper->table && keeper->routers == keeper->made_layers && !keeper->mixed)
             result = passes_flush(keeper->passes);
     }
-    if (result && !keeper->failed) {
-        say_failed("out of memory");
-        keeper->failed = result;
-    }
-    return result;
+    return result ? failed(keeper, result) : 0;
 }
 
 /* Waits for the session's first segment. NULL: told to stop, or an error, which was said. */
@@ -275,12 +270,17 @@ static int keep(struct keeper *keeper)
         if (end != MT_END_NOT && !mt_skip_torn(keeper->reader))
             break;
         quiet += NAP_MS;
-        if (quiet == QUIET_MS && passes_flush(keeper->passes) != 0)
+        int result = quiet == QUIET_MS ? passes_flush(keeper->passes) : 0;
+        if (result) {
+            failed(keeper, result);
             break;
+        }
         if (end == MT_END_NOT)
             nanosleep(&(struct timespec){0, NAP_MS * 1000000}, NULL);
     }
-    passes_flush(keeper->passes);
+    int result = keeper->failed ? 0 : passes_flush(keeper->passes);
+    if (result)
+        failed(keeper, result);
     return keeper->failed ? EXIT_FAILED : EXIT_OK;
 }
 

@@ -443,27 +443,54 @@ static unsigned files(void)
     return (unsigned) count;
 }
 
+/* An owner that is killed; -EINVAL if the view is not to be had. */
+static int leave_with_view(const char *view, bool forge)
+{
+    pid_t pid = fork();
+    if (pid == 0) {
+        mt_table *table = create(&usual, NULL);
+        int result = mt_table_set_view(table, view);
+        if (forge)
+            strcpy(table->live->view, view);
+        _exit(-result);
+    }
+    int status;
+    cr_assert_eq(waitpid(pid, &status, 0), pid);
+    return -WEXITSTATUS(status);
+}
+
+static const char *touched(const char *name)
+{
+    static char path[300];
+    snprintf(path, sizeof path, "%s/%s", mt_shm_dir(), name);
+    fclose(fopen(path, "w"));
+    return path;
+}
+
 Test(table, a_view_goes_with_its_table_and_nothing_else_does)
 {
-    char path[300], other[300];
-    struct mt_table_spec spec = usual;
-    spec.view = MT_TABLE_VIEW_PREFIX "x_0";
-    snprintf(path, sizeof path, "%s/%s", mt_shm_dir(), spec.view);
-    fclose(fopen(path, "w"));
-    leave_stale(&spec);
-    cr_assert_eq(files(), 1);
     struct mt_error error = {""};
+    const char *view = MT_TABLE_VIEW_PREFIX "x_0", *path = touched(view);
+    cr_assert_eq(leave_with_view(view, false), 0);
+    cr_assert_eq(files(), 1);
     cr_assert_eq(mt_table_remove("t", &error), 0, "%s", error.text);
     cr_assert_eq(files(), 0);
     cr_assert_neq(access(path, F_OK), 0);
     cr_assert_eq(mt_table_remove("t", &error), -ENOENT);
-    snprintf(other, sizeof other, "%s/precious", mt_shm_dir());
-    fclose(fopen(other, "w"));
+    /* The next owner has another. */
+    path = touched(view);
+    cr_assert_eq(leave_with_view(view, false), 0);
+    mt_table *table = create(&usual, NULL);
+    cr_assert_str_eq(mt_table_header(table)->view, view);
+    cr_assert_eq(access(path, F_OK), 0);
+    cr_assert_eq(mt_table_set_view(table, MT_TABLE_VIEW_PREFIX "y_0"), 0);
+    cr_assert_neq(access(path, F_OK), 0);
+    mt_table_detach(table);
+    path = touched("precious");
     const char *const views[] = {"precious", "../precious", MT_TABLE_VIEW_PREFIX "/../precious"};
-    for (size_t i = 0; i < sizeof views / sizeof *views; i++) {
-        spec.view = views[i];
-        leave_stale(&spec);
+    for (size_t i = 0; i < 2 * sizeof views / sizeof *views; i++) {
+        cr_assert_eq(leave_with_view(views[i / 2], i % 2), -EINVAL);
         cr_assert_eq(mt_table_remove("t", &error), 0, "%s", error.text);
-        cr_assert_eq(access(other, F_OK), 0, "%s", views[i]);
+        cr_assert_eq(access(path, F_OK), 0, "%s", views[i / 2]);
     }
 }

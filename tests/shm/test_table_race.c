@@ -116,7 +116,7 @@ static void read_for(const mt_table *table, double seconds, struct seen *seen)
         for (int i = 0; i < 100; i++) {
             random = mt_commit_word(random, 1);
             /* Now and then where the owner is just writing. */
-            look(table, i % 4 ? random : mt_table_header(table)->reserved[0], seen);
+            look(table, i % 4 ? random : __atomic_load_n(&table->header->reserved[0], __ATOMIC_RELAXED), seen);
         }
     }
 }
