@@ -173,6 +173,10 @@ Test(probe, statuses)
     command(&o, "%s probe -o /nonexistent/recipe -- %s i32", MOETAP, ENGINE);
     cr_assert_eq(o.status, 1, "%d %s", o.status, o.text);
     expect(&o, "unwritable", "/nonexistent/recipe: No such file");
-    command(&o, "ls -d /tmp/moetap-probe-* 2>/dev/null | wc -l");
-    cr_assert_str_eq(o.text, "0\n", "left behind: %s", o.text);
+    /* Nothing is left behind. */
+    command(&o, "cd %s; %s probe -- sh -c 'echo $MOETAP_PROBE > where; test -d $MOETAP_PROBE || exit 9'; cat where",
+            scratch(), MOETAP);
+    expect(&o, "folder", "/tmp/moetap-probe-");
+    command(&o, "cd %s; test -s where && ! test -e $(cat where) && echo gone", scratch());
+    cr_assert_str_eq(o.text, "gone\n", "left behind: %s", o.text);
 }

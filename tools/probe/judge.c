@@ -597,13 +597,10 @@ static void grade(const struct view *view, struct candidate *c)
 
 static void count_layers(const struct view *view, struct candidate *c)
 {
-    uint64_t seen[16] = {0};
     for (unsigned i = 0; i < view->count; i++) {
-        int layer = view->other[i] ? -1 : sample_of(view, i)->layer;
-        if (layer >= 0 && layer < 1024 && !(seen[layer / 64] >> layer % 64 & 1)) {
-            seen[layer / 64] |= 1ull << layer % 64;
-            c->layers++;
-        }
+        int layers = sample_of(view, i)->layers;
+        if (!view->other[i] && layers > (int) c->layers)
+            c->layers = (unsigned) layers;
     }
 }
 
