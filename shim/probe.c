@@ -208,18 +208,27 @@ static void add_region(struct sample *sample, uint32_t offset)
     sample->regions[sample->count++] = (struct region){offset, room, address, memory, memory + WINDOW};
 }
 
-/* Pointers that the kernel may write through; each one's window ends where the next one begins. */
-static void find_regions(struct sample *sample)
+/* Pointers that the kernel may write through, in parameters (`begin`) or further inside of them. */
+static void add_regions(struct sample *sample, bool begin)
 {
     const struct mt_kernel *kernel = sample->kernel;
-    sample->count = 0;
     for (unsigned i = 0; i < kernel->param_count; i++) {
-        uint32_t offset = kernel->param[i].offset, end = offset + kernel->param[i].size;
-        if (kernel->info->const_pointers >> i & 1)
+        uint32_t start = kernel->param[i].offset, end = start + kernel->param[i].size;
+        if ((kernel->info->const_pointers >> i & 1) || start % 8)
             continue;
-        for (offset = (offset + 7) & ~7u; offset + 8 <= end && offset + 8 <= sample->bytes; offset += 8)
-            add_region(sample, offset);
+        if (begin && start + 8 <= end && start + 8 <= sample->bytes)
+            add_region(sample, start);
+        for (uint32_t at = start + 8; !begin && at + 8 <= end && at + 8 <= sample->bytes; at += 8)
+            add_region(sample, at);
     }
+}
+
+/* Each one's window ends where the next one begins. */
+static void find_regions(struct sample *sample)
+{
+    sample->count = 0;
+    add_regions(sample, true); /* first: the rest of a struct may hold left-over copies of the same addresses */
+    add_regions(sample, false);
     for (unsigned i = 0; i < sample->count; i++) {
         struct region *region = &sample->regions[i];
         for (uint32_t w = 0; w < sample->bytes / 8; w++) {
