@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * probe-engine CASE [TRUTH]: a prefill of 24 rows and some decode steps through layers with a router that no recipe
- * knows, among kernels that write other small integers. TRUTH gets the ids of each router, a line each.
+ * probe-engine CASE [TRUTH [EXPERTS K]]: a prefill of 24 rows and some decode steps through layers with a router that
+ * no recipe knows, among kernels that write other small integers. TRUTH gets the ids of each router, a line each.
  */
 #include "kernels.h"
 
@@ -223,6 +223,12 @@ int main(int argc, char **argv)
             fprintf(stderr, "probe-engine: no case %s\n", argv[1]);
             return 2;
         }
+    }
+    struct shape other = *s;
+    if (argc > 4) {
+        other.experts = atoi(argv[3]);
+        other.k = atoi(argv[4]);
+        s = &other;
     }
     const char *problem = cuda_open(&cuda, "dlsym", "libcuda.so.1");
     if (problem || argc < 2) {
