@@ -20,6 +20,7 @@
 #define WINDOW 65536u    /* bytes compared behind a pointer */
 #define SHOWN 8192u      /* bytes of it that go into the file */
 #define BORING_SAMPLES 4 /* of a kernel that wrote nothing like ids in them */
+#define USES_MAX 8u
 #define KERNEL_SAMPLES 64
 #define FIRST_SAMPLES 24           /* in a row; later ones are spread */
 #define TIME_MAX_NS 40000000000ull /* spent on samples by a process */
@@ -32,9 +33,14 @@ struct seen {
     bool off, interesting;
     uint64_t eager, captured;
     uint32_t last_grid;
-    struct mt_layers *layers;
-    const struct mt_lane *lane; /* of the last launch, and the history count behind it */
-    uint32_t last;
+    int32_t layers_seen;
+    /* The first one for all launches; then for those of the same numbers: several routings may share a kernel. */
+    struct use {
+        uint64_t numbers;
+        struct mt_layers *layers;
+        const struct mt_lane *lane; /* of the last launch, and the history count behind it */
+        uint32_t last;
+    } uses[USES_MAX];
 };
 
 struct region {
@@ -202,18 +208,27 @@ static void add_region(struct sample *sample, uint32_t offset)
     sample->regions[sample->count++] = (struct region){offset, room, address, memory, memory + WINDOW};
 }
 
-/* Pointers that the kernel may write through; each one's window ends where the next one begins. */
-static void find_regions(struct sample *sample)
+/* Pointers that the kernel may write through, in parameters (`begin`) or further inside of them. */
+static void add_regions(struct sample *sample, bool begin)
 {
     const struct mt_kernel *kernel = sample->kernel;
-    sample->count = 0;
     for (unsigned i = 0; i < kernel->param_count; i++) {
-        uint32_t offset = kernel->param[i].offset, end = offset + kernel->param[i].size;
-        if (kernel->info->const_pointers >> i & 1)
+        uint32_t start = kernel->param[i].offset, end = start + kernel->param[i].size;
+        if ((kernel->info->const_pointers >> i & 1) || start % 8)
             continue;
-        for (offset = (offset + 7) & ~7u; offset + 8 <= end && offset + 8 <= sample->bytes; offset += 8)
-            add_region(sample, offset);
+        if (begin && start + 8 <= end && start + 8 <= sample->bytes)
+            add_region(sample, start);
+        for (uint32_t at = start + 8; !begin && at + 8 <= end && at + 8 <= sample->bytes; at += 8)
+            add_region(sample, at);
     }
+}
+
+/* Each one's window ends where the next one begins. */
+static void find_regions(struct sample *sample)
+{
+    sample->count = 0;
+    add_regions(sample, true); /* first: the rest of a struct may hold left-over copies of the same addresses */
+    add_regions(sample, false);
     for (unsigned i = 0; i < sample->count; i++) {
         struct region *region = &sample->regions[i];
         for (uint32_t w = 0; w < sample->bytes / 8; w++) {
@@ -293,20 +308,52 @@ static bool put_region(const struct region *region)
     return true;
 }
 
-/* Which of the model's layers this launch belongs to, were it the router. The lock is held. */
-static int32_t layer_of(struct seen *seen, const struct mt_launch *launch)
+/* A hash of the launch's numbers that are no pointers. */
+static uint64_t numbers_of(const struct mt_kernel *kernel, const struct mt_launch *launch)
+{
+    uint64_t hash = 14695981039346656037u; /* FNV-1a */
+    for (unsigned i = 0; i < kernel->param_count; i++) {
+        uint64_t value = 0;
+        const void *at = mt_launch_param(kernel->info, launch, i);
+        if (at && kernel->param[i].size <= sizeof value)
+            memcpy(&value, at, kernel->param[i].size);
+        if (value <= UINT32_MAX)
+            hash = (hash ^ value ^ (uint64_t) i << 32) * 1099511628211u;
+    }
+    return hash;
+}
+
+static struct use *find_use(struct seen *seen, uint64_t numbers)
+{
+    unsigned i = 1;
+    while (i < USES_MAX - 1 && seen->uses[i].layers && seen->uses[i].numbers != numbers)
+        i++;
+    seen->uses[i].numbers = numbers;
+    return &seen->uses[i];
+}
+
+/* Which layer would this launch belong to, were it the router. The lane is locked. */
+static void tell_layer(struct seen *seen, struct use *use, const struct mt_lane *lane)
+{
+    uint32_t count = lane->history.count;
+    if (!use->layers && !(use->layers = mt_layers_new()))
+        return;
+    int32_t layer = mt_layers_identify(use->layers, &lane->history, use->lane == lane ? count - use->last : count);
+    use->lane = lane;
+    use->last = count;
+    seen->layers_seen = layer >= seen->layers_seen ? layer + 1 : seen->layers_seen;
+}
+
+/* The lock is held. */
+static void tell_layers(struct seen *seen, const struct mt_launch *launch)
 {
     struct mt_lane *lane = mt_lane_find(launch->stream);
-    int32_t layer = MT_LAYER_UNKNOWN;
-    if (!lane || (!seen->layers && !(seen->layers = mt_layers_new())))
-        return layer;
+    if (!lane)
+        return;
     mt_lane_lock(lane);
-    layer = mt_layers_identify(seen->layers, &lane->history,
-                               seen->lane == lane ? lane->history.count - seen->last : lane->history.count);
-    seen->lane = lane;
-    seen->last = lane->history.count;
+    tell_layer(seen, &seen->uses[0], lane);
+    tell_layer(seen, find_use(seen, numbers_of(seen->kernel, launch)), lane);
     mt_lane_unlock(lane);
-    return layer;
 }
 
 static void before(const struct mt_launch *launch)
@@ -344,11 +391,11 @@ static void before(const struct mt_launch *launch)
     mt_quiet_end();
 }
 
-static void write_sample(struct seen *seen, const struct sample *sample, const struct mt_launch *launch, int32_t layer)
+static void write_sample(struct seen *seen, const struct sample *sample, const struct mt_launch *launch)
 {
     seen->last_grid = launch->grid[0];
-    fprintf(out, "sample\t%u\t%u\t%d\t%u\t%u\t%u\t", seen->id, samples++, layer, launch->grid[0], launch->grid[1],
-            launch->grid[2]);
+    fprintf(out, "sample\t%u\t%u\t%d\t%u\t%u\t%u\t", seen->id, samples++, seen->layers_seen, launch->grid[0],
+            launch->grid[1], launch->grid[2]);
     put_hex(sample->params, sample->bytes);
     fputc('\n', out);
     for (unsigned i = 0; i < sample->count; i++) {
@@ -393,9 +440,10 @@ static void after(const struct mt_launch *launch)
             seen->samples++;
             seen->off |= !read; /* the wait was in vain, or the memory cannot be had: not again */
         }
-        int32_t layer = seen->interesting || read ? layer_of(seen, launch) : MT_LAYER_UNKNOWN;
+        if (seen->interesting || read)
+            tell_layers(seen, launch);
         if (read)
-            write_sample(seen, sample, launch, layer);
+            write_sample(seen, sample, launch);
     }
     pthread_mutex_unlock(&lock);
     mt_quiet_end();

@@ -5,7 +5,7 @@
  *
  * The file is text, a line each, fields separated by tabs:
  *   kernel ID RECIPE KIND OFFSET:SIZE,... CONST MANGLED DEMANGLED BASE TEMPLATE_ARG...
- *   sample ID NUMBER LAYER GRID_X GRID_Y GRID_Z PARAMS     params as hex, flat; layer -1: unknown
+ *   sample ID NUMBER LAYERS GRID_X GRID_Y GRID_Z PARAMS    params as hex, flat; layers: that it was seen in so far
  *   memory OFFSET ADDRESS FIRST END ROOM BYTES             of the sample before: what the pointer at OFFSET of the
  *                                                          params leads to; bytes FIRST to END differ from before
  *   total ID EAGER CAPTURED                                launches, at the end of the process

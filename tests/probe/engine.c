@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * probe-engine CASE [TRUTH]: a prefill of 24 rows and some decode steps through layers with a router that no recipe
- * knows, among kernels that write other small integers. TRUTH gets the ids of each router, a line each.
+ * probe-engine CASE [TRUTH [EXPERTS K]]: a prefill of 24 rows and some decode steps through layers with a router that
+ * no recipe knows, among kernels that write other small integers. TRUTH gets the ids of each router, a line each.
  */
 #include "kernels.h"
 
@@ -51,6 +51,10 @@ static const struct shape {
     {"one-row", "_ZN4acme6chooseEPKfPiPfiii", 4, 64, 6},
     {"k2", "_ZN4acme6chooseEPKfPiPfiii", 4, 8, 2},
     {"grouped", "_ZN4acme6chooseEPKfPiPfiii", 4, 64, 8},
+    {"torch",
+     "_ZN2at6native6sbtopk10gatherTopKIfjLi2ELb0EEEvNS_4cuda6detail10TensorInfoIKT_T0_EES8_S8_bS8_S8_NS5_IS6_S8_EES8_"
+     "NS5_IlS8_EES8_PS6_",
+     8, 128, 8},
     {"dense", NULL, 4, 64, 6},
 };
 
@@ -94,6 +98,23 @@ static void write_truth(const struct shape *s, int rows)
         }
     }
     fputs("]]\n", truth);
+}
+
+/* torch.topk: unused parts of the structs hold what was on the stack. */
+static void route_torch(const struct shape *s, int rows)
+{
+    unsigned n = (unsigned) rows, experts = (unsigned) s->experts, k = (unsigned) s->k, one = 1;
+    unsigned char largest = 1;
+    struct tensor_info in = {logits, {n, 1}, {experts, 1}, 2}, values = {weights, {n, 1}, {k, 1}, 2};
+    struct tensor_info indices = {ids, {n, 1}, {k, 1}, 2};
+    CUdeviceptr none = 0;
+    memcpy(&in.sizes[6], &ids, sizeof ids);
+    memcpy(&values.sizes[8], &ids, sizeof ids);
+    values.strides[7] = experts;
+    void *gather[] = {&in, &experts, &k, &largest, &n, &one, &values, &one, &indices, &one, &none};
+    launch(s->kernel, n, gather);
+    void *sort[] = {&values, &n, &k, &one, &indices, &one, &largest};
+    launch("_ZN2at6native20bitonicSortKVInPlaceEv", n, sort);
 }
 
 static void route(const struct shape *s, int layer, int rows)
@@ -140,7 +161,10 @@ static void route(const struct shape *s, int layer, int rows)
         void *among[] = {&logits, &decoys[6], &weights, &rows, &group, &four};
         launch(s->kernel, 1, among);
     }
-    launch(s->kernel, blocks, params);
+    if (strcmp(s->name, "torch") == 0)
+        route_torch(s, rows);
+    else
+        launch(s->kernel, blocks, params);
     if (strcmp(s->name, "reordered") == 0) {
         void *reorder[] = {&ids, &rows, &k};
         launch("acme_reorder", 1, reorder);
@@ -199,6 +223,12 @@ int main(int argc, char **argv)
             fprintf(stderr, "probe-engine: no case %s\n", argv[1]);
             return 2;
         }
+    }
+    struct shape other = *s;
+    if (argc > 4) {
+        other.experts = atoi(argv[3]);
+        other.k = atoi(argv[4]);
+        s = &other;
     }
     const char *problem = cuda_open(&cuda, "dlsym", "libcuda.so.1");
     if (problem || argc < 2) {

@@ -13,6 +13,13 @@ struct router_params {
     int32_t k, unused;
 };
 
+/* torch's, which the software device has kernels for */
+struct tensor_info {
+    uint64_t data;
+    uint32_t sizes[25], strides[25];
+    int dims;
+};
+
 #define TEMPLATE_K 8
 #define TEMPLATE_EXPERTS 128
 #define TRITON_K 4

@@ -48,7 +48,7 @@ static void check_recording(const char *name)
 static void check(const char *name, const char *const *lines)
 {
     struct outcome o;
-    command(&o, "cd %s && rm -f recipe t; %s probe -o recipe -- %s %s", scratch(), MOETAP, ENGINE, name);
+    command(&o, "cd %s && rm -f recipe t; %s probe --all -o recipe -- %s %s", scratch(), MOETAP, ENGINE, name);
     cr_assert_eq(o.status, 0, "%s: status %d: %s", name, o.status, o.text);
     for (; *lines; lines++)
         expect(&o, name, *lines);
@@ -87,6 +87,8 @@ FOUND(reordered, "reordered", "certain: choose\n", "final   = probe.choose.final
 FOUND(copied, "copied", "certain: choose\n", "ids      param 1, i32\n")
 FOUND(stages, "grouped", "certain: choose\n", "k        8, from param 5\n", "ids up to 63, from param 4\n",
       "k       = param 5\n")
+FOUND(torch_topk, "torch", "certain: gatherTopK\n", "ids      param 8, i64\n", "k        8, from param 2\n",
+      "rows     2 to 24, from param 4\n", "final   = probe.gatherTopK.final\n")
 FOUND(switch_routing, "k1", "likely: choose\n", "but      k is 1", "k       = 1\n")
 FOUND(two_of_eight, "k2", "certain: choose\n", "k        2, from param 5\n", "ids up to 7, from param 4\n")
 FOUND(one_row, "one-row", "likely: choose\n", "k        6, from param 5\n", "always 1 row")
@@ -173,6 +175,10 @@ Test(probe, statuses)
     command(&o, "%s probe -o /nonexistent/recipe -- %s i32", MOETAP, ENGINE);
     cr_assert_eq(o.status, 1, "%d %s", o.status, o.text);
     expect(&o, "unwritable", "/nonexistent/recipe: No such file");
-    command(&o, "ls -d /tmp/moetap-probe-* 2>/dev/null | wc -l");
-    cr_assert_str_eq(o.text, "0\n", "left behind: %s", o.text);
+    /* Nothing is left behind. */
+    command(&o, "cd %s; %s probe -- sh -c 'echo $MOETAP_PROBE > where; test -d $MOETAP_PROBE || exit 9'; cat where",
+            scratch(), MOETAP);
+    expect(&o, "folder", "/tmp/moetap-probe-");
+    command(&o, "cd %s; test -s where && ! test -e $(cat where) && echo gone", scratch());
+    cr_assert_str_eq(o.text, "gone\n", "left behind: %s", o.text);
 }

@@ -86,15 +86,15 @@ static bool add_kernel(struct evidence *evidence, const char *rest, unsigned pro
 static bool add_sample(struct evidence *evidence, const char *rest, unsigned process)
 {
     unsigned id, number, x, y, z;
-    int layer, at = 0;
-    if (sscanf(rest, "%u\t%u\t%d\t%u\t%u\t%u\t%n", &id, &number, &layer, &x, &y, &z, &at) < 6 || !at)
+    int layers, at = 0;
+    if (sscanf(rest, "%u\t%u\t%d\t%u\t%u\t%u\t%n", &id, &number, &layers, &x, &y, &z, &at) < 6 || !at)
         return true;
     struct kernel *kernel = find_kernel(evidence, process, id);
     struct sample *sample = kernel ? ADD(evidence->samples, evidence->sample_count, evidence->sample_room) : NULL;
     if (!sample)
         return !kernel;
     kernel->samples++;
-    *sample = (struct sample){(size_t) (kernel - evidence->kernels), process, number, layer, {x, y, z}, NULL, 0};
+    *sample = (struct sample){(size_t) (kernel - evidence->kernels), process, number, layers, {x, y, z}, NULL, 0};
     return (sample->params = take_hex(rest + at, &sample->params_size)) != NULL;
 }
 

@@ -25,7 +25,7 @@ struct kernel {
 struct sample {
     size_t kernel;
     unsigned process, number;
-    int layer;
+    int layers; /* that the kernel was seen in so far */
     uint32_t grid[3];
     uint8_t *params;
     size_t params_size;

@@ -139,6 +139,12 @@ static size_t shown_ids(const struct view *view, unsigned look)
     return view->look[look]->size / view->width;
 }
 
+/* Does what the launch wrote go on behind the part that was compared? */
+static bool is_cut(const struct view *view, unsigned look)
+{
+    return view->look[look]->end + view->width > view->look[look]->room;
+}
+
 /* Rows of which something changed; those whose bytes are there. */
 static size_t rows_changed(const struct view *view, unsigned look, uint64_t stride)
 {
@@ -248,7 +254,7 @@ static bool ends_with_rows(const struct view *view, unsigned k)
 {
     unsigned ends = 0, looks = 0;
     for (unsigned i = 0; i < view->count; i++) {
-        if (view->other[i] || view->look[i]->end == view->look[i]->room)
+        if (view->other[i] || is_cut(view, i))
             continue;
         looks++;
         ends += changed_ids(view, i) % k == 0;
@@ -416,13 +422,12 @@ static bool rows_fit(const struct view *view, const struct candidate *c, const s
         if (!by || rows % by || !rows || rows > INT32_MAX)
             return false;
         rows /= by;
-        const struct memory *memory = view->look[i];
         size_t changed = rows_changed(view, i, step);
-        bool cut = memory->end == memory->room;
-        if (rows < changed || (!cut && ((rows - 1) * step + c->k) * view->width > memory->room))
+        if (rows < changed)
             return false;
+        bool there = ((rows - 1) * step + c->k) * view->width <= view->look[i]->room;
         fit->looks++;
-        fit->exact += rows == changed || cut;
+        fit->exact += is_cut(view, i) || (there && rows == changed);
         fit->least = rows < fit->least ? rows : fit->least;
         fit->most = rows > fit->most ? rows : fit->most;
     }
@@ -597,13 +602,10 @@ static void grade(const struct view *view, struct candidate *c)
 
 static void count_layers(const struct view *view, struct candidate *c)
 {
-    uint64_t seen[16] = {0};
     for (unsigned i = 0; i < view->count; i++) {
-        int layer = view->other[i] ? -1 : sample_of(view, i)->layer;
-        if (layer >= 0 && layer < 1024 && !(seen[layer / 64] >> layer % 64 & 1)) {
-            seen[layer / 64] |= 1ull << layer % 64;
-            c->layers++;
-        }
+        int layers = sample_of(view, i)->layers;
+        if (!view->other[i] && layers > (int) c->layers)
+            c->layers = (unsigned) layers;
     }
 }
 
