@@ -6,6 +6,7 @@
 #include <getopt.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static const struct verb {
@@ -29,6 +30,13 @@ static const struct verb {
     {"dump", verb_dump,
      "dump FILE [--format=text|jsonl|csv] [-o OUT] [--segment N] [--stream N] [--all] [--context]\n"
      "         prints the records"},
+    {"requests", verb_requests,
+     "requests FILE [--block-size N]\n"
+     "         puts the rows together to requests, by KV slots and positions, and lists them"},
+    {"export", verb_export,
+     "export FILE --request N|--all|--passes -o OUT.npz|OUT.safetensors [--format=npz|safetensors]\n"
+     "         [--dtype=int32|int16|uint16|uint8] [--block-size N]\n"
+     "         writes ids as arrays [rows, layers, k], for trainers"},
     {"recipes", verb_recipes,
      "recipes [check FILE]\n"
      "         lists the built-in recipes, or says whether those of FILE are well-formed"},
@@ -86,6 +94,14 @@ int say_bad_option(char *const *argv, int opt)
     if (optopt > 0 && optopt < 256 && !(strncmp(word, "--", 2) == 0 && word[2] == optopt))
         return say_usage("no such option -%c: see `moetap --help`", optopt);
     return say_usage("no such option %s, or it takes no value: see `moetap --help`", word);
+}
+
+bool parse_block_size(const char *text, uint32_t *size)
+{
+    char *end;
+    unsigned long value = strtoul(text, &end, 10);
+    *size = (uint32_t) value;
+    return end != text && !*end && value >= 1 && value <= 65536;
 }
 
 static int no_such_verb(const char *word)

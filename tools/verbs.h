@@ -4,6 +4,7 @@
 #define MOETAP_TOOLS_VERBS_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #define EXIT_OK 0
 #define EXIT_FAILED 1      /* the operation failed: one line on stderr says why */
@@ -19,6 +20,8 @@ int verb_ls(int argc, char **argv);
 int verb_clean(int argc, char **argv);
 int verb_info(int argc, char **argv);
 int verb_dump(int argc, char **argv);
+int verb_requests(int argc, char **argv);
+int verb_export(int argc, char **argv);
 int verb_recipes(int argc, char **argv);
 int verb_doctor(int argc, char **argv);
 int verb_probe(int argc, char **argv);
@@ -35,6 +38,8 @@ __attribute__((format(printf, 1, 2))) int say_usage(const char *format, ...);
 
 /* 0, or said what --source may be. */
 int check_source(const char *source);
+/* --block-size of requests and export. */
+bool parse_block_size(const char *text, uint32_t *size);
 
 /* getopt said '?' or ':': names the option. */
 int say_bad_option(char *const *argv, int opt);
