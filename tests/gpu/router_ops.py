@@ -35,7 +35,7 @@ def call(name, function, *args):
         torch.cuda.synchronize()
     except Exception as error:
         if 'CUDA error' in str(error):
-            raise
+            raise RuntimeError(f'{name} {args} is not for this library') from error
         count, _ = _refused.get(name, (0, ''))
         _refused[name] = count + 1, f'{str(error).splitlines()[0][:120]} {args}'
         return
