@@ -62,6 +62,45 @@ __global__ void bench_experts_rw(int *ids, float *out, int count, int work)
     experts_body(ids, out, count, work);
 }
 
+/* What runs beside router and experts on a second stream. */
+__global__ void bench_shared(float *out, int work)
+{
+    float x = (float) threadIdx.x, y = 0.5f;
+    for (int n = 0; n < work; n++) {
+        x = fmaf(x, 0.999f, y);
+        y = fmaf(y, 1.001f, -x);
+    }
+    if (x == 12345.678f)
+        out[threadIdx.x] = y;
+}
+
+/* Takes every place on every SM and keeps it to its end, with a barrier over all blocks between its phases. */
+constexpr int PHASES = 4;
+template <typename T>
+__device__ void persistent_body(T *ids, float *out, int count, int work, unsigned *arrived)
+{
+    for (int phase = 0; phase < PHASES; phase++) {
+        experts_body(ids, out, count, work / PHASES);
+        __syncthreads();
+        if (threadIdx.x == 0) {
+            unsigned all = (atomicAdd(arrived, 1) / gridDim.x + 1) * gridDim.x;
+            while ((int) (*(volatile unsigned *) arrived - all) < 0) {
+            }
+        }
+        __syncthreads();
+    }
+}
+__global__ void __launch_bounds__(1024, 2)
+    bench_persistent(const int *ids, float *out, int count, int work, unsigned *arrived)
+{
+    persistent_body(ids, out, count, work, arrived);
+}
+__global__ void __launch_bounds__(1024, 2)
+    bench_persistent_rw(int *ids, float *out, int count, int work, unsigned *arrived)
+{
+    persistent_body(ids, out, count, work, arrived);
+}
+
 __global__ void bench_empty()
 {
 }
@@ -78,18 +117,36 @@ __global__ void bench_next_step(unsigned *step)
 enum variant { BARE, EMPTY, COPY, INLINE, BESIDE, VARIANTS };
 static const char *const names[VARIANTS] = {"bare", "empty", "copy", "inline", "beside"};
 
+enum kind { PLAIN, PERSISTENT, STREAMS };
+
 struct shape {
     int rows, k, layers;
     const char *next;
     int blocks, threads, work;
+    enum kind kind;
 };
 
 static struct {
     unsigned *step;
     int *ids, *buffer, *host;
     float *out;
-    cudaStream_t stream;
+    unsigned *arrived;
+    cudaStream_t stream, side;
+    cudaEvent_t fork, join;
 } gpu;
+
+static void experts(const struct shape &s, bool writes)
+{
+    const int count = s.rows * s.k;
+    if (s.kind == PERSISTENT && writes)
+        bench_persistent_rw<<<s.blocks, s.threads, 0, gpu.stream>>>(gpu.ids, gpu.out, count, s.work, gpu.arrived);
+    else if (s.kind == PERSISTENT)
+        bench_persistent<<<s.blocks, s.threads, 0, gpu.stream>>>(gpu.ids, gpu.out, count, s.work, gpu.arrived);
+    else if (writes)
+        bench_experts_rw<<<s.blocks, s.threads, 0, gpu.stream>>>(gpu.ids, gpu.out, count, s.work);
+    else
+        bench_experts<<<s.blocks, s.threads, 0, gpu.stream>>>(gpu.ids, gpu.out, count, s.work);
+}
 
 static cudaGraphExec_t capture(const struct shape &s, int variant)
 {
@@ -99,6 +156,12 @@ static cudaGraphExec_t capture(const struct shape &s, int variant)
     const unsigned blocks = (s.rows + 3) / 4;
     CHECK(cudaStreamBeginCapture(gpu.stream, cudaStreamCaptureModeThreadLocal));
     for (int layer = 0; layer < s.layers; layer++) {
+        if (s.kind == STREAMS) {
+            CHECK(cudaEventRecord(gpu.fork, gpu.stream));
+            CHECK(cudaStreamWaitEvent(gpu.side, gpu.fork, 0));
+            bench_shared<<<s.blocks, s.threads, 0, gpu.side>>>(gpu.out, s.work);
+            CHECK(cudaEventRecord(gpu.join, gpu.side));
+        }
         if (variant == INLINE || variant == BESIDE)
             bench_topk_tapped<<<blocks, 128, 0, gpu.stream>>>(gpu.step, gpu.ids, s.rows, s.k, layer);
         else
@@ -108,10 +171,9 @@ static cudaGraphExec_t capture(const struct shape &s, int variant)
         if (variant == COPY)
             bench_copy<<<(count + 1023) / 1024, 256, 0, gpu.stream>>>(gpu.ids, gpu.buffer + (size_t) layer * count,
                                                                       count);
-        if (variant == INLINE)
-            bench_experts_rw<<<s.blocks, s.threads, 0, gpu.stream>>>(gpu.ids, gpu.out, count, s.work);
-        else
-            bench_experts<<<s.blocks, s.threads, 0, gpu.stream>>>(gpu.ids, gpu.out, count, s.work);
+        experts(s, variant == INLINE);
+        if (s.kind == STREAMS)
+            CHECK(cudaStreamWaitEvent(gpu.stream, gpu.join, 0));
     }
     bench_next_step<<<1, 1, 0, gpu.stream>>>(gpu.step);
     if (variant == COPY)
@@ -173,6 +235,11 @@ int main(int argc, char **argv)
     const int sms = device.multiProcessorCount;
     const int rows[] = {1, 8, 64, 512, 4096, 16384}, ks[] = {1, 2, 6, 8}, layers[] = {24, 48, 94};
     CHECK(cudaStreamCreateWithFlags(&gpu.stream, cudaStreamNonBlocking));
+    CHECK(cudaStreamCreateWithFlags(&gpu.side, cudaStreamNonBlocking));
+    CHECK(cudaEventCreateWithFlags(&gpu.fork, cudaEventDisableTiming));
+    CHECK(cudaEventCreateWithFlags(&gpu.join, cudaEventDisableTiming));
+    CHECK(cudaMalloc(&gpu.arrived, sizeof *gpu.arrived));
+    CHECK(cudaMemset(gpu.arrived, 0, sizeof *gpu.arrived));
     CHECK(cudaMalloc(&gpu.step, sizeof *gpu.step));
     CHECK(cudaMemset(gpu.step, 0, sizeof *gpu.step));
     CHECK(cudaMalloc(&gpu.ids, 16384 * 8 * sizeof(int)));
@@ -181,11 +248,19 @@ int main(int argc, char **argv)
     CHECK(cudaMallocHost(&gpu.host, (size_t) 94 * 16384 * 8 * sizeof(int)));
     CHECK(cudaDeviceSynchronize());
 
-    /* short: 2 us; long: 20 us; full: all threads of all SMs taken; step: 200 us, so that 48 layers take 10 ms */
-    const struct shape nexts[] = {{0, 0, 0, "short", sms, 256, 150},
-                                  {0, 0, 0, "long", sms, 256, 4000},
-                                  {0, 0, 0, "full", sms * 2, 1024, 1500},
-                                  {0, 0, 0, "step", sms, 256, 40000}};
+    int places, places_rw; /* blocks of the persistent kernel on an SM */
+    CHECK(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&places, bench_persistent, 1024, 0));
+    CHECK(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&places_rw, bench_persistent_rw, 1024, 0));
+    if (places_rw < places)
+        places = places_rw;
+
+    /* short: 2 us; long: 20 us; full: all threads of all SMs taken; step: 200 us, so that 48 layers take 10 ms;
+     * persistent: as full, and all blocks wait for each other; streams: as long, with a second such kernel on a second
+     * stream, from before the router until behind the experts */
+    const struct shape nexts[] = {
+        {0, 0, 0, "short", sms, 256, 150, PLAIN},      {0, 0, 0, "long", sms, 256, 4000, PLAIN},
+        {0, 0, 0, "full", sms * 2, 1024, 1500, PLAIN}, {0, 0, 0, "persistent", sms * places, 1024, 1500, PERSISTENT},
+        {0, 0, 0, "streams", sms, 256, 4000, STREAMS}, {0, 0, 0, "step", sms, 256, 40000, PLAIN}};
     printf("{\"device\":\"%s\",\"sms\":%d}\n", device.name, sms);
     for (const struct shape &next : nexts) {
         for (int r : rows) {

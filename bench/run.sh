@@ -31,17 +31,34 @@ for ((i = 0; i < rounds; i++)); do
     done
 done
 
+echo '== the hook alone, on a driver that does nothing; the ring on the CPU' >&2
+MOETAP_SESSION=bench$$ MOETAP_SOURCE=preload MOETAP_RECIPE=bench/bench.recipe LD_PRELOAD=$shim \
+    "$build/bench/hook" "$build/bench" >"$out/hook.json"
+"$moetap" clean >/dev/null
+"$build/bench/ring_cpu" >"$out/ring_cpu.json"
+
 echo '== the ring, GPU to one reader thread' >&2
 : >"$out/throughput.json"
-for rows in 64 512 4096 16384; do
-    MOETAP_SESSION=bench$$ "$build/bench/reader" "bench$$" >"$out/reader.tmp" &
-    reader=$!
-    line=$(MOETAP_SESSION=bench$$ MOETAP_RING_SIZE=1G MOETAP_RECIPE=bench/bench.recipe LD_PRELOAD=$shim \
-        "$build/bench/throughput" $rows 2)
+ring_case() { # rows, ring, how the reader reads
+    MOETAP_SESSION=bench$$ "$build/bench/reader" "bench$$" "$3" >"$out/reader.tmp" &
+    local reader=$! line
+    line=$(MOETAP_SESSION=bench$$ MOETAP_RING_SIZE=$2 MOETAP_RECIPE=bench/bench.recipe LD_PRELOAD=$shim \
+        "$build/bench/throughput" "$1" 2)
     wait $reader
-    echo "{\"engine\":$line,\"reader\":$(cat "$out/reader.tmp")}" >>"$out/throughput.json"
+    echo "{\"ring\":\"$2\",\"how\":\"$3\",\"engine\":$line,\"reader\":$(cat "$out/reader.tmp")}" >>"$out/throughput.json"
+}
+for rows in 64 512 4096; do ring_case $rows 1G copy; done
+for ring in 16M 64M 1G; do
+    for how in copy scan touch; do ring_case 16384 $ring $how; done
 done
 rm -f "$out/reader.tmp"
+
+echo "== from a top-k's end to the reader" >&2
+: >"$out/latency.json"
+for tap in beside inline; do
+    MOETAP_SESSION=bench$$ MOETAP_GRAPH_TAP=$tap MOETAP_RECIPE=bench/bench.recipe LD_PRELOAD=$shim \
+        "$build/bench/latency" ${quick:+--quick} >>"$out/latency.json"
+done
 
 if python3 -c 'import torch, transformers' 2>/dev/null; then
     echo '== transformers generate, eager' >&2

@@ -38,12 +38,43 @@ def launches(runs):
         row(name, f"{statistics.median(by_mode['bare']):.0f}", *[f'{a:.0f}' for a in added])
 
 
-def throughput(runs):
-    head('rows x k', 'copy rate of the GPU, GB/s', 'through the ring, GB/s', 'ratio', 'records', 'lost')
+def hook(runs):
+    head("kernels' parameters", 'stream', 'bare, ns', 'added, ns', '10 % to 90 % of rounds')
     for r in runs:
-        e = r['engine']
-        row(f"{e['rows']} x 8", e['copy_gbs'], e['ring_gbs'], f"{e['ring_gbs'] / e['copy_gbs']:.2f}", r['reader']['read'],
-            r['reader']['lost'])
+        row(r['kernels'], r['stream'], r['bare_ns'], r['added_ns'], f"{r['added_p10_ns']} to {r['added_p90_ns']}")
+
+
+def ring_cpu(runs):
+    kinds = [k for k in runs[0] if k != 'payload']
+    head('payload, bytes', *[f'{k}, records/s' for k in kinds], *[f'moetap / {k}' for k in kinds if k.startswith('ck')])
+    for r in runs:
+        row(r['payload'], *[f"{r[k]['records_s']:.0f}" for k in kinds],
+            *[f"{r['moetap']['records_s'] / r[k]['records_s']:.2f}" for k in kinds if k.startswith('ck')])
+
+
+def throughput(runs):
+    head('rows x k', 'ring', 'reader', 'GPU copy, GB/s', 'one thread: memcpy, scan, GB/s', 'produced, GB/s', 'read, GB/s',
+         'read, 10^9 ids/s', 'read / ids of the GPU copy', 'read / memcpy', 'records read', 'lost')
+    for r in runs:
+        e, reader = r['engine'], r['reader']
+        read = reader['bytes'] / reader['seconds'] / 1e9  # one byte an id; the copy engine's are int32
+        row(f"{e['rows']} x 8", r['ring'], r['how'], e['copy_gbs'], f"{e['memcpy_gbs']}, {e['scan_gbs']}", e['ring_gbs'],
+            f'{read:.2f}', f'{read:.2f}', f"{read / (e['copy_gbs'] / 4):.2f}", f"{read / e['memcpy_gbs']:.2f}", reader['read'],
+            reader['lost'])
+
+
+def latency(lines):
+    """Each run of the program says first what a round trip took; its points follow."""
+    head('launched', 'rows', 'layers', 'reader', 'records', 'p50, us', 'p99, us', 'p50 / round trip', 'p99 / round trip')
+    notes = []
+    for r in lines:
+        if 'device' in r:
+            trip = r
+            notes.append(f"{r['trip_p50_us']:.2f} us (p99 {r['trip_p99_us']:.2f}), clocks +-{r['uncertainty_us']:.2f} us")
+            continue
+        row(r['mode'], r['rows'], r['layers'], r['reader'], r['records'], r['p50_us'], r['p99_us'],
+            f"{r['p50_us'] / trip['trip_p50_us']:.1f}", f"{r['p99_us'] / trip['trip_p50_us']:.1f}")
+    print('\nRound trip, a run each:', '; '.join(notes))
 
 
 def generate(runs):
@@ -62,7 +93,7 @@ def plot(points, path):
         return
     matplotlib.use('svg')
     import matplotlib.pyplot as plt
-    nexts = [n for n in ('short', 'long', 'full') if any(p['next'] == n for p in points)]
+    nexts = [n for n in ('short', 'long', 'full', 'persistent', 'streams') if any(p['next'] == n for p in points)]
     figure, axes = plt.subplots(1, len(nexts), figsize=(4.2 * len(nexts), 3.6), sharey=True)
     for axis, name in zip(axes, nexts):
         some = [p for p in points if p['next'] == name and p['k'] == 8 and p['layers'] == 48]
@@ -84,7 +115,7 @@ if points:
     print(f"\n{points[0]['device']}\n")
     taps(points[1:])
     plot(points[1:], out / 'graph_taps.svg')
-for name, show in (('launches', launches), ('throughput', throughput), ('generate', generate)):
+for name, show in (('launches', launches), ('hook', hook), ('ring_cpu', ring_cpu), ('throughput', throughput), ('latency', latency), ('generate', generate)):
     runs = lines(out / f'{name}.json')
     if runs:
         print()

@@ -25,6 +25,7 @@ struct mt_launch {
  * refused gets no after(). Never called for launches that the sink itself makes (mt_quiet_*).
  */
 struct mt_sink {
+    const unsigned *waiting; /* 0: nothing is open that before() or fence() could close, no need to call them */
     void (*before)(const struct mt_launch *launch);
     void (*after)(const struct mt_launch *launch);
     /*
@@ -48,9 +49,29 @@ static inline CUstream mt_stream_meant(CUstream stream, bool per_thread)
     return stream ? stream : per_thread ? CU_STREAM_PER_THREAD : CU_STREAM_LEGACY;
 }
 
+/* Of the thread. initial-exec: the first touch must not call malloc, which may be the engine's own. In the header, as
+ * every launch of the engine asks. */
+struct mt_launch_thread {
+    int quiet;         /* depth */
+    uint64_t reported; /* see tracer.h */
+};
+extern __thread struct mt_launch_thread mt_launch_thread
+    __attribute__((tls_model("initial-exec"), visibility("hidden")));
+
 /* Calls into the driver between these two are ours and are not reported. Per thread, nests. */
-void mt_quiet_begin(void);
-void mt_quiet_end(void);
-int mt_is_quiet(void);
+static inline void mt_quiet_begin(void)
+{
+    mt_launch_thread.quiet++;
+}
+
+static inline void mt_quiet_end(void)
+{
+    mt_launch_thread.quiet--;
+}
+
+static inline bool mt_is_quiet(void)
+{
+    return mt_launch_thread.quiet > 0;
+}
 
 #endif

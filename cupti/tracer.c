@@ -11,13 +11,6 @@
 
 struct mt_subscription mt_subscription;
 
-static __thread uint64_t reported __attribute__((tls_model("initial-exec")));
-
-uint64_t mt_tracer_reported(void)
-{
-    return reported;
-}
-
 static uint64_t total;
 
 uint64_t mt_tracer_total(void)
@@ -201,7 +194,7 @@ static void CUPTIAPI callback(void *user, CUpti_CallbackDomain domain, CUpti_Cal
     } else if (data->callbackSite == CUPTI_API_ENTER) {
         mt_subscription.sink->before(&launch);
     } else {
-        reported++;
+        mt_launch_thread.reported++;
         __atomic_fetch_add(&total, 1, __ATOMIC_RELEASE);
         const CUresult *result = data->functionReturnValue;
         if (result && *result == CUDA_SUCCESS)

@@ -29,7 +29,10 @@ bool mt_tracer_yield(void);
  * preloaded symbols compare it around the real call, and report the launch themselves when the tracer did not: no
  * launch is lost or told twice, also in the middle of a handover.
  */
-uint64_t mt_tracer_reported(void);
+static inline uint64_t mt_tracer_reported(void)
+{
+    return mt_launch_thread.reported;
+}
 
 /* The same of all threads together. */
 uint64_t mt_tracer_total(void);

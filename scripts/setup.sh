@@ -4,8 +4,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-packages=(gcc g++ libc6-dev meson ninja-build pkg-config libzstd-dev libiberty-dev libcriterion-dev libjansson-dev
-    python3 python3-pip unzip clang-format scdoc)
+packages=(gcc g++ libc6-dev meson ninja-build pkg-config libzstd-dev libiberty-dev libcriterion-dev libjansson-dev libzip-dev
+    python3 python3-numpy python3-pip unzip clang-format scdoc)
 missing=()
 for package in "${packages[@]}"; do
     dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'install ok installed' || missing+=("$package")

@@ -9,8 +9,6 @@
 
 #define LOOK_OUT 24u /* launches after which no reader is waited for any more */
 
-static const uint32_t id_sizes[] = {0, 4, 8, 4, 2, 2, 1}; /* by enum mt_dtype */
-
 static bool available(void)
 {
     return mt_driver.cuStreamGetCaptureInfo_v3 && mt_driver.cuStreamUpdateCaptureDependencies_v2 &&
@@ -21,24 +19,32 @@ static bool available(void)
 struct place {
     cuuint64_t capture;
     CUgraph graph;
-    const CUgraphNode *deps; /* of the stream's next node; the driver's, until its next call */
+    const CUgraphNode *deps;      /* of the stream's next node; the driver's, until its next call */
+    const CUgraphEdgeData *edges; /* how it will depend on them; may be NULL: in full */
     size_t count;
 };
 
-/* The capture that goes on on a stream. A pending programmatic edge is refused here: no room for its data is given. */
+/* The capture that goes on on a stream. Asked for the edges' data, or the driver refuses where there is any. */
 static bool look(CUstream stream, struct place *place)
 {
     CUstreamCaptureStatus status;
-    return mt_driver.cuStreamGetCaptureInfo_v3(stream, &status, &place->capture, &place->graph, &place->deps, NULL,
-                                               &place->count) == CUDA_SUCCESS &&
+    place->edges = NULL;
+    return mt_driver.cuStreamGetCaptureInfo_v3(stream, &status, &place->capture, &place->graph, &place->deps,
+                                               &place->edges, &place->count) == CUDA_SUCCESS &&
            status == CU_STREAM_CAPTURE_STATUS_ACTIVE;
+}
+
+/* The one node behind which the stream goes on, all of it: a programmatic edge would let it start earlier. */
+static bool one_in_full(const struct place *place)
+{
+    return place->count == 1 && (!place->edges || place->edges->type == CU_GRAPH_DEPENDENCY_TYPE_DEFAULT);
 }
 
 bool mt_branch_open(struct mt_branch *branch, CUstream stream, struct mt_tap_state *state,
                     const struct mt_routing *routing, uint32_t site, struct mt_occurrences *occurrences, uint8_t width)
 {
     struct place place;
-    if (!available() || !look(stream, &place) || place.count != 1)
+    if (!available() || !look(stream, &place) || !one_in_full(&place))
         return false;
     if (branch->capture != place.capture || branch->state != state)
         branch->batch.count = 0; /* of a capture that failed: that graph never came to be */
@@ -55,42 +61,16 @@ bool mt_branch_open(struct mt_branch *branch, CUstream stream, struct mt_tap_sta
     branch->batch.tap[i].first_block = i ? mt_tap_batch_blocks(&branch->batch) : 0;
     branch->batch.count++;
     branch->open = true;
-    branch->ids_begin = routing->ids;
-    branch->ids_end =
-        routing->ids + ((uint64_t) (routing->rows - 1) * routing->stride + routing->k) * id_sizes[routing->dtype];
+    branch->ids = mt_range_of(routing);
     branch->launches = 0;
     return true;
-}
-
-enum use { USE_NONE, USE_READS, USE_UNKNOWN };
-
-/* What a launch does with the ids, as far as its arguments tell. */
-static enum use use_of(const struct mt_branch *branch, const struct mt_history_entry *launch)
-{
-    const struct mt_kernel *kernel = launch->kernel;
-    bool reads = false;
-    if (!kernel->param_count || kernel->bytes > launch->bytes)
-        return USE_UNKNOWN;
-    for (unsigned i = 0; i < kernel->param_count; i++) {
-        uint32_t offset = kernel->param[i].offset, size = kernel->param[i].size;
-        for (uint32_t at = (offset + 7) & ~7u; at + 8 <= offset + size; at += 8) {
-            uint64_t word = launch->words[at / 8];
-            if (word < branch->ids_begin || word >= branch->ids_end)
-                continue;
-            bool only_reads = size == 8 && kernel->only_reads >> i & 1;
-            if (!only_reads || word != branch->ids_begin)
-                return USE_UNKNOWN;
-            reads = true;
-        }
-    }
-    return reads ? USE_READS : USE_NONE;
 }
 
 /* Has the stream gone on by one node, behind `last` and nothing else? */
 static bool one_step(const struct mt_branch *branch, CUstream stream, CUgraphNode *node)
 {
     struct place place;
-    if (!look(stream, &place) || place.capture != branch->capture || place.count != 1)
+    if (!look(stream, &place) || place.capture != branch->capture || !one_in_full(&place))
         return false;
     *node = place.deps[0];
     CUgraphNode dep;
@@ -107,10 +87,10 @@ bool mt_branch_launched(struct mt_branch *branch, CUstream stream, const struct 
     if (++branch->launches > LOOK_OUT || !one_step(branch, stream, &node))
         return false;
     branch->last = node;
-    enum use use = use_of(branch, launch);
-    if (use == USE_READS)
+    enum mt_use use = mt_use_of(&branch->ids, launch);
+    if (use == MT_USE_READS)
         branch->holder = node;
-    return use != USE_UNKNOWN;
+    return use != MT_USE_UNKNOWN;
 }
 
 /* Whatever depends on the holder shall depend on the stage. */

@@ -19,9 +19,9 @@
 #ifndef MOETAP_SHIM_BRANCH_H
 #define MOETAP_SHIM_BRANCH_H
 
-#include "layer.h"
 #include "tap.h"
 #include "tap_state.h"
+#include "use.h"
 
 /* How often a site was seen in the capture that goes on; zero at the start. */
 struct mt_occurrences {
@@ -36,9 +36,9 @@ struct mt_branch {
     CUgraph graph;
     bool open; /* the latest stage is not joined yet; it and what follows are about that one */
     CUgraphNode holder;
-    CUgraphNode last;            /* the stream's latest node */
-    uint64_t ids_begin, ids_end; /* device addresses */
-    unsigned launches;           /* since the stage */
+    CUgraphNode last; /* the stream's latest node */
+    struct mt_range ids;
+    unsigned launches; /* since the stage */
     /* not written yet */
     struct mt_tap_batch batch;
     CUgraphNode stages[MT_TAP_BATCH];

@@ -17,8 +17,13 @@
 struct model {
     struct model *next;
     const struct mt_recipe *recipe;
-    uint32_t experts, k;
+    uint32_t experts, k; /* 0 and 1 for row context */
     struct mt_layers *layers;
+    struct first { /* of row context that comes with every layer: the layer that speaks for all, in each context */
+        struct first *next;
+        struct mt_tap_state *state;
+        uint64_t once;
+    } * firsts;
 };
 static struct model *models;
 static pthread_mutex_t models_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -30,6 +35,8 @@ struct mt_group {
     bool stage;                 /* a stage of grouped routing, no router: not tapped any more */
     uint32_t last;              /* history count behind its last router */
     struct mt_tap_state *state; /* whose sites these are */
+    uint64_t once;              /* the first of that state, 0: not looked up yet */
+    uint32_t since_once;        /* launches of other layers since */
     uint32_t sites_len;
     struct site {
         int32_t index; /* -1: none yet */
@@ -40,6 +47,7 @@ struct mt_group {
 
 static unsigned open_count; /* pending taps and open branches; lets before() and fence() leave at once */
 static bool beside;         /* taps of graphs may run beside the engine's kernels */
+static bool routers_seen;   /* a launch was read by a router's recipe */
 static pthread_mutex_t sites_lock = PTHREAD_MUTEX_INITIALIZER;
 
 static struct model *find_model(const struct mt_recipe *recipe, uint32_t experts, uint32_t k)
@@ -49,7 +57,7 @@ static struct model *find_model(const struct mt_recipe *recipe, uint32_t experts
     while (model && !(model->recipe == recipe && model->experts == experts && model->k == k))
         model = model->next;
     if (!model && (model = calloc(1, sizeof *model))) {
-        *model = (struct model){models, recipe, experts, k, mt_layers_new()};
+        *model = (struct model){models, recipe, experts, k, mt_layers_new(), NULL};
         if (model->layers) {
             models = model;
         } else {
@@ -84,6 +92,7 @@ static struct site *find_site(struct mt_lane *lane, struct mt_group *group, stru
 {
     if (group->state != state) {
         group->state = state; /* another context, another segment */
+        group->once = 0;
         group->sites_len = 0;
     }
     uint32_t slot = (uint32_t) (layer + 1);
@@ -107,6 +116,7 @@ static struct site *find_site(struct mt_lane *lane, struct mt_group *group, stru
         .k = routing->k,
         .dtype = (uint8_t) routing->dtype,
         .id_space = (uint8_t) mt_recipe_id_space(group->model->recipe),
+        .kind = (uint8_t) mt_recipe_site_kind(group->model->recipe),
     };
     snprintf(site.kernel, sizeof site.kernel, "%.255s", kernel->info->demangled);
     snprintf(site.recipe, sizeof site.recipe, "%.63s", mt_recipe_name(group->model->recipe));
@@ -114,7 +124,7 @@ static struct site *find_site(struct mt_lane *lane, struct mt_group *group, stru
     int index = mt_segment_add_site(mt_tap_segment(state), &site);
     pthread_mutex_unlock(&sites_lock);
     if (index < 0) {
-        mt_log_once(MT_LOG_PROBLEM, "more than %u places that route: later ones are counted as not captured",
+        mt_log_once(MT_LOG_PROBLEM, "more than %u places that are tapped: later ones are counted as not captured",
                     MT_SITES_MAX);
         return NULL;
     }
@@ -139,13 +149,15 @@ static void tap(struct mt_lane *lane, struct mt_group *group, const struct mt_ke
         return; /* that graph will never exist */
     bool capturing = status == CU_STREAM_CAPTURE_STATUS_ACTIVE;
     struct site *site = find_site(lane, group, state, kernel, routing, layer);
-    uint8_t width = routing->experts && routing->experts <= MT_ID8_EXPERTS_MAX ? 1 : 2;
+    /* What rows are must be in line: their number is counted up before the pass's routers read it. */
+    bool context = mt_recipe_site_kind(group->model->recipe) != MT_SITE_ROUTER;
+    uint8_t width = context ? MT_CONTEXT_WIDTH : routing->experts && routing->experts <= MT_ID8_EXPERTS_MAX ? 1 : 2;
     if (!site) {
         mt_segment_count_not_captured(mt_tap_segment(state));
         return;
     }
     uint32_t index = (uint32_t) site->index;
-    if (capturing && beside &&
+    if (capturing && beside && !context &&
         mt_branch_open(&lane->branch, lane->stream, state, routing, index, &site->occurrences, width)) {
         __atomic_fetch_add(&open_count, 1, __ATOMIC_RELAXED);
     } else if (!mt_tap_launch(state, lane->stream, routing, index, width, capturing)) {
@@ -222,7 +234,7 @@ static void find_stages(struct mt_lane *lane, struct mt_group *group, const stru
 }
 
 /* Once for each kernel and reason: a sampler comes with every token. */
-static void explain_no_router(const struct mt_kernel *kernel, const char *why)
+static void explain_no_tap(const struct mt_kernel *kernel, const char *why)
 {
     static struct {
         const struct mt_kernel *kernel;
@@ -238,9 +250,17 @@ static void explain_no_router(const struct mt_kernel *kernel, const char *why)
     if (i < 64 && !said[i].kernel) {
         said[i].kernel = kernel;
         said[i].why = why;
-        mt_log(MT_LOG_EXPLAIN, "not a router here: %s: %s", kernel->info->base, why);
+        bool router = mt_recipe_kind(kernel->recipe) == MT_RECIPE_ROUTER;
+        mt_log(MT_LOG_EXPLAIN, "not %s here: %s: %s", router ? "a router" : "row context", kernel->info->base, why);
     }
     pthread_mutex_unlock(&said_lock);
+}
+
+static int32_t identify(struct mt_lane *lane, struct mt_group *group)
+{
+    int32_t layer = mt_layers_identify(group->model->layers, &lane->history, lane->history.count - group->last);
+    group->last = lane->history.count;
+    return layer;
 }
 
 static void on_router(struct mt_lane *lane, const struct mt_kernel *kernel, const struct mt_launch *launch)
@@ -249,15 +269,15 @@ static void on_router(struct mt_lane *lane, const struct mt_kernel *kernel, cons
     const char *why = "";
     settle(lane);
     if (!mt_recipe_read(kernel->recipe, kernel->info, launch, &routing, &why)) {
-        explain_no_router(kernel, why);
+        explain_no_tap(kernel, why);
         return;
     }
+    __atomic_store_n(&routers_seen, true, __ATOMIC_RELAXED);
     struct mt_group *group = find_group(lane, kernel->recipe, routing.experts, routing.k);
     if (!group)
         return;
     find_stages(lane, group, &routing);
-    int32_t layer = mt_layers_identify(group->model->layers, &lane->history, lane->history.count - group->last);
-    group->last = lane->history.count;
+    int32_t layer = identify(lane, group);
     if (group->stage)
         return;
     if (!mt_recipe_has_final(kernel->recipe)) {
@@ -271,12 +291,112 @@ static void on_router(struct mt_lane *lane, const struct mt_kernel *kernel, cons
     __atomic_fetch_add(&open_count, 1, __ATOMIC_RELAXED);
 }
 
+/* Where no recipe fits the engine's router, whoever reads its ids first shows them. A router comes ahead of its
+ * consumers, so it is known by then whether there is one; two taps of the same ids would be two models. */
+static void on_consumer(struct mt_lane *lane, const struct mt_kernel *kernel, const struct mt_launch *launch)
+{
+    struct mt_routing routing;
+    const char *why;
+    if (__atomic_load_n(&routers_seen, __ATOMIC_RELAXED) || !mt_recipe_tells_shape(kernel->recipe) ||
+        !mt_recipe_read(kernel->recipe, kernel->info, launch, &routing, &why))
+        return;
+    struct mt_range range = mt_range_of(&routing);
+    if (lane->consumed.begin == range.begin && lane->consumed.end == range.end)
+        return;
+    settle(lane);
+    struct mt_group *group = find_group(lane, kernel->recipe, routing.experts, routing.k);
+    if (!group)
+        return;
+    mt_log_once(MT_LOG_EXPLAIN, "no router's recipe fits: ids are taken from who reads them, first from %s",
+                kernel->info->base);
+    lane->consumed = range;
+    tap(lane, group, kernel, &routing, identify(lane, group));
+}
+
+/* More launches than any model has layers. */
+#define GONE_AFTER 4096u
+
+/* Is it the layer that was seen first in this context? */
+static bool speaks_for_all(struct mt_group *group, struct mt_tap_state *state, uint64_t once)
+{
+    if (group->once && group->state == state) {
+        if (group->once != once && ++group->since_once == GONE_AFTER)
+            mt_log(MT_LOG_PROBLEM,
+                   "%s: the layer that stood for all is no longer seen: its memory has moved, what rows "
+                   "are is not captured any more",
+                   mt_recipe_name(group->model->recipe));
+        if (group->once == once)
+            group->since_once = 0;
+        return group->once == once;
+    }
+    struct model *model = group->model;
+    pthread_mutex_lock(&models_lock);
+    struct first *first = model->firsts;
+    while (first && first->state != state)
+        first = first->next;
+    if (!first && (first = malloc(sizeof *first))) {
+        *first = (struct first){model->firsts, state, once};
+        model->firsts = first;
+    }
+    uint64_t found = first ? first->once : 0;
+    pthread_mutex_unlock(&models_lock);
+    if (group->state == state)
+        group->once = found;
+    return found == once;
+}
+
+/* Slots, positions or token ids of a pass: once, although most kernels that read them run in every layer. */
+static void on_context(struct mt_lane *lane, const struct mt_kernel *kernel, const struct mt_launch *launch)
+{
+    struct mt_routing routing;
+    const char *why = "";
+    if (!mt_recipe_read(kernel->recipe, kernel->info, launch, &routing, &why)) {
+        explain_no_tap(kernel, why);
+        return;
+    }
+    struct mt_group *group = find_group(lane, kernel->recipe, 0, 1);
+    if (!group)
+        return;
+    uint32_t launches = lane->history.count - group->last;
+    group->last = lane->history.count;
+    if (mt_recipe_once_by_layer(kernel->recipe) &&
+        mt_layers_identify(group->model->layers, &lane->history, launches) != 0)
+        return;
+    struct mt_tap_state *state = mt_tap_state_current();
+    if (!state || (routing.once && !speaks_for_all(group, state, routing.once)))
+        return;
+    settle(lane); /* a branch follows the stream node by node and knows nothing of taps in line */
+    tap(lane, group, kernel, &routing, MT_LAYER_UNKNOWN);
+}
+
 /* kernels.c has named it at its first launch. */
 static void on_no_ids(void)
 {
     struct mt_tap_state *state = mt_tap_state_current();
     if (state)
         mt_segment_count_not_captured(mt_tap_segment(state));
+}
+
+static void on_recipe(struct mt_lane *lane, const struct mt_kernel *kernel, const struct mt_launch *launch)
+{
+    switch (mt_recipe_kind(kernel->recipe)) {
+    case MT_RECIPE_ROUTER:
+        on_router(lane, kernel, launch);
+        break;
+    case MT_RECIPE_CONSUMER:
+        on_consumer(lane, kernel, launch);
+        break;
+    case MT_RECIPE_NO_IDS:
+        on_no_ids();
+        break;
+    case MT_RECIPE_SLOTS:
+    case MT_RECIPE_POSITIONS:
+    case MT_RECIPE_TOKENS:
+        on_context(lane, kernel, launch);
+        break;
+    case MT_RECIPE_FINAL:
+        break;
+    }
 }
 
 static bool names(const struct mt_kernel *kernel, const struct mt_launch *launch, uint64_t address)
@@ -297,7 +417,7 @@ static void before(const struct mt_launch *launch)
     mt_quiet_begin();
     struct mt_lane *lane = mt_lane_peek(launch->stream);
     if (lane) {
-        pthread_mutex_lock(&lane->lock);
+        mt_lane_lock(lane);
         if (lane->pending.open) {
             const struct mt_kernel *kernel = mt_kernels_find(launch);
             bool final = kernel->recipe && mt_recipe_kind(kernel->recipe) == MT_RECIPE_FINAL &&
@@ -308,7 +428,7 @@ static void before(const struct mt_launch *launch)
             else
                 close_pending(lane);
         }
-        pthread_mutex_unlock(&lane->lock);
+        mt_lane_unlock(lane);
     }
     mt_quiet_end();
 }
@@ -319,17 +439,17 @@ static void after(const struct mt_launch *launch)
     const struct mt_kernel *kernel = mt_kernels_find(launch);
     struct mt_lane *lane = mt_lane_find(launch->stream);
     if (lane) {
-        pthread_mutex_lock(&lane->lock);
+        mt_lane_lock(lane);
         mt_history_add(&lane->history, kernel, launch);
         if (lane->branch.open && !mt_branch_launched(&lane->branch, lane->stream, mt_history_latest(&lane->history)))
             settle(lane);
         if (lane->pending.open && lane->pending.final)
             close_pending(lane);
-        if (kernel->recipe && mt_recipe_kind(kernel->recipe) == MT_RECIPE_ROUTER)
-            on_router(lane, kernel, launch);
-        else if (kernel->recipe && mt_recipe_kind(kernel->recipe) == MT_RECIPE_NO_IDS)
-            on_no_ids();
-        pthread_mutex_unlock(&lane->lock);
+        if (lane->consumed.begin && mt_use_of(&lane->consumed, mt_history_latest(&lane->history)) == MT_USE_UNKNOWN)
+            lane->consumed = (struct mt_range){0};
+        if (kernel->recipe)
+            on_recipe(lane, kernel, launch);
+        mt_lane_unlock(lane);
     }
     mt_quiet_end();
 }
@@ -346,10 +466,10 @@ static void fence(CUstream stream)
         /* A capturing stream is another thread's business, and its graph is not made for two. */
         if (all ? capture_status(lane->stream) != CU_STREAM_CAPTURE_STATUS_NONE : lane->stream != stream)
             continue;
-        pthread_mutex_lock(&lane->lock);
+        mt_lane_lock(lane);
         close_pending(lane);
         settle(lane);
-        pthread_mutex_unlock(&lane->lock);
+        mt_lane_unlock(lane);
     }
     mt_quiet_end();
 }
@@ -360,9 +480,9 @@ static void capture_ends(CUstream stream)
     mt_quiet_begin();
     struct mt_lane *lane;
     for (unsigned i = 0; (lane = mt_lane_get(i)); i++) {
-        pthread_mutex_lock(&lane->lock);
+        mt_lane_lock(lane);
         count_lost(lane, mt_branch_finish(&lane->branch, stream));
-        pthread_mutex_unlock(&lane->lock);
+        mt_lane_unlock(lane);
     }
     mt_quiet_end();
 }
@@ -400,11 +520,11 @@ static void context_gone(CUcontext context)
 void mt_capture_start(struct mt_recipes *recipes, bool taps_beside)
 {
     beside = taps_beside;
-    mt_kernels_start(recipes);
+    mt_kernels_start(recipes, false);
 }
 
 const struct mt_sink *mt_capture_sink(void)
 {
-    static const struct mt_sink sink = {before, after, fence, capture_ends, node, unload, context_gone};
+    static const struct mt_sink sink = {&open_count, before, after, fence, capture_ends, node, unload, context_gone};
     return &sink;
 }

@@ -38,8 +38,11 @@
     X(cuStreamIsCapturing)                                                                                             \
     X(cuThreadExchangeStreamCaptureMode)
 
-/* NULL on drivers before 12.4: kernels' names and parameter layouts cannot be asked for, taps of graphs go in line. */
+/* NULL on drivers before 12.4: kernels' names and parameter layouts cannot be asked for, taps of graphs go in line. The
+ * first two: only probing needs them. */
 #define MT_DRIVER_OPTIONAL(X)                                                                                          \
+    X(cuMemcpyDtoHAsync_v2)                                                                                            \
+    X(cuStreamQuery)                                                                                                   \
     X(cuFuncGetName)                                                                                                   \
     X(cuKernelGetName)                                                                                                 \
     X(cuFuncGetParamInfo)                                                                                              \

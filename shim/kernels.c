@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define MT_KERNEL_MOVES_BYTES 2048u
 #define TABLE_SIZE 32768u /* functions; a large torch process has some thousands */
 
 static struct slot {
@@ -18,11 +19,13 @@ static struct slot {
 static pthread_mutex_t table_lock = PTHREAD_MUTEX_INITIALIZER;
 static size_t table_used;
 static const struct mt_recipes *recipes;
+static bool keep_all;
 static const struct mt_kernel unknown; /* stands for "nothing known": no parameters, no recipe */
 
-void mt_kernels_start(const struct mt_recipes *r)
+void mt_kernels_start(const struct mt_recipes *r, bool keep)
 {
     recipes = r;
+    keep_all = keep;
 }
 
 static size_t first_slot(CUfunction function)
@@ -85,6 +88,34 @@ static void say_no_ids(const struct mt_recipe *recipe, const struct mt_kernel_in
            *note ? ": " : "", note);
 }
 
+/* Leaves it without a plan where padding would show what an older launch left there. */
+static void plan_moves(struct mt_kernel *kernel)
+{
+    struct mt_kernel_move *moves = calloc(2 * kernel->param_count + 1, sizeof *moves);
+    uint32_t words = 0; /* planned so far */
+    unsigned count = 0;
+    bool whole = moves && kernel->bytes <= MT_KERNEL_MOVES_BYTES;
+    for (unsigned i = 0; whole && i < kernel->param_count; i++) {
+        const struct mt_kernel_param *p = &kernel->param[i];
+        uint32_t first = p->offset / 8, end = (p->offset + p->size + 7) / 8;
+        whole = first <= words && !(p->size >= 8 && p->offset % 8);
+        if ((p->size < 8 || p->size % 8) && end > words)
+            moves[count++] = (struct mt_kernel_move){(uint16_t) (end - 1), 0, 0};
+        words = end > words ? end : words;
+    }
+    for (unsigned i = 0; whole && i < kernel->param_count; i++) {
+        const struct mt_kernel_param *p = &kernel->param[i];
+        if (p->size >= 8)
+            moves[count++] = (struct mt_kernel_move){(uint16_t) (p->offset / 8), (uint16_t) i, p->size};
+    }
+    if (whole) {
+        kernel->moves = moves;
+        kernel->move_count = count;
+    } else {
+        free(moves);
+    }
+}
+
 static const struct mt_kernel *ask(const struct mt_launch *launch)
 {
     struct mt_kernel_info *info = calloc(1, sizeof *info);
@@ -106,12 +137,11 @@ static const struct mt_kernel *ask(const struct mt_launch *launch)
         kernel->param[i].offset = info->param[i].offset;
         kernel->param[i].size = info->param[i].size;
         uint32_t end = info->param[i].offset + info->param[i].size;
-        /* A gap before it, or a struct that begins in the middle of a word. */
-        kernel->has_gaps |= info->param[i].offset / 8 > (kernel->bytes + 7) / 8 ||
-                            (info->param[i].size >= 8 && info->param[i].offset % 8);
         if (end > kernel->bytes)
             kernel->bytes = end;
     }
+
+    plan_moves(kernel);
 
     const char *name = launch->symbol ? launch->symbol : ask_name(launch->function);
     char why[256] = "";
@@ -121,9 +151,11 @@ static const struct mt_kernel *ask(const struct mt_launch *launch)
         for (unsigned i = 0; i < info->param_count; i++)
             kernel->only_reads |= (uint64_t) mt_kernel_only_reads(info, kernel->recipe, i) << i;
     }
-    if (kernel->recipe) {
+    if (kernel->recipe || (keep_all && name && layouts)) {
         info->mangled = strdup(name); /* the driver's copy goes with the module */
-        kernel->info = info;
+        kernel->info = info->mangled ? info : NULL;
+    }
+    if (kernel->recipe) {
         if (mt_recipe_kind(kernel->recipe) == MT_RECIPE_NO_IDS)
             say_no_ids(kernel->recipe, info);
         else
@@ -133,6 +165,9 @@ static const struct mt_kernel *ask(const struct mt_launch *launch)
             mt_log(MT_LOG_PROBLEM, "not captured: %s: %s", info->base, why);
         else if (name)
             explain_unknown(info);
+    }
+    if (!kernel->info) {
+        kernel->recipe = NULL;
         free(info);
     }
     return kernel;

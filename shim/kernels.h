@@ -11,17 +11,24 @@
 
 struct mt_kernel {
     const struct mt_recipe *recipe;    /* NULL: none of ours */
-    const struct mt_kernel_info *info; /* NULL unless there is a recipe */
+    const struct mt_kernel_info *info; /* NULL unless there is a recipe or all are kept */
     unsigned param_count;
     uint32_t bytes;      /* of the flat parameter buffer */
     uint64_t only_reads; /* bit i: does not write where parameter i points */
-    bool has_gaps;       /* not every 8 bytes begin with a parameter or lie in one */
+    /* How to keep a launch's arguments for layer.c, as far as they may be addresses: words to clear come first (size
+     * 0), then parameters to copy. NULL if that is not all of the flat buffer's words. */
+    const struct mt_kernel_move {
+        uint16_t word, param;
+        uint32_t size;
+    } * moves;
+    unsigned move_count;
     struct mt_kernel_param {
         uint32_t offset, size;
     } param[]; /* param_count of them */
 };
 
-void mt_kernels_start(const struct mt_recipes *recipes);
+/* `keep`: what every kernel with a name is called, also those without a recipe. */
+void mt_kernels_start(const struct mt_recipes *recipes, bool keep);
 
 /* Never NULL; immutable and valid for the life of the process. Thread-safe. */
 const struct mt_kernel *mt_kernels_find(const struct mt_launch *launch);

@@ -4,7 +4,10 @@
 #include "driver.h"
 #include "log.h"
 
+#include <pthread.h>
+#include <sched.h>
 #include <stdlib.h>
+#include <time.h>
 
 #define LANES_MAX 1024u
 
@@ -36,11 +39,8 @@ static CUcontext context_of(CUstream stream)
     return context;
 }
 
-struct mt_lane *mt_lane_peek(CUstream stream)
+static struct mt_lane *search(CUstream stream, CUcontext context)
 {
-    CUcontext context = context_of(stream);
-    if (latest && is_lane(latest, stream, context))
-        return latest;
     for (unsigned i = 0; i < LANES_MAX; i++) {
         struct mt_lane *lane = mt_lane_get(i);
         if (!lane)
@@ -51,9 +51,18 @@ struct mt_lane *mt_lane_peek(CUstream stream)
     return NULL;
 }
 
+struct mt_lane *mt_lane_peek(CUstream stream)
+{
+    CUcontext context = context_of(stream);
+    return latest && is_lane(latest, stream, context) ? latest : search(stream, context);
+}
+
 struct mt_lane *mt_lane_find(CUstream stream)
 {
-    struct mt_lane *lane = mt_lane_peek(stream);
+    CUcontext context = context_of(stream);
+    if (__builtin_expect(latest && is_lane(latest, stream, context), 1))
+        return latest;
+    struct mt_lane *lane = search(stream, context);
     if (lane)
         return lane;
     pthread_mutex_lock(&lanes_lock);
@@ -62,10 +71,9 @@ struct mt_lane *mt_lane_find(CUstream stream)
         i++;
     if (i < LANES_MAX && (lane = calloc(1, sizeof *lane))) {
         lane->stream = stream;
-        lane->context = context_of(stream);
+        lane->context = context;
         lane->thread = stream == CU_STREAM_PER_THREAD ? (uintptr_t) &thread_mark : 0;
         lane->number = -1;
-        pthread_mutex_init(&lane->lock, NULL);
         __atomic_store_n(&lanes[i], lane, __ATOMIC_RELEASE);
         latest = lane;
     }
@@ -73,6 +81,18 @@ struct mt_lane *mt_lane_find(CUstream stream)
     if (!lane)
         mt_log_once(MT_LOG_PROBLEM, "more than %u streams: routers on later ones are not captured", LANES_MAX);
     return lane;
+}
+
+void mt_lane_wait(struct mt_lane *lane)
+{
+    /* Soon over, but for a first tap. Whoever has the lock may have a lower priority: sleep, then. */
+    const struct timespec nap = {0, 50000};
+    for (unsigned tries = 0; __atomic_exchange_n(&lane->locked, 1, __ATOMIC_ACQUIRE); tries++) {
+        if (tries < 100)
+            sched_yield();
+        else
+            nanosleep(&nap, NULL);
+    }
 }
 
 uint32_t mt_lane_number(struct mt_lane *lane)

@@ -7,16 +7,14 @@
 #include "branch.h"
 #include "layer.h"
 
-#include <pthread.h>
-
 struct mt_group; /* capture.c: the routers of one recipe, E and k on one lane */
 
 struct mt_lane {
     CUstream stream;
-    uintptr_t thread;     /* for CU_STREAM_PER_THREAD, else 0 */
-    CUcontext context;    /* for the default streams, whose handles every context shares, else NULL */
-    pthread_mutex_t lock; /* uncontended unless two threads launch on one stream */
-    int32_t number;       /* in the order in which routers were seen on the streams; -1: none yet */
+    uintptr_t thread;  /* for CU_STREAM_PER_THREAD, else 0 */
+    CUcontext context; /* for the default streams, whose handles every context shares, else NULL */
+    uint32_t locked;   /* mt_lane_lock() */
+    int32_t number;    /* in the order in which routers were seen on the streams; -1: none yet */
     struct mt_history history;
 
     /* A router whose ids a sort may still reorder in place: tapped before whatever comes next on the stream. */
@@ -31,6 +29,10 @@ struct mt_lane {
     } pending;
 
     struct mt_branch branch; /* a tap that is not joined yet */
+
+    /* Ids that were tapped at a kernel that reads them, and that nobody may have written since: the experts' other
+     * launches read the same ones. */
+    struct mt_range consumed;
 
     struct mt_group *groups; /* list, newest first: capture.c's */
 
@@ -49,6 +51,19 @@ struct mt_lane *mt_lane_peek(CUstream stream);
 
 /* The i-th lane, NULL behind the last. */
 struct mt_lane *mt_lane_get(unsigned index);
+
+/* Uncontended unless two threads launch on one stream, and taken at each launch of the engine: one atomic exchange,
+ * where a mutex takes two and two calls. */
+void mt_lane_wait(struct mt_lane *lane);
+static inline void mt_lane_lock(struct mt_lane *lane)
+{
+    if (__builtin_expect(__atomic_exchange_n(&lane->locked, 1, __ATOMIC_ACQUIRE), 0))
+        mt_lane_wait(lane);
+}
+static inline void mt_lane_unlock(struct mt_lane *lane)
+{
+    __atomic_store_n(&lane->locked, 0, __ATOMIC_RELEASE);
+}
 
 /* Gives the lane its number if it has none. */
 uint32_t mt_lane_number(struct mt_lane *lane);

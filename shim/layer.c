@@ -54,22 +54,20 @@ void mt_history_add(struct mt_history *history, const struct mt_kernel *kernel, 
     uint32_t end = kernel->bytes < MT_HISTORY_BYTES ? kernel->bytes : MT_HISTORY_BYTES;
     entry->kernel = kernel;
     entry->bytes = end;
-    if (!launch->params || end < kernel->bytes || kernel->has_gaps) {
+    if (!launch->params || !kernel->moves) {
         memset(entry->words, 0, (end + 7) & ~7u); /* padding must not show an older launch's arguments */
         entry->bytes = mt_kernel_copy_params(kernel, launch, entry->words, end);
         return;
     }
-    for (unsigned i = 0; i < kernel->param_count; i++) {
-        const struct mt_kernel_param *p = &kernel->param[i];
-        uint64_t *to = &entry->words[p->offset / 8];
-        if (p->size == 8) {
-            memcpy(to, launch->params[i], 8);
-        } else if (p->size > 8) {
-            entry->words[(p->offset + p->size - 1) / 8] = 0;
-            memcpy(to, launch->params[i], p->size);
-        } else {
+    const struct mt_kernel_move *move = kernel->moves;
+    for (unsigned n = kernel->move_count; n; n--, move++) {
+        uint64_t *to = &entry->words[move->word];
+        if (move->size == 8)
+            memcpy(to, launch->params[move->param], 8);
+        else if (!move->size)
             *to = 0;
-        }
+        else
+            memcpy(to, launch->params[move->param], move->size);
     }
 }
 

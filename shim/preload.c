@@ -6,6 +6,7 @@
 #include "capture.h"
 #include "driver.h"
 #include "log.h"
+#include "probe.h"
 #include "symbols.h"
 #include "tap_state.h"
 
@@ -133,6 +134,21 @@ static enum source read_settings(struct mt_tap_settings *settings)
     return strcmp(value, "preload") == 0 ? SOURCE_PRELOAD : SOURCE_AUTO;
 }
 
+/* Taps, or MOETAP_PROBE's look for routers. */
+static const struct mt_sink *start_sink(struct mt_recipes *recipes)
+{
+    const char *folder = getenv("MOETAP_PROBE"), *all = getenv("MOETAP_PROBE_ALL");
+    if (!folder || !*folder) {
+        mt_capture_start(recipes, read_graph_tap());
+        return mt_capture_sink();
+    }
+    if (!mt_probe_start(folder, recipes, all && strcmp(all, "1") == 0)) {
+        mt_log(MT_LOG_PROBLEM, "MOETAP_PROBE=%s: %s; nothing is probed", folder, strerror(errno));
+        return NULL;
+    }
+    return mt_probe_sink();
+}
+
 static void start(void)
 {
     const char *level = getenv("MOETAP_LOG");
@@ -156,14 +172,15 @@ static void start(void)
         return;
     owner = getpid();
     pthread_atfork(NULL, NULL, in_child);
-    mt_capture_start(recipes, read_graph_tap());
+    const struct mt_sink *sink = start_sink(recipes);
+    if (!sink)
+        return;
 
     /* First, so that CUPTI can be given up from the moment on that we have it. */
     if (source != SOURCE_CUPTI)
-        mt_symbols_report_to(mt_capture_sink());
+        mt_symbols_report_to(sink);
     char why[256] = "";
-    int traced =
-        source == SOURCE_PRELOAD ? -ENOENT : mt_tracer_start(mt_capture_sink(), mt_real_dlsym, why, sizeof why);
+    int traced = source == SOURCE_PRELOAD ? -ENOENT : mt_tracer_start(sink, mt_real_dlsym, why, sizeof why);
     if (traced == 0)
         mt_log(MT_LOG_EXPLAIN, "launches come from CUPTI");
     else if (source == SOURCE_CUPTI)
@@ -191,6 +208,8 @@ void mt_preload_start(void)
 /* The driver may be gone already: no CUDA here. The GPU's last records are read after the process has ended. */
 __attribute__((destructor)) static void leave(void)
 {
-    if (owner == getpid())
+    if (owner == getpid()) {
         mt_tap_close_all();
+        mt_probe_end();
+    }
 }

@@ -99,6 +99,25 @@ const char *mt_recipe_kernel(const struct mt_recipe *recipe, unsigned index)
     return index < recipe->kernel_count ? recipe->kernels[index] : NULL;
 }
 
+enum mt_site_kind mt_recipe_site_kind(const struct mt_recipe *recipe)
+{
+    switch (recipe->kind) {
+    case MT_RECIPE_SLOTS:
+        return MT_SITE_SLOTS;
+    case MT_RECIPE_POSITIONS:
+        return MT_SITE_POSITIONS;
+    case MT_RECIPE_TOKENS:
+        return MT_SITE_TOKENS;
+    default:
+        return MT_SITE_ROUTER;
+    }
+}
+
+bool mt_recipe_once_by_layer(const struct mt_recipe *recipe)
+{
+    return recipe->once.a.kind == TERM_LAYER;
+}
+
 bool mt_recipe_tells_shape(const struct mt_recipe *recipe)
 {
     return recipe->rows.a.kind != TERM_NONE;

@@ -39,6 +39,10 @@ enum mt_recipe_kind {
     MT_RECIPE_NO_IDS = 2, /* routes inside and stores no ids: count as not captured */
     MT_RECIPE_CONSUMER =
         3, /* only reads the ids: they stay intact until it has run; the place to tap where no router is */
+    /* What the rows of a pass are: one value each. */
+    MT_RECIPE_SLOTS = 4,
+    MT_RECIPE_POSITIONS = 5,
+    MT_RECIPE_TOKENS = 6,
 };
 
 /* After load balancing an engine's ids name physical copies of experts; before it, experts of the model. */
@@ -53,10 +57,11 @@ struct mt_routing {
     enum mt_dtype dtype;
     uint32_t rows;
     uint32_t k;
-    uint32_t experts; /* 0: not told by the launch */
+    uint32_t experts; /* of row context: how many values there are; 0: not told by the launch */
     uint64_t stride;  /* elements from a row to the next */
     uint64_t column;  /* elements from one id of a row to its next; mt_recipe_read() only takes 1 */
     uint64_t input;   /* device address of the logits or scores, 0 if the recipe does not say */
+    uint64_t once;    /* what differs from layer to layer, 0 if the recipe does not say */
 };
 
 /*
@@ -73,6 +78,10 @@ enum mt_recipe_kind mt_recipe_kind(const struct mt_recipe *recipe);
 /* What a no-ids recipe advises, "" if nothing. */
 const char *mt_recipe_note(const struct mt_recipe *recipe);
 enum mt_id_space mt_recipe_id_space(const struct mt_recipe *recipe);
+/* What its records hold; MT_SITE_ROUTER for all but row context. */
+enum mt_site_kind mt_recipe_site_kind(const struct mt_recipe *recipe);
+/* Row context that comes once a layer, and only the weights before it tell which layer that is? */
+bool mt_recipe_once_by_layer(const struct mt_recipe *recipe);
 /* Base names of the kernels, NULL behind the last. */
 const char *mt_recipe_kernel(const struct mt_recipe *recipe, unsigned index);
 /* Can launches be read by mt_recipe_read()? Routers always; consumers if the recipe tells rows, k and dtype. */

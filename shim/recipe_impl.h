@@ -11,7 +11,17 @@
 
 /* One number of a launch. */
 struct mt_term {
-    enum { TERM_NONE, TERM_CONSTANT, TERM_PARAM, TERM_GRID, TERM_TEMPLATE, TERM_K, TERM_ROWS, TERM_ANY } kind;
+    enum {
+        TERM_NONE,
+        TERM_CONSTANT,
+        TERM_PARAM,
+        TERM_GRID,
+        TERM_TEMPLATE,
+        TERM_K,
+        TERM_ROWS,
+        TERM_ANY,
+        TERM_LAYER
+    } kind;
     uint32_t index;  /* parameter, grid axis or template argument */
     uint32_t offset; /* in a by-value struct */
     uint32_t bytes;  /* 0: as the parameter's own size says */
@@ -38,13 +48,14 @@ struct mt_recipe {
         uint32_t size[MT_KERNEL_PARAMS_MAX];
     } layouts[MT_RECIPE_LAYOUTS];
     unsigned layout_count;
-    struct mt_expr ids, rows, k, experts, stride, column, input;
+    struct mt_expr ids, rows, k, experts, stride, column, input, once;
     uint32_t skip; /* bytes from where ids points to the first id: ids packed with something else */
     enum mt_id_space id_space;
     enum mt_dtype dtype;
     int dtype_template; /* -1, or the template argument that names the type */
     struct {
         struct mt_expr left, right;
+        bool at_least; /* >=, else == */
     } require[MT_RECIPE_REQUIRES];
     unsigned require_count;
     uint32_t experts_min, experts_max, k_min, k_max;

@@ -158,6 +158,15 @@ static int parse_ids(const struct parser *parser, const char *value, struct mt_r
     return 0;
 }
 
+/* Of row context: what tells one layer from the next. */
+static int parse_once(const struct parser *parser, const char *value, struct mt_recipe *recipe)
+{
+    if (strcmp(value, "layer") != 0 || recipe->once.a.kind != TERM_NONE)
+        return parse_expr(parser, value, &recipe->once);
+    recipe->once = (struct mt_expr){.a = {.kind = TERM_LAYER}, .line = parser->line};
+    return 0;
+}
+
 static int parse_word(const struct parser *parser, const char *value, const char *const *words, int *index)
 {
     for (*index = 0; words[*index]; ++*index) {
@@ -262,8 +271,9 @@ static int parse_require(const struct parser *parser, const char *value, struct 
     __typeof__(&recipe->require[0]) require = &recipe->require[recipe->require_count++];
     if (take_expr(parser, &value, &require->left))
         return -1;
-    if (strncmp(skip_blanks(value), "==", 2) != 0)
-        return mistake(parser, "found '%s', expected ==", skip_blanks(value));
+    require->at_least = strncmp(skip_blanks(value), ">=", 2) == 0;
+    if (!require->at_least && strncmp(skip_blanks(value), "==", 2) != 0)
+        return mistake(parser, "found '%s', expected == or >=", skip_blanks(value));
     value = skip_blanks(value) + 2;
     return take_expr(parser, &value, &require->right) || at_end(parser, value) ? -1 : 0;
 }
@@ -306,6 +316,8 @@ static int parse_key(const struct parser *parser, struct mt_recipe *recipe, cons
     }
     if (strcmp(key, "ids") == 0)
         return parse_ids(parser, value, recipe);
+    if (strcmp(key, "once") == 0)
+        return parse_once(parser, value, recipe);
     if (strcmp(key, "kernel") == 0)
         return parse_kernels(parser, value, recipe);
     if (strcmp(key, "params") == 0)
@@ -335,7 +347,8 @@ static int parse_key(const struct parser *parser, struct mt_recipe *recipe, cons
     }
     int word;
     if (strcmp(key, "kind") == 0) {
-        static const char *const kinds[] = {"router", "final", "no-ids", "consumer", NULL};
+        static const char *const kinds[] = {"router", "final",     "no-ids", "consumer",
+                                            "slots",  "positions", "tokens", NULL};
         if (parse_word(parser, value, kinds, &word))
             return -1;
         recipe->kind = (enum mt_recipe_kind) word;
@@ -351,7 +364,7 @@ static int parse_key(const struct parser *parser, struct mt_recipe *recipe, cons
     return mistake(
         parser,
         "found key '%s', expected kernel, kind, within, suffix, params, ids, dtype, rows, k, experts, stride, "
-        "column, skip, input, id_space, require, limit.experts, limit.k, final or note",
+        "column, skip, input, id_space, require, limit.experts, limit.k, final, once or note",
         key);
 }
 
@@ -417,11 +430,12 @@ static int check_exprs(struct parser *parser, const struct mt_recipe *recipe)
     const struct {
         const char *key;
         const struct mt_expr *expr;
-    } addresses[] = {{"ids", &recipe->ids}, {"input", &recipe->input}};
+    } addresses[] = {{"ids", &recipe->ids}, {"input", &recipe->input}, {"once", &recipe->once}};
     for (size_t i = 0; i < sizeof addresses / sizeof *addresses; i++) {
         const struct mt_expr *expr = addresses[i].expr;
         parser->line = expr->line;
-        if (expr->a.kind != TERM_NONE && (expr->a.kind != TERM_PARAM || expr->a.bytes || expr->b.kind != TERM_NONE))
+        if (expr->a.kind != TERM_NONE && expr->a.kind != TERM_LAYER &&
+            (expr->a.kind != TERM_PARAM || expr->a.bytes || expr->b.kind != TERM_NONE))
             return mistake(parser, "found something else, expected %s = param N or param N + OFFSET", addresses[i].key);
     }
     parser->line = recipe->k.line;
@@ -430,10 +444,11 @@ static int check_exprs(struct parser *parser, const struct mt_recipe *recipe)
     parser->line = recipe->rows.line;
     if (names_early(&recipe->rows, false))
         return mistake(parser, "found rows by rows, expected a parameter or the like");
-    const struct mt_expr *all[] = {&recipe->ids,     &recipe->rows,   &recipe->k,     &recipe->input,
-                                   &recipe->experts, &recipe->stride, &recipe->column};
+    const struct mt_expr *all[] = {&recipe->ids,     &recipe->rows,   &recipe->k,      &recipe->input,
+                                   &recipe->experts, &recipe->stride, &recipe->column, &recipe->once};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
-        uint32_t bytes = all[i] == &recipe->ids || all[i] == &recipe->input ? 8 : 0; /* addresses */
+        bool address = all[i] == &recipe->ids || all[i] == &recipe->input || all[i] == &recipe->once;
+        uint32_t bytes = address ? 8 : 0;
         parser->line = all[i]->line;
         if (!fits(recipe, &all[i]->a, bytes) || !fits(recipe, &all[i]->b, 0))
             return mistake(parser,
@@ -449,13 +464,43 @@ static int check_exprs(struct parser *parser, const struct mt_recipe *recipe)
     return 0;
 }
 
-static int finish(struct parser *parser, const struct mt_recipe *recipe)
+/* A row has one value, and there is no more to say of it. */
+static int check_context(struct parser *parser, struct mt_recipe *recipe)
+{
+    const struct {
+        const char *key;
+        const struct mt_expr *expr;
+    } foreign[] = {{"k", &recipe->k}, {"column", &recipe->column}, {"input", &recipe->input}};
+    for (size_t i = 0; i < sizeof foreign / sizeof *foreign; i++) {
+        if (foreign[i].expr->a.kind == TERM_NONE)
+            continue;
+        parser->line = foreign[i].expr->line;
+        return mistake(parser, "found %s in [%s], expected it only in routers and consumers", foreign[i].key,
+                       recipe->name);
+    }
+    if (recipe->final[0]) {
+        parser->line = recipe->final_line;
+        return mistake(parser, "found final in [%s], expected it only in routers", recipe->name);
+    }
+    if (recipe->dtype == MT_DTYPE_I16 || recipe->dtype == MT_DTYPE_U16 || recipe->dtype == MT_DTYPE_U8)
+        return mistake(parser, "found a narrow dtype in [%s], expected i32, i64, u32 or template N", recipe->name);
+    recipe->k = (struct mt_expr){.a = {.kind = TERM_CONSTANT, .value = 1}, .line = recipe->line};
+    return 0;
+}
+
+static int finish(struct parser *parser, struct mt_recipe *recipe)
 {
     parser->line = recipe->line;
     if (!recipe->kernel_count)
         return mistake(parser, "found no kernel in [%s], expected kernel = NAME", recipe->name);
+    if (mt_recipe_site_kind(recipe) == MT_SITE_ROUTER && recipe->once.a.kind != TERM_NONE) {
+        parser->line = recipe->once.line;
+        return mistake(parser, "found once in [%s], expected it only in slots, positions and tokens", recipe->name);
+    }
     if (recipe->kind == MT_RECIPE_FINAL || recipe->kind == MT_RECIPE_NO_IDS)
         return 0;
+    if (mt_recipe_site_kind(recipe) != MT_SITE_ROUTER && check_context(parser, recipe))
+        return -1;
     if (check_needed(parser, recipe))
         return -1;
     return recipe->ids.a.kind == TERM_ANY ? 0 : check_exprs(parser, recipe);

@@ -137,11 +137,15 @@ bool mt_recipe_read_spread(const struct mt_recipe *recipe, const struct mt_kerne
         return false;
     }
     known.rows = rows;
-    if (recipe->experts.a.kind != TERM_NONE &&
-        (!read_expr(&recipe->experts, kernel, launch, &known, &experts) || experts < recipe->experts_min ||
-         experts > recipe->experts_max || experts < k)) {
-        *why = "the number of experts is out of limits (a sampler's top-k?)";
-        return false;
+    const bool router = mt_recipe_site_kind(recipe) == MT_SITE_ROUTER;
+    if (recipe->experts.a.kind != TERM_NONE) {
+        const bool told = read_expr(&recipe->experts, kernel, launch, &known, &experts);
+        if (router && (!told || experts < recipe->experts_min || experts > recipe->experts_max || experts < k)) {
+            *why = "the number of experts is out of limits (a sampler's top-k?)";
+            return false;
+        }
+        if (!told || experts > UINT32_MAX)
+            experts = 0;
     }
     stride = k;
     if ((recipe->stride.a.kind != TERM_NONE && !read_expr(&recipe->stride, kernel, launch, &known, &stride)) ||
@@ -154,7 +158,8 @@ bool mt_recipe_read_spread(const struct mt_recipe *recipe, const struct mt_kerne
     for (unsigned i = 0; i < recipe->require_count; i++) {
         uint64_t left, right;
         if (!read_expr(&recipe->require[i].left, kernel, launch, &known, &left) ||
-            !read_expr(&recipe->require[i].right, kernel, launch, &known, &right) || left != right) {
+            !read_expr(&recipe->require[i].right, kernel, launch, &known, &right) ||
+            (recipe->require[i].at_least ? left < right : left != right)) {
             *why = "a condition of the recipe does not hold";
             return false;
         }
@@ -166,8 +171,17 @@ bool mt_recipe_read_spread(const struct mt_recipe *recipe, const struct mt_kerne
     }
     routing->ids += recipe->skip;
     routing->input = read_address(&recipe->input, kernel, launch);
+    routing->once = read_address(&recipe->once, kernel, launch);
+    if (recipe->once.a.kind == TERM_PARAM && !routing->once) {
+        *why = "null where a layer's address should be";
+        return false;
+    }
     routing->dtype =
         recipe->dtype_template >= 0 ? mt_dtype_of_cpp(kernel->template_args[recipe->dtype_template]) : recipe->dtype;
+    if (!router && routing->dtype != MT_DTYPE_I32 && routing->dtype != MT_DTYPE_I64 && routing->dtype != MT_DTYPE_U32) {
+        *why = "its values are neither i32, i64 nor u32";
+        return false;
+    }
     routing->rows = (uint32_t) rows;
     routing->k = (uint32_t) k;
     routing->experts = (uint32_t) experts;

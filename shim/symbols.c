@@ -229,8 +229,11 @@ static inline void *real_of(enum hook_index hook)
 
 static inline const struct mt_sink *sink_now(void)
 {
+    const struct mt_sink *sink = __atomic_load_n(&report_to, __ATOMIC_ACQUIRE);
     if (mt_is_quiet())
         return NULL;
+    if (__builtin_expect(sink != NULL, 1))
+        return sink;
     mt_preload_start(); /* a door that showed no cuInit */
     return __atomic_load_n(&report_to, __ATOMIC_ACQUIRE);
 }
@@ -269,7 +272,8 @@ static void cover(uint64_t reports)
     if (!sink)                                                                                                         \
         return (call);                                                                                                 \
     uint64_t told = mt_tracer_reported();                                                                              \
-    sink->before(&(launch));                                                                                           \
+    if (__atomic_load_n(sink->waiting, __ATOMIC_RELAXED))                                                              \
+        sink->before(&(launch));                                                                                       \
     CUresult result = (call);                                                                                          \
     told = mt_tracer_reported() - told;                                                                                \
     if (result == CUDA_SUCCESS && !told)                                                                               \

@@ -1,21 +1,31 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tap.h"
 
-static __device__ __forceinline__ void tap(const mt_tap_args &args, uint32_t block, uint32_t blocks)
+static __device__ __forceinline__ void tap(const mt_tap_args &args, int staged, uint32_t block, uint32_t blocks)
 {
     __shared__ mt_tap_place place;
     if (threadIdx.x == 0)
-        mt_tap_begin(&args, blocks, &place);
+        mt_tap_begin(&args, staged, blocks, &place);
     __syncthreads();
-    mt_tap_copy(&args, &place, block * blockDim.x + threadIdx.x, blocks * blockDim.x);
+    mt_tap_copy(&args, &place, staged, block * blockDim.x + threadIdx.x, blocks * blockDim.x);
     __syncthreads();
     if (threadIdx.x == 0)
         mt_tap_end(&args, blocks, &place);
 }
 
+/* A capturing stream may have programmatic edges pending, which the tap then has instead of the engine's next kernel.
+ * It has to end behind the kernels that these come from, for that one will only wait for the tap. */
+static __device__ __forceinline__ void wait_for_edges()
+{
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+
 extern "C" __global__ void __launch_bounds__(MT_TAP_THREADS) moetap_tap(const __grid_constant__ mt_tap_args args)
 {
-    tap(args, blockIdx.x, gridDim.x);
+    wait_for_edges();
+    tap(args, 0, blockIdx.x, gridDim.x);
 }
 
 extern "C" __global__ void __launch_bounds__(MT_TAP_THREADS) moetap_stage(const __grid_constant__ mt_tap_args args)
@@ -26,5 +36,5 @@ extern "C" __global__ void __launch_bounds__(MT_TAP_THREADS) moetap_stage(const 
 extern "C" __global__ void __launch_bounds__(MT_TAP_THREADS) moetap_write(const __grid_constant__ mt_tap_batch batch)
 {
     const mt_tap_args &args = *mt_tap_of_block(&batch, blockIdx.x);
-    tap(args, blockIdx.x - args.first_block, mt_write_blocks(&args));
+    tap(args, 1, blockIdx.x - args.first_block, mt_write_blocks(&args));
 }

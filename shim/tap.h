@@ -27,6 +27,7 @@
 #define MT_TAP_THREADS 128u /* a block; one big block would take an SM's slot from the engine's kernel */
 #define MT_TAP_IDS_PER_BLOCK 4096u
 #define MT_TAP_BLOCKS_MAX 64u
+#define MT_CONTEXT_WIDTH 4u
 
 /* Blocks of one launch meet here. Device memory, zero before the first use; the last block leaves it zero. */
 struct mt_tap_scratch {
@@ -44,14 +45,16 @@ struct mt_tap_args {
     struct mt_producer *producer;
     struct mt_tap_scratch *scratch; /* unused (may be NULL) with one block */
     const void *ids;
-    uint8_t *stage;  /* NULL: the tap reads the ids themselves; else the payload as it goes into the ring */
+    /* NULL: the tap reads the ids themselves; else the payload as it goes into the ring, and behind it the number of
+     * the row context that these ids belong to. */
+    uint8_t *stage;
     uint64_t stride; /* elements between rows */
     uint32_t rows;
     uint32_t k;
     uint32_t site;
     uint32_t first_block; /* in a batch */
     uint8_t dtype;        /* enum mt_dtype */
-    uint8_t width;        /* 1 or 2 */
+    uint8_t width;        /* 1 or 2; row context: MT_CONTEXT_WIDTH */
     uint8_t context;      /* row context, not ids */
     uint8_t reserved[5];
 };
@@ -136,7 +139,23 @@ MT_FN void mt_store32_release(uint32_t *word, uint32_t value)
 }
 #endif
 
-MT_FN void mt_tap_begin(const struct mt_tap_args *args, uint32_t blocks, struct mt_tap_place *place)
+MT_FN uint64_t mt_tap_payload(const struct mt_tap_args *args)
+{
+    return mt_record_size((uint64_t) args->rows * args->k * args->width) - sizeof(struct mt_record);
+}
+
+/* In a graph of several passes a write may run late, and the next pass's context early. */
+MT_FN uint64_t *mt_tap_stage_context(const struct mt_tap_args *args)
+{
+    return (uint64_t *) (args->stage + mt_tap_payload(args));
+}
+
+MT_FN_BOTH uint64_t mt_tap_stage_size(uint64_t ids, uint32_t width)
+{
+    return mt_record_size(ids * width) - sizeof(struct mt_record) + sizeof(uint64_t);
+}
+
+MT_FN void mt_tap_begin(const struct mt_tap_args *args, int staged, uint32_t blocks, struct mt_tap_place *place)
 {
     struct mt_tap_scratch *scratch = args->scratch;
     /* Whoever comes first is running already, so waiting for it ends. */
@@ -150,6 +169,8 @@ MT_FN void mt_tap_begin(const struct mt_tap_args *args, uint32_t blocks, struct 
     /* A record has 16 bits for k. */
     uint64_t payload = args->k - 1 < 0xFFFFu ? (uint64_t) args->rows * args->k * args->width : ~(uint64_t) 0;
     if (mt_ring_claim(args->producer, args->site, payload, args->context, &claim)) {
+        if (staged)
+            claim.context = *mt_tap_stage_context(args);
         mt_ring_fill(args->producer, &claim, args->site, args->rows, args->k, args->width);
         place->position = claim.position;
         place->status = MT_TAP_CLAIMED;
@@ -243,11 +264,6 @@ MT_FN struct mt_16_bytes *mt_tap_to(const struct mt_tap_args *args, const struct
                                          : args->stage + offset);
 }
 
-MT_FN uint64_t mt_tap_payload(const struct mt_tap_args *args)
-{
-    return mt_record_size((uint64_t) args->rows * args->k * args->width) - sizeof(struct mt_record);
-}
-
 MT_FN void mt_tap_narrow_as(const struct mt_tap_args *args, const struct mt_tap_place *place, uint32_t thread,
                             uint32_t threads, uint32_t size, uint32_t width)
 {
@@ -304,21 +320,78 @@ MT_FN void mt_tap_narrow_all(const struct mt_tap_args *args, const struct mt_tap
 
 MT_FN void mt_tap_stage(const struct mt_tap_args *args, uint32_t thread, uint32_t threads)
 {
+    if (thread == 0)
+        *mt_tap_stage_context(args) = mt_load(&args->producer->context);
     mt_tap_narrow_all(args, 0, thread, threads);
 }
 
-MT_FN void mt_tap_copy(const struct mt_tap_args *args, const struct mt_tap_place *place, uint32_t thread,
+/* Row context: int32 as they are. */
+MT_FN uint32_t mt_tap_value(const struct mt_tap_args *args, uint64_t index)
+{
+    if (args->dtype == MT_DTYPE_I64) {
+        const int64_t value = ((const int64_t *) args->ids)[index];
+        return value == (int32_t) value ? (uint32_t) value : (uint32_t) MT_CONTEXT_OVERFLOW;
+    }
+    const uint32_t value = ((const uint32_t *) args->ids)[index];
+    return args->dtype == MT_DTYPE_U32 && value >> 31 ? (uint32_t) MT_CONTEXT_OVERFLOW : value;
+}
+
+MT_FN uint32_t mt_tap_value_64(uint32_t low, uint32_t high)
+{
+    return high == 0u - (low >> 31) ? low : (uint32_t) MT_CONTEXT_OVERFLOW;
+}
+
+/* 16 bytes of output at a time; read by 16 bytes where the values lie so. */
+MT_FN void mt_tap_values(const struct mt_tap_args *args, const struct mt_tap_place *place, uint32_t thread,
+                         uint32_t threads)
+{
+    const uint64_t bytes = mt_tap_payload(args);
+    const int wide = args->dtype == MT_DTYPE_I64, dense = args->stride == 1 && ((uintptr_t) args->ids & 15) == 0;
+    for (uint64_t offset = (uint64_t) thread * 16; offset < bytes; offset += (uint64_t) threads * 16) {
+        const uint32_t row = (uint32_t) (offset / 4);
+        struct mt_16_bytes out = {{0, 0, 0, 0}};
+        if (dense && wide && row < args->rows && args->rows - row >= 4) {
+            const struct mt_16_bytes *from = (const struct mt_16_bytes *) ((const uint64_t *) args->ids + row);
+            const struct mt_16_bytes in[2] = {from[0], from[1]};
+            MT_UNROLL
+            for (uint32_t i = 0; i < 4; i++)
+                out.word[i] = mt_tap_value_64(in[i / 2].word[i % 2 * 2], in[i / 2].word[i % 2 * 2 + 1]);
+        } else if (dense && !wide && row < args->rows && args->rows - row >= 4) {
+            out = *(const struct mt_16_bytes *) ((const uint32_t *) args->ids + row);
+            MT_UNROLL
+            for (uint32_t i = 0; i < 4; i++)
+                if (args->dtype == MT_DTYPE_U32 && out.word[i] >> 31)
+                    out.word[i] = (uint32_t) MT_CONTEXT_OVERFLOW;
+        } else {
+            MT_UNROLL
+            for (uint32_t i = 0; i < 4; i++)
+                if (row < args->rows && args->rows - row > i)
+                    out.word[i] = mt_tap_value(args, (row + i) * args->stride);
+        }
+        *mt_tap_to(args, place, offset) = out;
+    }
+}
+
+MT_FN void mt_tap_copy_stage(const struct mt_tap_args *args, const struct mt_tap_place *place, uint32_t thread,
+                             uint32_t threads)
+{
+    const uint64_t bytes = mt_tap_payload(args);
+    for (uint64_t offset = (uint64_t) thread * 16; offset < bytes; offset += (uint64_t) threads * 16)
+        *mt_tap_to(args, place, offset) = *(const struct mt_16_bytes *) (args->stage + offset);
+}
+
+/* `staged` is a constant on the GPU: neither kernel carries the other's code, and with it its registers. */
+MT_FN void mt_tap_copy(const struct mt_tap_args *args, const struct mt_tap_place *place, int staged, uint32_t thread,
                        uint32_t threads)
 {
     if (place->status != MT_TAP_CLAIMED)
         return;
-    if (args->stage) {
-        const uint64_t bytes = mt_tap_payload(args);
-        for (uint64_t offset = (uint64_t) thread * 16; offset < bytes; offset += (uint64_t) threads * 16)
-            *mt_tap_to(args, place, offset) = *(const struct mt_16_bytes *) (args->stage + offset);
-    } else {
+    if (staged)
+        mt_tap_copy_stage(args, place, thread, threads);
+    else if (args->context)
+        mt_tap_values(args, place, thread, threads);
+    else
         mt_tap_narrow_all(args, place, thread, threads);
-    }
     MT_TESTPOINT("copied");
 }
 

@@ -275,7 +275,7 @@ static const struct node_memory *memory_for_tap(struct mt_tap_state *state, cons
         state->memories = more;
         state->memory_room = room;
     }
-    size_t size = mt_record_size((uint64_t) routing->rows * routing->k * width) - sizeof(struct mt_record);
+    size_t size = mt_tap_stage_size((uint64_t) routing->rows * routing->k, width);
     if (size > settings.stage_size || state->staged > settings.stage_size - size)
         return NULL;
     struct node_memory memory = {routing->ids, site, routing->rows, occurrence, 0, 0};
@@ -302,6 +302,7 @@ static struct mt_tap_args args_of(const struct mt_tap_state *state, const struct
         .site = site,
         .dtype = (uint8_t) routing->dtype,
         .width = width,
+        .context = width == MT_CONTEXT_WIDTH,
     };
 }
 

@@ -93,6 +93,11 @@ static bool map_all(struct mt_reader *reader)
         return false;
     reader->consumer = consumer;
     reader->ring = map_twice(reader->fd, facts->ring_offset, facts->ring_size);
+#ifdef MADV_POPULATE_READ
+    /* Now, rather than by page faults while the GPU is writing; an old kernel does without. */
+    if (reader->ring && reader->drains && madvise(reader->ring, facts->ring_size, MADV_POPULATE_READ) != 0)
+        errno = 0;
+#endif
     return reader->ring != NULL;
 }
 
@@ -145,6 +150,7 @@ int mt_attach(const char *name, unsigned flags, mt_reader **out, struct mt_error
         return -ENOMEM;
     }
     reader->fd = -1;
+    reader->in_place = flags & MT_ATTACH_IN_PLACE;
     int result = open_segment(reader, name, flags, error);
     if (result < 0)
         mt_detach(reader);

@@ -8,6 +8,7 @@
 struct mt_reader {
     int fd;
     bool drains;
+    bool in_place; /* no copy */
     char name[256];
     char path[512];
     uint8_t *base;                  /* all before the ring: read-only */

@@ -69,7 +69,7 @@ struct mt_header {
     /* live, each written by the engine's CPU */
     uint32_t state;         /* enum mt_state */
     uint32_t site_count;    /* stored with release after the site is complete */
-    uint64_t not_captured;  /* router launches that were recognised and not tapped; reasons are in the log */
+    uint64_t not_captured;  /* launches that were recognised and not tapped; reasons are in the log */
     uint64_t pid_namespace; /* constant: inode of the writer's /proc/self/ns/pid, 0 if unreadable. A reader in another
                                one (a container beside it) asks who holds the writer's lock: fcntl() on byte 0 */
     uint64_t reserved[7];
@@ -156,7 +156,8 @@ struct mt_record {
     uint8_t flags; /* 0 */
     /* Runs of taps of row context (slots, positions, tokens) on this device so far, lost ones included, and this one
      * if it is one. Row context comes ahead of a pass's routers: a router's rows are those of the latest record of each
-     * kind that has at most this number, if none of the numbers behind that one is missing. 0: no row context. */
+     * kind on its stream that has at most this number, if none of the numbers behind that one is missing. 0: no row
+     * context. */
     uint64_t context;
 };
 
@@ -194,6 +195,12 @@ static inline int mt_record_sane(const struct mt_record *record)
 {
     return (record->width == 1 || record->width == 2 || (record->width == 4 && record->k == 1)) && record->k > 0 &&
            record->bytes == (uint64_t) record->rows * record->k * record->width;
+}
+
+/* Is it of a site that is no router's? */
+static inline int mt_record_is_context(const struct mt_record *record)
+{
+    return record->width == 4;
 }
 
 #ifdef __CUDACC__

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Where segments are and which there are. */
 #include "check.h"
+#include "table.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -19,11 +20,11 @@ static int by_name(const void *a, const void *b)
     return strcmp(((const struct mt_segment_name *) a)->name, ((const struct mt_segment_name *) b)->name);
 }
 
-/* moetap.<session>. or, for any session, moetap. */
-static bool named(const char *name, const char *session)
+/* <prefix><session>. or, for any session, <prefix> */
+static bool named(const char *name, const char *with, const char *session)
 {
-    const size_t prefix = sizeof MT_SEGMENT_PREFIX - 1;
-    if (strncmp(name, MT_SEGMENT_PREFIX, prefix) != 0)
+    const size_t prefix = strlen(with);
+    if (strncmp(name, with, prefix) != 0)
         return false;
     if (!session)
         return true;
@@ -31,7 +32,8 @@ static bool named(const char *name, const char *session)
     return strncmp(name + prefix, session, length) == 0 && name[prefix + length] == '.';
 }
 
-int mt_discover(const char *session, struct mt_segment_name **names, size_t *count, struct mt_error *error)
+static int discover(const char *prefix, const char *session, struct mt_segment_name **names, size_t *count,
+                    struct mt_error *error)
 {
     *names = NULL;
     *count = 0;
@@ -44,7 +46,7 @@ int mt_discover(const char *session, struct mt_segment_name **names, size_t *cou
     size_t room = 0;
     const struct dirent *entry;
     while ((entry = readdir(folder))) {
-        if (!named(entry->d_name, session))
+        if (!named(entry->d_name, prefix, session))
             continue;
         if (*count == room) {
             struct mt_segment_name *more = realloc(*names, (room = room * 2 + 16) * sizeof **names);
@@ -64,4 +66,14 @@ int mt_discover(const char *session, struct mt_segment_name **names, size_t *cou
     if (*count)
         qsort(*names, *count, sizeof **names, by_name);
     return 0;
+}
+
+int mt_discover(const char *session, struct mt_segment_name **names, size_t *count, struct mt_error *error)
+{
+    return discover(MT_SEGMENT_PREFIX, session, names, count, error);
+}
+
+int mt_table_discover(struct mt_segment_name **names, size_t *count, struct mt_error *error)
+{
+    return discover(MT_TABLE_PREFIX, NULL, names, count, error);
 }

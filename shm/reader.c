@@ -26,28 +26,49 @@ static bool plausible(const mt_reader *reader, const struct mt_record *record)
            record->site < mt_site_count(reader);
 }
 
-/* Nobody writes there unless the writer is broken; then the copy is wrong, and the check behind it says so. */
-static void copy_words(uint64_t *to, const uint64_t *from, uint64_t bytes)
+/* What was read before it was there before what is read behind it. */
+static void read_in_order(void)
 {
-#ifdef __SANITIZE_THREAD__ /* which knows no fences */
-    for (uint64_t i = 0; i < bytes / 8; i++)
-        to[i] = __atomic_load_n(&from[i], __ATOMIC_RELAXED);
-#else
-    memcpy(to, from, bytes);
+#ifndef __SANITIZE_THREAD__ /* which knows no fences */
     __atomic_thread_fence(__ATOMIC_ACQUIRE);
 #endif
 }
 
+/* Nobody writes there unless the writer is broken; then the copy is wrong, and the check behind it says so. */
+static void copy_words(uint64_t *to, const uint64_t *from, uint64_t bytes)
+{
+#ifdef __SANITIZE_THREAD__
+    for (uint64_t i = 0; i < bytes / 8; i++)
+        to[i] = __atomic_load_n(&from[i], __ATOMIC_RELAXED);
+#else
+    memcpy(to, from, bytes);
+#endif
+}
+
+static int check_head(const mt_reader *reader, const struct mt_record *head, struct mt_error *error)
+{
+    if (plausible(reader, head))
+        return 0;
+    mt_error_set(error, "%s: the record at %llu is not what a writer writes: the engine overwrote the ring",
+                 reader->path, (unsigned long long) reader->tail);
+    return -EBADMSG;
+}
+
+/* Was it overwritten meanwhile? */
+static int check_again(const mt_reader *reader, struct mt_error *error)
+{
+    read_in_order();
+    if (committed(reader, reader->tail))
+        return 0;
+    mt_error_set(error, "%s: the record at %llu changed while it was read: the engine overwrote the ring", reader->path,
+                 (unsigned long long) reader->tail);
+    return -EBADMSG;
+}
+
 /* A private copy of the record at the tail in reader->copy, checked. */
-static int copy_out(mt_reader *reader, struct mt_record *head, struct mt_error *error)
+static int copy_out(mt_reader *reader, const struct mt_record *head, struct mt_error *error)
 {
     const struct mt_record *source = record_at(reader, reader->tail);
-    copy_words((uint64_t *) head, (const uint64_t *) source, sizeof *head);
-    if (!plausible(reader, head)) {
-        mt_error_set(error, "%s: the record at %llu is not what a writer writes: the engine overwrote the ring",
-                     reader->path, (unsigned long long) reader->tail);
-        return -EBADMSG;
-    }
     uint64_t size = mt_record_size(head->bytes);
     if (size > reader->copy_size) {
         uint8_t *more = realloc(reader->copy, size);
@@ -60,12 +81,7 @@ static int copy_out(mt_reader *reader, struct mt_record *head, struct mt_error *
     }
     memcpy(reader->copy, head, sizeof *head);
     copy_words((uint64_t *) (reader->copy + sizeof *head), (const uint64_t *) (source + 1), size - sizeof *head);
-    if (!committed(reader, reader->tail)) {
-        mt_error_set(error, "%s: the record at %llu changed while it was read: the engine overwrote the ring",
-                     reader->path, (unsigned long long) reader->tail);
-        return -EBADMSG;
-    }
-    return 0;
+    return check_again(reader, error);
 }
 
 /* The tail goes last: should this process die in between, a record is read twice, not lost. */
@@ -89,11 +105,20 @@ int64_t mt_read(mt_reader *reader, size_t max, mt_take *take, void *user, struct
     }
     int64_t records = 0;
     for (int stop = 0; !stop && (size_t) records < max && committed(reader, reader->tail); records++) {
+        const struct mt_record *source = record_at(reader, reader->tail);
         struct mt_record head;
-        int result = copy_out(reader, &head, error);
+        copy_words((uint64_t *) &head, (const uint64_t *) source, sizeof head);
+        int result = check_head(reader, &head, error);
+        if (result == 0 && reader->in_place) {
+            stop = take(&head, source + 1, user);
+            result = check_again(reader, error);
+            if (result < 0)
+                return result; /* at once: `take` has seen it */
+        } else if (result == 0 && (result = copy_out(reader, &head, error)) == 0) {
+            stop = take((const struct mt_record *) reader->copy, reader->copy + sizeof head, user);
+        }
         if (result < 0)
             return records ? records : result; /* those first; the next call says it again */
-        stop = take((const struct mt_record *) reader->copy, reader->copy + sizeof head, user);
         give_place_back(reader, &head);
     }
     return records;

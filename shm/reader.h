@@ -59,7 +59,8 @@ MT_API int mt_discover(const char *session, struct mt_segment_name **names, size
 typedef struct mt_reader mt_reader;
 
 enum mt_attach_flags {
-    MT_ATTACH_DRAIN = 1u << 0, /* take the read side (one at a time, else -EBUSY); without it only look */
+    MT_ATTACH_DRAIN = 1u << 0,    /* take the read side (one at a time, else -EBUSY); without it only look */
+    MT_ATTACH_IN_PLACE = 1u << 1, /* mt_read() hands out the ids where they lie, without a copy */
 };
 
 /*
@@ -85,6 +86,10 @@ MT_API int mt_site(const mt_reader *reader, uint32_t index, struct mt_site *site
  * record has been validated (commit word before and after the copy, bounds, site). A non-zero return of `take`
  * stops; the record that it saw counts as read. Returns the number of records, 0 if there is none now, or a negative
  * errno (-EBADMSG: the ring holds what no writer wrote).
+ *
+ * With MT_ATTACH_IN_PLACE, `ids` points into the ring, read-only and in one piece. The writer leaves that place alone
+ * until `take` has returned; should a broken one not, that is found out behind `take` instead of before it: -EBADMSG
+ * then also means that what `take` saw last is not to be believed. It is not counted as read.
  */
 typedef int mt_take(const struct mt_record *record, const void *ids, void *user);
 MT_API int64_t mt_read(mt_reader *reader, size_t max, mt_take *take, void *user, struct mt_error *error);

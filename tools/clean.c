@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "verbs.h"
 
-#include "../shm/reader.h"
+#include "../shm/table.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -61,19 +61,23 @@ static int clean(const char *name, bool named)
     return status;
 }
 
-int verb_clean(int argc, char **argv)
+static bool is_table(const char *name)
+{
+    return strncmp(name, MT_TABLE_PREFIX, strlen(MT_TABLE_PREFIX)) == 0;
+}
+
+static int clean_table(const char *name, bool named)
+{
+    struct mt_error error = {""};
+    if (mt_table_remove(name, &error) != 0)
+        return named ? say_failed("%s", error.text) : EXIT_OK; /* owned, or another user's */
+    printf("removed %s\n", name);
+    return EXIT_OK;
+}
+
+static int clean_all(void)
 {
     int status = EXIT_OK;
-    for (int i = 1; i < argc; i++) {
-        if (argv[i][0] == '-')
-            return say_usage("no such option %s: see `moetap --help`", argv[i]);
-        if (strchr(argv[i], '/') || strncmp(argv[i], MT_SEGMENT_PREFIX, strlen(MT_SEGMENT_PREFIX)) != 0)
-            return say_usage("%s: segments are named " MT_SEGMENT_PREFIX "...: `moetap ls` lists them", argv[i]);
-    }
-    for (int i = 1; i < argc; i++)
-        status |= clean(argv[i], true);
-    if (argc > 1)
-        return status;
     struct mt_segment_name *names;
     size_t count;
     struct mt_error error = {""};
@@ -82,5 +86,27 @@ int verb_clean(int argc, char **argv)
     for (size_t i = 0; i < count; i++)
         status |= clean(names[i].name, false);
     free(names);
+    if (mt_table_discover(&names, &count, &error) != 0)
+        return say_failed("%s", error.text);
+    for (size_t i = 0; i < count; i++)
+        status |= clean_table(names[i].name, false);
+    free(names);
     return status;
+}
+
+int verb_clean(int argc, char **argv)
+{
+    int status = EXIT_OK;
+    for (int i = 1; i < argc; i++) {
+        if (argv[i][0] == '-')
+            return say_usage("no such option %s: see `moetap --help`", argv[i]);
+        if (strchr(argv[i], '/') ||
+            (strncmp(argv[i], MT_SEGMENT_PREFIX, strlen(MT_SEGMENT_PREFIX)) != 0 && !is_table(argv[i])))
+            return say_usage("%s: segments are named " MT_SEGMENT_PREFIX "..., tables " MT_TABLE_PREFIX
+                             "...: `moetap ls` lists them",
+                             argv[i]);
+    }
+    for (int i = 1; i < argc; i++)
+        status |= is_table(argv[i]) ? clean_table(argv[i], true) : clean(argv[i], true);
+    return argc > 1 ? status : clean_all();
 }

@@ -14,11 +14,12 @@
 struct followed {
     mt_reader *reader; /* NULL once it has ended */
     char name[256];
-    uint32_t number;                /* in the trace */
-    uint32_t sites;                 /* written so far */
-    uint64_t refused, refused_rows; /* by the file */
-    struct mt_stats stats;          /* at the end */
-    bool damaged;                   /* read no further, and removed once its writer has ended */
+    uint32_t number;            /* in the trace */
+    uint32_t sites;             /* written so far */
+    struct trace_tally taken;   /* by the file */
+    struct trace_tally refused; /* by the file */
+    struct mt_stats stats;      /* at the end */
+    bool damaged;               /* read no further, and removed once its writer has ended */
     struct collect *collect;
 };
 
@@ -72,12 +73,14 @@ static void write_sites(struct followed *f, bool again)
     f->sites = count;
 }
 
-/* Read from the ring, and not in the file: refused, or dropped with the block that held them. */
-static uint64_t unwritten(const struct followed *f, uint64_t *rows)
+/* What is in the file, and how many records were read from the ring and are not: refused, or dropped with the block
+ * that held them. */
+static struct trace_tally written(const struct followed *f, uint64_t *unwritten)
 {
-    uint64_t records = f->refused + trace_writer_dropped(f->collect->writer, f->number, rows);
-    *rows += f->refused_rows;
-    return records;
+    const struct trace_tally dropped = trace_writer_dropped(f->collect->writer, f->number);
+    *unwritten = f->refused.records + f->refused.context + dropped.records + dropped.context;
+    return (struct trace_tally){f->taken.records - dropped.records, f->taken.rows - dropped.rows,
+                                f->taken.context - dropped.context};
 }
 
 int collect_follow(struct collect *collect, mt_reader *reader)
@@ -167,8 +170,9 @@ static int take(const struct mt_record *record, const void *ids, void *user)
     int result = trace_writer_record(f->collect->writer, f->number, record, ids);
     if (result) {
         file_failed(f->collect, result);
-        f->refused++;
-        f->refused_rows += record->rows;
+        trace_count(&f->refused, record);
+    } else {
+        trace_count(&f->taken, record);
     }
     return 0;
 }
@@ -202,17 +206,18 @@ static void end_one(struct followed *f)
     write_sites(f, true);
     mt_stats(f->reader, &f->stats);
     enum mt_end end = mt_ended(f->reader);
-    uint64_t rows, records = unwritten(f, &rows);
+    uint64_t unwritten;
+    const struct trace_tally tally = written(f, &unwritten);
     struct trace_stats stats = {
         .segment = f->number,
         .end = end,
-        .records = f->stats.records - records,
-        .rows = f->stats.rows - rows,
+        .records = tally.records,
+        .rows = tally.rows,
         .lost_full = f->stats.lost_full,
         .lost_too_big = f->stats.lost_too_big,
         .lost_torn = f->stats.lost_torn,
         .not_captured = f->stats.not_captured,
-        .lost_unwritten = records,
+        .lost_unwritten = unwritten,
     };
     int result = trace_writer_stats(f->collect->writer, &stats);
     if (result)
@@ -253,13 +258,14 @@ void collect_so_far(const struct collect *collect, struct collect_total *total)
         struct mt_stats stats = f->stats;
         if (f->reader)
             mt_stats(f->reader, &stats);
-        uint64_t rows, records = unwritten(f, &rows);
-        total->records += stats.records - records;
-        total->rows += stats.rows - rows;
+        uint64_t unwritten;
+        const struct trace_tally tally = written(f, &unwritten);
+        total->records += tally.records;
+        total->rows += tally.rows;
         total->lost_full += stats.lost_full;
         total->lost_too_big += stats.lost_too_big;
         total->lost_torn += stats.lost_torn;
-        total->lost_unwritten += records;
+        total->lost_unwritten += unwritten;
         total->not_captured += stats.not_captured;
     }
 }

@@ -11,7 +11,7 @@ struct collect;
 
 struct collect_total {
     unsigned segments;
-    uint64_t records, rows;
+    uint64_t records, rows; /* of routers */
     uint64_t lost_full, lost_too_big, lost_torn, lost_unwritten;
     uint64_t not_captured;
     bool damaged; /* a ring held what no writer wrote: the rest of it was given up, which a line said */

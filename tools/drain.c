@@ -2,36 +2,13 @@
 #include "verbs.h"
 
 #include "collect.h"
+#include "stop.h"
 
 #include <errno.h>
 #include <getopt.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
-
-static volatile sig_atomic_t stopped;
-
-static void stop(int number)
-{
-    (void) number;
-    stopped = 1;
-}
-
-/* Each of these would leave a trace without its end, or none of the last block. */
-static void catch_signals(void)
-{
-    static const int stops[] = {SIGINT, SIGTERM, SIGHUP};
-    const struct sigaction action = {.sa_handler = stop};
-    for (size_t i = 0; i < sizeof stops / sizeof *stops; i++) {
-        struct sigaction before;
-        sigaction(stops[i], NULL, &before);
-        if (before.sa_handler != SIG_IGN) /* as nohup wants it */
-            sigaction(stops[i], &action, NULL);
-    }
-    signal(SIGPIPE, SIG_IGN);
-    signal(SIGXFSZ, SIG_IGN);
-}
 
 int verb_drain(int argc, char **argv)
 {
@@ -85,9 +62,9 @@ int verb_drain(int argc, char **argv)
     if (!collect || collect_follow(collect, reader) != 0)
         return say_failed("out of memory");
     struct collect_total total;
-    catch_signals();
+    stop_on_signals(); /* each would leave a trace without its end */
     bool progress = !quiet && isatty(STDERR_FILENO);
-    while (!stopped) {
+    while (!stop_wanted()) {
         uint64_t records = collect_drain(collect);
         if (collect_finish_ended(collect))
             break;

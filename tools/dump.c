@@ -16,6 +16,7 @@ struct dump {
     FILE *out;
     long segment, stream; /* -1: all */
     bool all;             /* also what is known to be no router's */
+    bool context;         /* also what the rows are */
     int out_error;        /* errno of the first failed write */
     /* found by the first pass */
     uint32_t k_max;
@@ -27,7 +28,7 @@ static bool wanted(const struct dump *dump, uint32_t segment, const struct mt_si
 {
     return (dump->segment < 0 || segment == (uint32_t) dump->segment) &&
            (dump->stream < 0 || site->stream == (uint32_t) dump->stream) &&
-           (dump->all || !(site->flags & MT_SITE_RETRACTED));
+           (dump->all || !(site->flags & MT_SITE_RETRACTED)) && (dump->context || !site->kind);
 }
 
 static int survey(uint32_t segment, const struct mt_record *record, const void *ids, void *user)
@@ -54,7 +55,7 @@ static int print(uint32_t segment, const struct mt_record *record, const void *i
     if (!wanted(dump, segment, site))
         return 0;
     errno = 0;
-    dump->format->record(dump->out, dump->k_max, segment, site, record, ids);
+    dump->format->record(dump->out, dump->k_max, segment, site, record, ids, dump->context);
     if (!ferror(dump->out))
         return 0;
     dump->out_error = errno ? errno : EIO;
@@ -101,12 +102,13 @@ static int run(struct dump *dump, struct trace_reader *reader)
 
 int verb_dump(int argc, char **argv)
 {
-    enum { SEGMENT = 256, STREAM, ALL };
+    enum { SEGMENT = 256, STREAM, ALL, CONTEXT };
     static const struct option longs[] = {{"format", required_argument, NULL, 'f'},
                                           {"output", required_argument, NULL, 'o'},
                                           {"segment", required_argument, NULL, SEGMENT},
                                           {"stream", required_argument, NULL, STREAM},
                                           {"all", no_argument, NULL, ALL},
+                                          {"context", no_argument, NULL, CONTEXT},
                                           {NULL, 0, NULL, 0}};
     static const struct format *const formats[] = {&format_text, &format_jsonl, &format_csv};
     struct dump dump = {.format = &format_text, .segment = -1, .stream = -1, .first_segment = -1};
@@ -136,6 +138,9 @@ int verb_dump(int argc, char **argv)
             break;
         case ALL:
             dump.all = true;
+            break;
+        case CONTEXT:
+            dump.context = true;
             break;
         default:
             return say_bad_option(argv, opt);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "verbs.h"
 
-#include "trace/reader.h"
+#include "format/format.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -47,8 +47,11 @@ static void print_site(uint32_t index, const struct mt_site *site, const struct 
     char layer[16] = "unknown";
     if (site->layer != MT_LAYER_UNKNOWN)
         snprintf(layer, sizeof layer, "%d", site->layer);
-    printf("  %5u %6u %7s %7u %3u %-6s %-5s", index, site->stream, layer, site->experts, site->k,
-           site->dtype < sizeof dtypes / sizeof *dtypes ? dtypes[site->dtype] : "?",
+    /* All layers share what the rows are. */
+    if (site->kind)
+        snprintf(layer, sizeof layer, "%s", format_kind(site));
+    printf("  %5u %*u %*s %7u %3u %-6s %-5s", index, site->kind ? 4 : 6, site->stream, site->kind ? 9 : 7, layer,
+           site->experts, site->k, site->dtype < sizeof dtypes / sizeof *dtypes ? dtypes[site->dtype] : "?",
            site->flags & MT_SITE_GRAPH ? "graph" : "eager");
     if (tally)
         printf(" %8llu %10llu", (unsigned long long) tally->records, (unsigned long long) tally->rows);
@@ -67,13 +70,17 @@ static void print_view(const struct trace_view *view, const struct tally *tallie
     printf("segment %u: %s, process %d (%s), device %d: %s\n", view->info.number, view->info.name, view->info.pid,
            view->info.command, view->info.device, view->info.device_name);
     print_time("started", view->info.created_ns);
-    uint64_t records = 0, rows = 0;
+    uint64_t records = 0, rows = 0, context = 0;
     int32_t layers = 0;
     uint64_t steps = 0;
     print_site_head(true);
     for (uint32_t i = 0; i < view->site_count; i++) {
         const struct mt_site *site = &view->sites[i];
         print_site(i, site, &tallies[i]);
+        if (site->kind) {
+            context += tallies[i].records;
+            continue;
+        }
         records += tallies[i].records;
         rows += tallies[i].rows;
         if (!(site->flags & MT_SITE_RETRACTED) && tallies[i].records) {
@@ -85,6 +92,8 @@ static void print_view(const struct trace_view *view, const struct tally *tallie
     }
     printf("  %llu records, %llu rows, %d layers, %llu steps\n", (unsigned long long) records,
            (unsigned long long) rows, layers, (unsigned long long) steps);
+    if (context)
+        printf("  %llu records of what the rows are\n", (unsigned long long) context);
     if (!view->has_stats) {
         printf("  no final account: the recorder was cut off\n");
         return;

@@ -6,6 +6,7 @@
 #include <getopt.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static const struct verb {
@@ -20,18 +21,31 @@ static const struct verb {
     {"drain", verb_drain,
      "drain SEGMENT [-o FILE] [--strict] [--force] [-q]\n"
      "         the same for an engine that was started by hand with LD_PRELOAD"},
-    {"ls", verb_ls, "ls       lists the segments on this machine"},
-    {"clean", verb_clean, "clean [NAME...]\n         removes segments whose writer has ended"},
+    {"table", verb_table,
+     "table SEGMENT|--session S [-o NAME] [--slots N] [--layers N] [--vllm ID:RANK] [--keep] [-q]\n"
+     "         keeps the live table of the experts of each KV slot, for any process to look into"},
+    {"ls", verb_ls, "ls       lists the segments and tables on this machine"},
+    {"clean", verb_clean, "clean [NAME...]\n         removes segments and tables whose writer has ended"},
     {"info", verb_info, "info FILE|SEGMENT\n         says what was captured, and what was lost"},
     {"dump", verb_dump,
-     "dump FILE [--format=text|jsonl|csv] [-o OUT] [--segment N] [--stream N] [--all]\n"
+     "dump FILE [--format=text|jsonl|csv] [-o OUT] [--segment N] [--stream N] [--all] [--context]\n"
      "         prints the records"},
+    {"requests", verb_requests,
+     "requests FILE [--block-size N]\n"
+     "         puts the rows together to requests, by KV slots and positions, and lists them"},
+    {"export", verb_export,
+     "export FILE --request N|--all|--passes -o OUT.npz|OUT.safetensors [--format=npz|safetensors]\n"
+     "         [--dtype=int32|int16|uint16|uint8] [--block-size N]\n"
+     "         writes ids as arrays [rows, layers, k], for trainers"},
     {"recipes", verb_recipes,
      "recipes [check FILE]\n"
      "         lists the built-in recipes, or says whether those of FILE are well-formed"},
     {"doctor", verb_doctor,
      "doctor [-o REPORT] [--source=auto|cupti|preload] [--recipe FILE] -- CMD...\n"
      "         runs CMD and says what was seen, what fitted and what did not"},
+    {"probe", verb_probe,
+     "probe [-o RECIPE] [--source=auto|cupti|preload] [--all] [-v] -- CMD...\n"
+     "         runs CMD and looks for a router that no recipe knows; writes a recipe for it"},
 };
 
 static void print_help(FILE *out)
@@ -39,7 +53,8 @@ static void print_help(FILE *out)
     fputs("moetap records which experts a Mixture-of-Experts model chose, from an unmodified engine.\n\n", out);
     for (size_t i = 0; i < sizeof verbs / sizeof *verbs; i++)
         fprintf(out, "  moetap %s\n", verbs[i].help);
-    fputs("\nExit status: 0 done; 1 failed; 2 wrong usage; 3 records were lost (--strict); record passes\n"
+    fputs("\nExit status: 0 done; 1 failed (probe: nothing found); 2 wrong usage; 3 records were lost (--strict); "
+          "record passes\n"
           "CMD's own on, 126 and 127 as a shell, 128+N if signal N ended it. More in moetap(1).\n",
           out);
 }
@@ -79,6 +94,14 @@ int say_bad_option(char *const *argv, int opt)
     if (optopt > 0 && optopt < 256 && !(strncmp(word, "--", 2) == 0 && word[2] == optopt))
         return say_usage("no such option -%c: see `moetap --help`", optopt);
     return say_usage("no such option %s, or it takes no value: see `moetap --help`", word);
+}
+
+bool parse_block_size(const char *text, uint32_t *size)
+{
+    char *end;
+    unsigned long value = strtoul(text, &end, 10);
+    *size = (uint32_t) value;
+    return end != text && !*end && value >= 1 && value <= 65536;
 }
 
 static int no_such_verb(const char *word)

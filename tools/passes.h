@@ -27,6 +27,8 @@ struct pass {
     const struct pass_layer *layers; /* in the order of their records; each site at most once */
     uint32_t layer_count;
     uint32_t lost; /* records lost since the pass before, as far as known */
+    /* Since the pass before, row context was lost, or came with no router behind it: rows ran that nobody shows. */
+    bool hole;
 };
 
 /* `pass` is valid during the call. A non-zero return stops the feeding call, which returns it. */

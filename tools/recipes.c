@@ -12,20 +12,20 @@
 
 static int list(void)
 {
-    static const char *const kinds[] = {"router", "final", "no-ids", "consumer"};
+    static const char *const kinds[] = {"router", "final", "no-ids", "consumer", "slots", "positions", "tokens"};
     char why[256];
     struct mt_recipes *recipes = mt_recipes_load(NULL, NULL, why, sizeof why);
     if (!recipes)
         return say_failed("%s", why);
-    printf("%-32s %-8s  %s\n", "recipe", "kind", "kernels");
+    printf("%-32s %-9s  %s\n", "recipe", "kind", "kernels");
     for (size_t i = 0; i < mt_recipes_count(recipes); i++) {
         const struct mt_recipe *recipe = mt_recipes_get(recipes, i);
-        printf("%-32s %-8s ", mt_recipe_name(recipe), kinds[mt_recipe_kind(recipe)]);
+        printf("%-32s %-9s ", mt_recipe_name(recipe), kinds[mt_recipe_kind(recipe)]);
         for (unsigned n = 0; mt_recipe_kernel(recipe, n); n++)
             printf(" %s", mt_recipe_kernel(recipe, n));
         printf("\n");
         if (*mt_recipe_note(recipe))
-            printf("%-42s  note: %s\n", "", mt_recipe_note(recipe));
+            printf("%-43s  note: %s\n", "", mt_recipe_note(recipe));
     }
     mt_recipes_free(recipes);
     return EXIT_OK;

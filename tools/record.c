@@ -144,6 +144,13 @@ static int set_environment(const struct options *options, const char *session)
     return preload(shim);
 }
 
+int check_source(const char *source)
+{
+    if (strcmp(source, "auto") != 0 && strcmp(source, "cupti") != 0 && strcmp(source, "preload") != 0)
+        return say_usage("--source=%s: it is auto, cupti or preload", source);
+    return 0;
+}
+
 static int parse(int argc, char **argv, struct options *options)
 {
     enum { SOURCE = 256, RECIPE, RING_SIZE, ON_FULL, STRICT, FORCE };
@@ -167,8 +174,8 @@ static int parse(int argc, char **argv, struct options *options)
             options->quiet = true;
             break;
         case SOURCE:
-            if (strcmp(optarg, "auto") != 0 && strcmp(optarg, "cupti") != 0 && strcmp(optarg, "preload") != 0)
-                return say_usage("--source=%s: it is auto, cupti or preload", optarg);
+            if ((opt = check_source(optarg)))
+                return opt;
             options->source = optarg;
             break;
         case RECIPE:
@@ -276,6 +283,30 @@ static void remove_trace(const char *path)
         unlink(path);
 }
 
+static int not_run(const char *command, int exec_error)
+{
+    say_failed("%s: %s", command, strerror(exec_error));
+    return exec_error == ENOENT ? EXIT_NOT_FOUND : EXIT_NOT_RUN;
+}
+
+int run_preloaded(char **command, const char *source, bool *ran)
+{
+    struct options options = {.source = source};
+    int exec_error = 0, wait_status = 0, status = set_environment(&options, "probe");
+    *ran = false;
+    if (status)
+        return status;
+    catch_signals();
+    if ((status = start(command, &exec_error)))
+        return status;
+    while (!reap(&wait_status))
+        usleep(20000);
+    if (exec_error)
+        return not_run(command[0], exec_error);
+    *ran = true;
+    return WIFSIGNALED(wait_status) ? 128 + WTERMSIG(wait_status) : WEXITSTATUS(wait_status);
+}
+
 int verb_record(int argc, char **argv)
 {
     struct options options = {0};
@@ -315,8 +346,7 @@ int verb_record(int argc, char **argv)
     int written = collect_end(collect, &total, &error);
     if (exec_error) {
         remove_trace(options.output);
-        say_failed("%s: %s", argv[optind], strerror(exec_error));
-        return exec_error == ENOENT ? EXIT_NOT_FOUND : EXIT_NOT_RUN;
+        return not_run(argv[optind], exec_error);
     }
     collect_summary(&total, options.output, progress);
     if (!total.records && !total.not_captured && !collect_lost(&total))

@@ -51,7 +51,7 @@ for verb in set(verbs) & set(sections):
          {name for line in heads for name in re.findall(r'\*-([a-z])\*', line)})
 
 # The reader's functions are all in libmoetap.3, and the recipes' keys in moetap-recipe.5.
-promised = set(re.findall(r'^MT_API .*?[ *](mt_\w+)\(', (root / 'shm/reader.h').read_text(), re.M))
+promised = set(re.findall(r'^MT_API .*?[ *](mt_\w+)\(', (root / 'shm/reader.h').read_text() + (root / 'shm/table.h').read_text(), re.M))
 library = (root / 'docs/libmoetap.3.scd').read_text()
 same('function', promised, 'libmoetap.3', set(re.findall(r'^(?!typedef)\w.*?[ *](mt_\w+)\(', library, re.M)))
 same('function', promised, "libmoetap.3's description", {n for n in re.findall(r'\*(mt_\w+)\*', library) if n in promised}

@@ -20,6 +20,7 @@
     X(ModuleLoadData, cuModuleLoadData, "cuModuleLoadData", 2000)                                                      \
     X(ModuleGetFunction, cuModuleGetFunction, "cuModuleGetFunction", 2000)                                             \
     X(LaunchKernel, cuLaunchKernel, "cuLaunchKernel", 4000)                                                            \
+    X(LaunchKernelEx, cuLaunchKernelEx, "cuLaunchKernelEx", 11060)                                                     \
     X(StreamCreate, cuStreamCreate, "cuStreamCreate", 2000)                                                            \
     X(StreamSynchronize, cuStreamSynchronize, "cuStreamSynchronize", 2000)                                             \
     X(StreamBeginCapture, cuStreamBeginCapture_v2, "cuStreamBeginCapture", 10010)                                      \

@@ -1,9 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "kernels.h"
 
+/* With --pdl the kernel ahead may still be running. */
+static __device__ void overlap()
+{
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+    asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+
 extern "C" __global__ void moe_demo_router_gemm(const float *hidden, const float *weight, float *logits, int rows,
                                                 int dim, int experts)
 {
+    overlap();
     body_gemm(hidden, weight, logits, blockIdx.x, threadIdx.x, blockDim.x, dim, experts);
 }
 
@@ -11,6 +21,7 @@ extern "C" __global__ void moe_demo_router_gemm(const float *hidden, const float
     extern "C" __global__ void moe_demo_topk_##suffix(const float *logits, T *ids, float *weights, int rows,           \
                                                       int experts, int k)                                              \
     {                                                                                                                  \
+        overlap();                                                                                                     \
         int row = blockIdx.x * blockDim.x + threadIdx.x;                                                               \
         if (row < rows)                                                                                                \
             body_topk_##suffix(logits, ids, weights, row, experts, k);                                                 \
@@ -18,16 +29,19 @@ extern "C" __global__ void moe_demo_router_gemm(const float *hidden, const float
     __global__ void moe_demo_experts(const float *in, const T *ids, const float *weights, const float *table,          \
                                      float *out, int rows, int dim, int k)                                             \
     {                                                                                                                  \
+        overlap();                                                                                                     \
         body_experts_##suffix(in, ids, weights, table, out, blockIdx.x, threadIdx.x, blockDim.x, dim, k);              \
     }                                                                                                                  \
     __global__ void moe_demo_keep(const T *ids, T *kept, int count)                                                    \
     {                                                                                                                  \
+        overlap();                                                                                                     \
         int i = blockIdx.x * blockDim.x + threadIdx.x;                                                                 \
         if (i < count)                                                                                                 \
             body_keep_##suffix(ids, kept, i);                                                                          \
     }                                                                                                                  \
     __global__ void moe_demo_scrub(T *ids, int count)                                                                  \
     {                                                                                                                  \
+        overlap();                                                                                                     \
         int i = blockIdx.x * blockDim.x + threadIdx.x;                                                                 \
         if (i < count)                                                                                                 \
             body_scrub_##suffix(ids, i);                                                                               \
@@ -38,5 +52,22 @@ KERNELS(u32, uint32_t)
 
 extern "C" __global__ void moe_demo_embed(const float *in, const float *table, float *out, int rows, int dim)
 {
+    overlap();
     body_embed(in, table, out, blockIdx.x, threadIdx.x, blockDim.x, rows, dim);
+}
+
+extern "C" __global__ void moe_demo_lookup(const int32_t *index, const float *table, float *out, int rows, int dim,
+                                           int table_rows)
+{
+    body_lookup(index, table, out, blockIdx.x, threadIdx.x, blockDim.x, dim, table_rows);
+}
+
+extern "C" __global__ void moe_demo_rotary(const int64_t *positions, float *q, int rows, int dim)
+{
+    body_rotary(positions, q, blockIdx.x, threadIdx.x, blockDim.x, dim);
+}
+
+extern "C" __global__ void moe_demo_cache(const float *k, float *cache, const int64_t *slots, int rows, int dim)
+{
+    body_cache(k, cache, slots, blockIdx.x, threadIdx.x, blockDim.x, dim);
 }

@@ -14,6 +14,7 @@
 #endif
 
 #define MOE_DEMO_DIM 64
+#define MOE_DEMO_VOCABULARY 1000
 #define MOE_DEMO_THREADS 64 /* a block; a row each for the top-k, a block each row for the others */
 
 /* logits[row][expert] = hidden[row] . weight[expert] */
@@ -88,6 +89,28 @@ BODY_KEEP(body_keep_u32, uint32_t)
 BODY_SCRUB(body_scrub_i32, int32_t)
 BODY_SCRUB(body_scrub_i64, int64_t)
 BODY_SCRUB(body_scrub_u32, uint32_t)
+
+/* --context. Rows of a table, by index. */
+BODY void body_lookup(const int32_t *index, const float *table, float *out, int row, int thread, int threads, int dim,
+                      int table_rows)
+{
+    for (int d = thread; d < dim; d += threads)
+        out[row * dim + d] = table[(long) (index[row] % table_rows) * dim + d];
+}
+
+/* A caricature of rotary embedding. */
+BODY void body_rotary(const int64_t *positions, float *q, int row, int thread, int threads, int dim)
+{
+    for (int d = thread; d < dim; d += threads)
+        q[row * dim + d] *= 1.0f / (float) (1 + positions[row] % 7);
+}
+
+/* Keys into the KV cache; rows that are padding have no place there. */
+BODY void body_cache(const float *k, float *cache, const int64_t *slots, int row, int thread, int threads, int dim)
+{
+    for (int d = thread; slots[row] >= 0 && d < dim; d += threads)
+        cache[slots[row] * dim + d] = k[row * dim + d];
+}
 
 /* The next token's embedding, from the last hidden state: its largest element picks a row. */
 BODY void body_embed(const float *in, const float *table, float *out, int row, int thread, int threads, int rows,

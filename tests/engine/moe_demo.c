@@ -23,12 +23,13 @@ static struct cuda cuda;
 enum graph_mode { EAGER, PLAIN, PIECES, FORK, UPDATE, RELAXED };
 static const char *const graph_modes[] = {"eager", "plain", "pieces", "fork", "update", "relaxed", NULL};
 
+/* pdl: programmatic dependent launch, each kernel may start while the one ahead still runs. */
 static struct {
     long layers, experts, topk, tokens, steps, streams, seed, device;
     enum graph_mode graph;
-    bool scrub;
+    bool scrub, context, pdl;
     const char *dtype, *truth, *door;
-} options = {4, 64, 6, 16, 8, 1, 1, 0, EAGER, false, "i32", NULL, "dlsym"};
+} options = {4, 64, 6, 16, 8, 1, 1, 0, EAGER, false, false, false, "i32", NULL, "dlsym"};
 
 static void check(CUresult result, const char *what)
 {
@@ -77,11 +78,12 @@ static CUdeviceptr random_matrix(size_t elements)
 }
 
 static struct {
-    CUfunction gemm, topk, experts, keep, scrub, embed;
+    CUfunction gemm, topk, experts, keep, scrub, embed, lookup, rotary, cache;
 } kernels;
 
 static struct {
     CUdeviceptr *router, *experts, embedding;
+    CUdeviceptr *qkv, vocabulary, cos_sin, *caches; /* --context; all batches have their slots in one cache */
 } weights;
 
 struct batch {
@@ -91,7 +93,13 @@ struct batch {
     void *truth_host;
     CUgraphExec *graphs; /* a step: one after the other */
     long graph_count;
+    /* --context: what the rows of a step are, put there ahead of it */
+    CUdeviceptr tokens, positions, slots, looked_up, q;
+    long first_slot;
+    int32_t *rows_are; /* [3, tokens]: tokens, positions, slots */
 };
+#define CACHE_SLOTS (2 * options.tokens)
+#define ROTARY_ROWS 512
 
 static size_t id_size(void)
 {
@@ -105,7 +113,21 @@ static size_t ids_per_layer(void)
 
 static void launch_on(CUstream stream, CUfunction kernel, unsigned blocks, void **params)
 {
-    CHECK(cuda.LaunchKernel(kernel, blocks, 1, 1, MOE_DEMO_THREADS, 1, 1, 0, stream, params, NULL));
+    CUlaunchAttribute overlap = {.id = CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION,
+                                 .value = {.programmaticStreamSerializationAllowed = 1}};
+    const CUlaunchConfig config = {.gridDimX = blocks,
+                                   .gridDimY = 1,
+                                   .gridDimZ = 1,
+                                   .blockDimX = MOE_DEMO_THREADS,
+                                   .blockDimY = 1,
+                                   .blockDimZ = 1,
+                                   .hStream = stream,
+                                   .attrs = &overlap,
+                                   .numAttrs = 1};
+    if (options.pdl)
+        CHECK(cuda.LaunchKernelEx(&config, kernel, params, NULL));
+    else
+        CHECK(cuda.LaunchKernel(kernel, blocks, 1, 1, MOE_DEMO_THREADS, 1, 1, 0, stream, params, NULL));
 }
 
 static void launch(CUfunction kernel, unsigned blocks, struct batch *batch, void **params)
@@ -125,8 +147,36 @@ static void keep_and_scrub(struct batch *b, long layer)
     launch(kernels.scrub, blocks, b, scrub);
 }
 
+static void lookup(struct batch *b, CUdeviceptr *index, CUdeviceptr *table, int table_rows)
+{
+    int rows = (int) options.tokens, dim = MOE_DEMO_DIM;
+    void *params[] = {index, table, &b->looked_up, &rows, &dim, &table_rows};
+    launch(kernels.lookup, (unsigned) rows, b, params);
+}
+
+/* What serving engines do around their routers. The same look-up also serves a table that is no vocabulary, before it,
+ * and rows of activations, behind it. */
+static void context_of_layer(struct batch *b, long layer)
+{
+    int rows = (int) options.tokens, dim = MOE_DEMO_DIM;
+    if (layer == 0) {
+        lookup(b, &b->tokens, &weights.cos_sin, ROTARY_ROWS);
+        lookup(b, &b->tokens, &weights.vocabulary, MOE_DEMO_VOCABULARY);
+    }
+    void *gemm[] = {&b->hidden[layer % 2], &weights.qkv[layer], &b->q, &rows, &dim, &dim};
+    launch(kernels.gemm, (unsigned) rows, b, gemm);
+    void *rotary[] = {&b->positions, &b->q, &rows, &dim};
+    launch(kernels.rotary, (unsigned) rows, b, rotary);
+    void *cache[] = {&b->q, &weights.caches[layer], &b->slots, &rows, &dim};
+    launch(kernels.cache, (unsigned) rows, b, cache);
+    if (layer == options.layers - 1)
+        lookup(b, &b->tokens, &b->q, (int) options.tokens + MOE_DEMO_VOCABULARY);
+}
+
 static void forward_layer(struct batch *b, long layer)
 {
+    if (options.context)
+        context_of_layer(b, layer);
     int rows = (int) options.tokens, dim = MOE_DEMO_DIM, experts = (int) options.experts, k = (int) options.topk;
     unsigned row_blocks = (unsigned) rows;
     CUdeviceptr *in = &b->hidden[layer % 2], *out = &b->hidden[(layer + 1) % 2];
@@ -209,6 +259,27 @@ static void write_truth(FILE *file, const struct batch *b)
     free(ids);
 }
 
+/* A fifth of the rows is padding. */
+static void next_rows(struct batch *b, long step)
+{
+    size_t n = (size_t) options.tokens;
+    int32_t *tokens = b->rows_are, *positions = tokens + n, *slots = positions + n;
+    int64_t *wide = must(malloc(n * sizeof *wide));
+    for (size_t i = 0; i < n; i++) {
+        tokens[i] = (int32_t) ((random_float() + 1) / 2 * (MOE_DEMO_VOCABULARY - 1));
+        positions[i] = (int32_t) (step + 3 * (long) i);
+        slots[i] = i >= n - n / 5 ? -1 : (int32_t) (b->first_slot + ((long) i * 2 + step) % CACHE_SLOTS);
+    }
+    CHECK(cuda.MemcpyHtoD(b->tokens, tokens, n * sizeof *tokens));
+    for (size_t i = 0; i < n; i++)
+        wide[i] = positions[i];
+    CHECK(cuda.MemcpyHtoD(b->positions, wide, n * sizeof *wide));
+    for (size_t i = 0; i < n; i++)
+        wide[i] = slots[i];
+    CHECK(cuda.MemcpyHtoD(b->slots, wide, n * sizeof *wide));
+    free(wide);
+}
+
 static void load_kernels(void)
 {
     extern const unsigned char moe_demo_image[];
@@ -217,6 +288,11 @@ static void load_kernels(void)
     char name[64];
     CHECK(cuda.ModuleGetFunction(&kernels.gemm, module, "moe_demo_router_gemm"));
     CHECK(cuda.ModuleGetFunction(&kernels.embed, module, "moe_demo_embed"));
+    if (options.context) {
+        CHECK(cuda.ModuleGetFunction(&kernels.lookup, module, "moe_demo_lookup"));
+        CHECK(cuda.ModuleGetFunction(&kernels.rotary, module, "moe_demo_rotary"));
+        CHECK(cuda.ModuleGetFunction(&kernels.cache, module, "moe_demo_cache"));
+    }
     snprintf(name, sizeof name, "moe_demo_topk_%s", options.dtype);
     CHECK(cuda.ModuleGetFunction(&kernels.topk, module, name));
     /* A C++ kernel, as most are: moe_demo_experts(float const*, int const*, ...) */
@@ -239,6 +315,28 @@ static void make_model(void)
         weights.experts[layer] = random_matrix((size_t) options.experts * MOE_DEMO_DIM);
     }
     weights.embedding = random_matrix(MOE_DEMO_DIM * MOE_DEMO_DIM);
+    if (!options.context)
+        return;
+    weights.qkv = must(calloc((size_t) options.layers, sizeof *weights.qkv));
+    for (long layer = 0; layer < options.layers; layer++)
+        weights.qkv[layer] = random_matrix(MOE_DEMO_DIM * MOE_DEMO_DIM);
+    weights.caches = must(calloc((size_t) options.layers, sizeof *weights.caches));
+    for (long layer = 0; layer < options.layers; layer++)
+        weights.caches[layer] = device_alloc((size_t) (CACHE_SLOTS * options.streams) * MOE_DEMO_DIM * sizeof(float));
+    weights.cos_sin = random_matrix((size_t) ROTARY_ROWS * MOE_DEMO_DIM);
+    weights.vocabulary = random_matrix((size_t) MOE_DEMO_VOCABULARY * MOE_DEMO_DIM);
+}
+
+static void make_context(struct batch *b)
+{
+    size_t rows = (size_t) options.tokens;
+    b->tokens = device_alloc(rows * sizeof(int32_t));
+    b->positions = device_alloc(rows * sizeof(int64_t));
+    b->slots = device_alloc(rows * sizeof(int64_t));
+    b->looked_up = device_alloc(rows * MOE_DEMO_DIM * sizeof(float));
+    /* As large as the vocabulary: the last look-up reads it by token ids. */
+    b->q = device_alloc((rows + MOE_DEMO_VOCABULARY) * MOE_DEMO_DIM * sizeof(float));
+    b->rows_are = must(calloc(3 * rows, sizeof *b->rows_are));
 }
 
 static void make_batch(struct batch *b)
@@ -258,15 +356,30 @@ static void make_batch(struct batch *b)
         CHECK(cuda.EventCreate(&b->routed, CU_EVENT_DISABLE_TIMING));
         CHECK(cuda.EventCreate(&b->mixed, CU_EVENT_DISABLE_TIMING));
     }
+    if (options.context)
+        make_context(b);
     if (options.graph)
         make_graphs(b);
 }
 
-static void run(struct batch *batches, FILE *truth)
+static void put_rows(FILE *file, const struct batch *b)
+{
+    size_t count = 3 * (size_t) options.tokens;
+    if (file && fwrite(b->rows_are, sizeof *b->rows_are, count, file) != count) {
+        fprintf(stderr, "moe-demo: %s.context: %s\n", options.truth, strerror(errno));
+        exit(1);
+    }
+}
+
+static void run(struct batch *batches, FILE *truth, FILE *rows_truth)
 {
     for (long step = 0; step < options.steps; step++) {
         for (long i = 0; i < options.streams; i++) {
             struct batch *b = &batches[i];
+            if (options.context) {
+                next_rows(b, step);
+                put_rows(rows_truth, b);
+            }
             for (long n = 0; n < b->graph_count; n++)
                 CHECK(cuda.GraphLaunch(b->graphs[n], b->stream));
             if (!options.graph)
@@ -302,7 +415,7 @@ static int usage(const char *problem)
 {
     fprintf(stderr,
             "moe-demo: %s\nmoe-demo [--layers L] [--experts E] [--topk K] [--tokens N] [--steps S] "
-            "[--graph[=plain|pieces|fork|update|relaxed]]\n         [--scrub] "
+            "[--graph[=plain|pieces|fork|update|relaxed]]\n         [--scrub] [--context] [--pdl] "
             "[--streams M]\n"
             "         [--dtype i32|i64|u32] [--seed X] [--truth FILE] [--door dlsym|getproc] [--device D]\n",
             problem);
@@ -319,8 +432,8 @@ static const char *parse(int argc, char **argv)
                    {"topk", &options.topk, 1, 32},           {"tokens", &options.tokens, 1, 65536},
                    {"steps", &options.steps, 1, 1000000},    {"streams", &options.streams, 1, 64},
                    {"seed", &options.seed, 0, LONG_MAX / 2}, {"device", &options.device, 0, 63}};
-    enum { NUMBERS = sizeof numbers / sizeof *numbers, GRAPH = 100, SCRUB, DTYPE, TRUTH, DOOR };
-    struct option longs[NUMBERS + 6] = {{0}};
+    enum { NUMBERS = sizeof numbers / sizeof *numbers, GRAPH = 100, SCRUB, CONTEXT, PDL, DTYPE, TRUTH, DOOR };
+    struct option longs[NUMBERS + 8] = {{0}};
     for (int i = 0; i < NUMBERS; i++)
         longs[i] = (struct option){numbers[i].name, required_argument, NULL, i + 1};
     longs[NUMBERS] = (struct option){"graph", optional_argument, NULL, GRAPH};
@@ -328,6 +441,8 @@ static const char *parse(int argc, char **argv)
     longs[NUMBERS + 2] = (struct option){"truth", required_argument, NULL, TRUTH};
     longs[NUMBERS + 3] = (struct option){"door", required_argument, NULL, DOOR};
     longs[NUMBERS + 4] = (struct option){"scrub", no_argument, NULL, SCRUB};
+    longs[NUMBERS + 5] = (struct option){"context", no_argument, NULL, CONTEXT};
+    longs[NUMBERS + 6] = (struct option){"pdl", no_argument, NULL, PDL};
     int opt;
     while ((opt = getopt_long(argc, argv, "", longs, NULL)) != -1) {
         if (opt >= 1 && opt <= NUMBERS) {
@@ -344,6 +459,10 @@ static const char *parse(int argc, char **argv)
                 return "--graph is plain, pieces, fork, update or relaxed";
         } else if (opt == SCRUB) {
             options.scrub = true;
+        } else if (opt == CONTEXT) {
+            options.context = true;
+        } else if (opt == PDL) {
+            options.pdl = true;
         } else if (opt == DTYPE) {
             options.dtype = optarg;
         } else if (opt == TRUTH) {
@@ -394,14 +513,25 @@ int main(int argc, char **argv)
         fprintf(stderr, "moe-demo: %s: %s\n", options.truth, strerror(errno));
         return 1;
     }
+    FILE *rows_truth = NULL;
+    if (truth && options.context) {
+        snprintf(software, sizeof software, "%s.context", options.truth);
+        rows_truth = fopen(software, "wb");
+        if (!rows_truth) {
+            fprintf(stderr, "moe-demo: %s: %s\n", software, strerror(errno));
+            return 1;
+        }
+    }
     struct batch *batches = must(calloc((size_t) options.streams, sizeof *batches));
-    for (long i = 0; i < options.streams; i++)
+    for (long i = 0; i < options.streams; i++) {
+        batches[i].first_slot = i * CACHE_SLOTS;
         make_batch(&batches[i]);
-    run(batches, truth);
+    }
+    run(batches, truth, rows_truth);
     uint64_t sum = checksum(batches);
     printf("moe-demo: %ld layers x %ld steps x %ld tokens, top %ld of %ld, checksum 0x%016llx\n", options.layers,
            options.steps, options.tokens, options.topk, options.experts, (unsigned long long) sum);
-    if (truth && fclose(truth) != 0) {
+    if ((truth && fclose(truth) != 0) || (rows_truth && fclose(rows_truth) != 0)) {
         fprintf(stderr, "moe-demo: %s: %s\n", options.truth, strerror(errno));
         return 1;
     }

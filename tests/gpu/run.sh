@@ -50,11 +50,43 @@ for mode in plain pieces fork update relaxed; do
     demo_case auto "--scrub --graph=$mode" 48 128 8 64 10 1
     demo_case preload "--scrub --graph=$mode" 7 64 8 5000 6 1
 done
+# Programmatic dependent launch: each kernel starts while the one ahead still runs.
+for mode in "" --graph --graph=fork --graph=pieces; do
+    demo_case auto "--pdl --scrub $mode" 48 128 8 64 10 1
+    demo_case preload "--pdl $mode" 7 64 8 5000 6 1
+done
 for shape in "1 8 2 1 6 1" "48 128 8 64 10 1" "61 256 8 8 5 1" "4 512 10 512 4 1" "2 1024 32 100 4 1" "3 16 3 4096 5 1" "2 64 8 16384 3 1"; do
     # shellcheck disable=SC2086
     demo_case auto "" $shape
     # shellcheck disable=SC2086
     demo_case auto "--graph" $shape
+done
+
+# Graphs of other kinds, each program the judge of its own ring; first without moetap, to know what the driver can do.
+for program in pdl conditional; do
+    if ! timeout 60 build/tests/gpu/$program --bare >"$out/$program.log" 2>&1; then
+        row "$program" "skipped: $(tail -1 "$out/$program.log")"
+        continue
+    fi
+    for setting in MOETAP_GRAPH_TAP=beside MOETAP_GRAPH_TAP=inline MOETAP_SOURCE=cupti; do
+        env MOETAP_SESSION=gpu$$ MOETAP_RECIPE=tests/gpu/test.recipe $setting LD_PRELOAD="$PWD/build/shim/libmoetap-shim.so" \
+            timeout 60 build/tests/gpu/$program >"$tmp/log" 2>&1
+        { echo "== $setting"; cat "$tmp/log"; } >>"$out/$program.log"
+        row "$program $setting" "$(tail -1 "$tmp/log"), $(grep -c '^ok: .*rows' "$tmp/log") points right, $(grep -c '^FAILED: .*rows' "$tmp/log") wrong"
+    done
+done
+$moetap clean >/dev/null
+
+# What the rows are.
+for extra in "" "--graph" "--graph=pieces --scrub"; do
+    for tokens in 1 33 5000; do
+        # shellcheck disable=SC2086
+        timeout 120 $moetap record -q --force -o "$tmp/t" -- $demo --context $extra --layers 12 --tokens $tokens --steps 10 --truth "$tmp/truth" \
+            >>"$out/demo.log" 2>&1
+        match=$($moetap dump --context --format=jsonl "$tmp/t" | python3 tests/gpu/compare_rows.py "$tmp/truth.context" $tokens 10) &&
+            match="ok: $match"
+        row "moe-demo --context $extra T$tokens" "$match"
+    done
 done
 
 # compute-sanitizer over the tap.

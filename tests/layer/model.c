@@ -51,7 +51,8 @@ void engine_init(struct engine *engine, uint64_t seed)
     memset(engine, 0, sizeof *engine);
     mt_driver.cuPointerGetAttribute = pointer_attribute;
     engine->layers = mt_layers_new();
-    cr_assert(engine->layers);
+    engine->rotary = mt_layers_new();
+    cr_assert(engine->layers && engine->rotary);
     engine->random = seed * 2654435761u + 1;
     engine->next_address = DEVICE_BEGIN + (engine_random(engine, 1 << 20) << 9);
     engine->workspace = fresh(engine, 32 << 20);
@@ -64,6 +65,7 @@ void engine_init(struct engine *engine, uint64_t seed)
 void engine_free(struct engine *engine)
 {
     free(engine->layers); /* the shim never frees it */
+    free(engine->rotary);
 }
 
 void engine_recompile(struct engine *engine)
@@ -292,6 +294,19 @@ static void route(struct pass *pass, uint64_t normed, uint64_t ids)
     give(pass, chosen);
 }
 
+/* Is it layer 0, and is it known for it? */
+static void judge_rotary(struct pass *pass)
+{
+    struct engine *engine = pass->engine;
+    struct stream *stream = &engine->streams[pass->stream];
+    bool first = pass->layer == 0;
+    bool found = mt_layers_identify(engine->rotary, &stream->history, stream->history.count - stream->rotary_last) == 0;
+    stream->rotary_last = stream->history.count;
+    engine->rotary_passes += first;
+    engine->rotary_hits += first && found;
+    engine->rotary_wrong += !first && found;
+}
+
 bool pass_layer(struct pass *pass)
 {
     const struct shape *shape = &pass->model->shape;
@@ -301,6 +316,7 @@ bool pass_layer(struct pass *pass)
     gemm(pass, GEMM_QKV, normed, w->qkv, qkv = take(pass, QKV));
     give(pass, normed);
     plain(pass, ROPE, qkv, qkv + 4096, 0, 0);
+    judge_rotary(pass);
     attn = take(pass, ATTN);
     plain(pass, ATTENTION, qkv, attn, shape->kv_cache ? w->kv : 0, 0);
     give(pass, qkv);

@@ -58,11 +58,13 @@ struct tally {
 /* A process: one numbering of layers, some streams. */
 struct engine {
     struct mt_layers *layers;
+    struct mt_layers *rotary; /* the layers of rotary embeddings, of which only layer 0 is wanted */
+    unsigned long rotary_passes, rotary_hits, rotary_wrong;
     uint64_t random;
     uint64_t next_address;
     struct stream {
         struct mt_history history;
-        uint32_t last;
+        uint32_t last, rotary_last;
     } streams[STREAMS_MAX];
     uint64_t pool[64]; /* free activations, the last freed is at the end */
     unsigned pool_count;

@@ -125,6 +125,33 @@ Test(layer, prefill_and_decode)
     run_memories("prefill kernels of their own", requests, shape);
 }
 
+/* A kernel that comes once a layer, and of which the pass's first is wanted (`once = layer`). */
+Test(layer, first_of_a_pass)
+{
+    for (int m = MEMORY_STATIC; m <= MEMORY_LAYERED; m++)
+        for (int dense = 0; dense < 2; dense++) {
+            struct shape shape = usual;
+            unsigned long passes = 0, hits = 0, wrong = 0;
+            shape.sizes = 3;
+            shape.memory = (enum memory) m;
+            shape.prefill_kernels = true;
+            shape.first_dense = dense;
+            for (uint64_t seed = 1; seed <= SEEDS; seed++) {
+                struct engine engine;
+                start(&engine, seed);
+                requests(&engine, &shape);
+                passes += engine.rotary_passes;
+                hits += engine.rotary_hits;
+                wrong += engine.rotary_wrong;
+                engine_free(&engine);
+            }
+            fprintf(stderr, "first of a pass, %s%s: %lu of %lu found, %lu others taken for it\n", memories[m],
+                    dense ? ", dense" : "", hits, passes, wrong);
+            cr_expect_eq(wrong, 0);
+            cr_expect(hits * 1000 >= passes * 995, "%lu of %lu", hits, passes);
+        }
+}
+
 Test(layer, dense_layers)
 {
     struct shape shape = usual;

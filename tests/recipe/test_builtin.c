@@ -209,6 +209,40 @@ static const struct {
      "1=0x1000 5=96 6=6 7=7", MT_DTYPE_I64, 7, 6, 96, 6},
     {"exllamav3.std", "_Z18routing_std_kernelPK6__halfPlPS_PK13__nv_bfloat16iii", "8 8 8 8 4 4 4", "1=0x1000 4=96 5=6 6=7",
      MT_DTYPE_I64, 7, 6, 96, 6},
+    /* What the rows are, from source: one value each */
+    {"moe-demo.tokens", "moe_demo_lookup", "8 8 8 4 4 4", "0=0x1000 1=0x5000 3=7 5=1000", MT_DTYPE_I32, 7, 1, 1000, 1},
+    {"moe-demo.positions", "moe_demo_rotary", "8 8 4 4", "0=0x1000 2=7", MT_DTYPE_I64, 7, 1, 0, 1},
+    {"moe-demo.slots", "moe_demo_cache", "8 8 8 4 4", "1=0x5000 2=0x1000 3=7", MT_DTYPE_I64, 7, 1, 0, 1},
+    {"torch.embedding", "_ZN2at6native24vectorized_gather_kernelILi16ElEEvPcS2_PT0_illllb", "8 8 8 4 8 8 8 8 1",
+     "1=0x5000 2=0x1000 3=7 4=4096 5=151936", MT_DTYPE_I64, 7, 1, 151936, 1},
+    {"torch.embedding", "_ZN2at6native24vectorized_gather_kernelILi16EiEEvPcS2_PT0_illllb", "8 8 8 4 8 8 8 8 1",
+     "1=0x5000 2=0x1000 3=7 4=4096 5=32000", MT_DTYPE_I32, 7, 1, 32000, 1},
+    {"vllm.reshape_and_cache_flash", "_ZN4vllm30reshape_and_cache_flash_kernelI13__nv_bfloat16S1_LNS_18Fp8KVCacheDataTypeE0E"
+     "EEvPKT_S5_PT0_S7_PKllllliiiPKfSB_", "8 8 8 8 8 8 8 8 8 8 4 4 4 8 8", "2=0x5000 4=0x1000 x=7", MT_DTYPE_I64, 7, 1, 0, 1},
+    {"vllm.reshape_and_cache_flash", "_ZN4vllm30reshape_and_cache_flash_kernelIttLNS_18Fp8KVCacheDataTypeE0EEEvPKT_S4_PT0_S6_PK"
+     "liiiiiiff", "8 8 8 8 8 4 4 4 4 4 4 4 4", "2=0x5000 4=0x1000 x=7", MT_DTYPE_I64, 7, 1, 0, 1},
+    {"vllm.reshape_and_cache", "_ZN4vllm24reshape_and_cache_kernelIttLNS_18Fp8KVCacheDataTypeE0EEEvPKT_S4_PT0_S6_PKliiiiiiPKfSA_",
+     "8 8 8 8 8 4 4 4 4 4 4 8 8", "2=0x5000 4=0x1000 x=7", MT_DTYPE_I64, 7, 1, 0, 1},
+    {"vllm.concat_and_cache_mla", "_ZN4vllm27concat_and_cache_mla_kernelIttLNS_18Fp8KVCacheDataTypeE0EEEvPKT_S4_PT0_PKliiiiiiiPKf",
+     "8 8 8 8 4 4 4 4 4 4 4 8", "2=0x5000 3=0x1000 x=7", MT_DTYPE_I64, 7, 1, 0, 1},
+    {"vllm.rotary_embedding", "_ZN4vllm23rotary_embedding_kernelI13__nv_bfloat16Lb1EEEvPKlPT_S5_PKS4_illliii",
+     "8 8 8 8 4 8 8 8 4 4 4", "0=0x1000 x=7", MT_DTYPE_I64, 7, 1, 0, 1},
+    {"vllm.rotary_embedding", "_ZN4vllm23rotary_embedding_kernelI13__nv_bfloat16Lb1EEEvPKlPT_S5_PKS4_illiii",
+     "8 8 8 8 4 8 8 4 4 4", "0=0x1000 x=7", MT_DTYPE_I64, 7, 1, 0, 1},
+    {"sglang.store_kvcache", "_ZN12_GLOBAL__N_113store_kvcacheILl1024ELi1ELb1ElEEvNS_18StoreKVCacheParamsE", "80",
+     "0+16:8=0x5000 0+32:8=0x1000 0+64:8=1 0+72:4=7", MT_DTYPE_I64, 7, 1, 0, 1},
+    {"sglang.store_kvcache.two_widths", "_ZN6sglang20store_kvcache_kernelILl1024ELl512ELj32ELb1ElEEvNS_18StoreKVCacheParamsE",
+     "104", "0+16:8=0x5000 0+32:8=0x1000 0+72:8=1 0+80:4=7", MT_DTYPE_I64, 7, 1, 0, 1},
+    {"sglang.store_kvcache.two_widths", "_ZN12_GLOBAL__N_113store_kvcacheILl1024ELl512ELi1ELb1EiEEvNS_18StoreKVCacheParamsE",
+     "104", "0+16:8=0x5000 0+32:8=0x1000 0+72:8=1 0+80:4=7", MT_DTYPE_I32, 7, 1, 0, 1},
+    {"llama.set_rows", "_ZL10k_set_rowsIfl6__halfEvPKT_PKT0_PT1_llllllllllllll5uint3S9_S9_S9_S9_",
+     "8 8 8 8 8 8 8 8 8 8 8 8 8 8 8 8 8 12 12 12 12 12", "1=0x1000 2=0x5000 4=7 5=1 6=1 11=1", MT_DTYPE_I64, 7, 1, 0, 1},
+    {"llama.set_rows_quant", "_ZL16k_set_rows_quantIi10block_q8_0Li32EEvPKfPKT_PT0_llllllllllllll5uint3S8_S8_S8_S8_",
+     "8 8 8 8 8 8 8 8 8 8 8 8 8 8 8 8 8 12 12 12 12 12", "1=0x1000 2=0x5000 4=7 5=1 6=1 11=3", MT_DTYPE_I32, 7, 1, 0, 3},
+    {"llama.get_rows", "_ZL10k_get_rowsILi32ELi1EfEvPKvPKiPT1_ll5uint3mmmmmmmmm", "8 8 8 8 8 12 8 8 8 8 8 8 8 8 8",
+     "0=0x5000 1=0x1000 4=1 12=1 x=7", MT_DTYPE_I32, 7, 1, 0, 1},
+    {NULL, "_ZN4vllm30reshape_and_cache_flash_kernelIttLNS_18Fp8KVCacheDataTypeE0EEEvPKT_S4_PT0_S6_PKlll", "8 8 8 8 8 8 8",
+     NULL, 0, 0, 0, 0, 0},
     /* Refused: a release that nobody has described yet, and kernels whose names only look alike. */
     {NULL, GATING "i13__nv_bfloat16" SCORING "0EEEvPKT5_PKbPfiPT4_PiiiibPKfdS8_S8_", "8 8 8 4 8 8 4 4 4 1 8 8 8 8", NULL,
      0, 0, 0, 0, 0},
@@ -289,6 +323,42 @@ Test(builtin, all_are_covered)
         cr_assert_eq(read, mt_recipe_tells_shape(recipe), "[%s] is not read", mt_recipe_name(recipe));
         if (mt_recipe_kind(recipe) == MT_RECIPE_NO_IDS)
             cr_assert(*mt_recipe_note(recipe), "[%s] says not what to do", mt_recipe_name(recipe));
+    }
+    mt_recipes_free(recipes);
+}
+
+/* Other uses of kernels that show what rows are. */
+Test(builtin, decoys)
+{
+    static const struct {
+        const char *mangled, *sizes, *args;
+    } decoys[] = {
+        /* cos and sin by position; a batch's last rows; an index of a narrow type */
+        {"_ZN2at6native24vectorized_gather_kernelILi16ElEEvPcS2_PT0_illllb", "8 8 8 4 8 8 8 8 1",
+         "1=0x5000 2=0x1000 3=7 4=256 5=131072"},
+        {"_ZN2at6native24vectorized_gather_kernelILi16ElEEvPcS2_PT0_illllb", "8 8 8 4 8 8 8 8 1",
+         "1=0x5000 2=0x1000 3=7 4=8192 5=8192"},
+        /* an index for each element of a transposed cache; one for each head */
+        {"_ZL10k_set_rowsIfl6__halfEvPKT_PKT0_PT1_llllllllllllll5uint3S9_S9_S9_S9_",
+         "8 8 8 8 8 8 8 8 8 8 8 8 8 8 8 8 8 12 12 12 12 12", "1=0x1000 2=0x5000 4=7 5=8 6=1 11=1"},
+        /* experts' weights by their ids */
+        {"_ZL10k_get_rowsILi32ELi1EfEvPKvPKiPT1_ll5uint3mmmmmmmmm", "8 8 8 8 8 12 8 8 8 8 8 8 8 8 8",
+         "0=0x5000 1=0x1000 4=7 12=1 x=7"},
+        /* a layer without a cache */
+        {"_ZN4vllm24reshape_and_cache_kernelIttLNS_18Fp8KVCacheDataTypeE0EEEvPKT_S4_PT0_S6_PKliiiiiiPKfSA_",
+         "8 8 8 8 8 4 4 4 4 4 4 8 8", "2=0 4=0x1000 x=7"},
+    };
+    struct mt_recipes *recipes = recipes_of(NULL);
+    for (size_t i = 0; i < sizeof decoys / sizeof *decoys; i++) {
+        struct rig rig;
+        char reason[256];
+        const char *why = NULL;
+        struct mt_routing r;
+        rig_make(&rig, decoys[i].mangled, decoys[i].sizes);
+        const struct mt_recipe *recipe = mt_recipes_match(recipes, &rig.kernel, reason, sizeof reason);
+        cr_assert(recipe && mt_recipe_site_kind(recipe) != MT_SITE_ROUTER, "%s: %s", decoys[i].mangled, reason);
+        set_args(&rig, decoys[i].args);
+        cr_assert_not(mt_recipe_read(recipe, &rig.kernel, &rig.launch, &r, &why), "%zu", i);
     }
     mt_recipes_free(recipes);
 }

@@ -10,6 +10,7 @@ TestSuite(parse, .timeout = 60);
 
 #define KERNEL "[a]\nkernel = f\n"
 #define ROUTER "[a]\nkernel = f\nparams = 8 8 4 4\nids = param 1\ndtype = i32\nrows = param 2\nk = param 3\n"
+#define SLOTS "[a]\nkernel = f\nkind = slots\nparams = 8 8 4\nids = param 1\ndtype = i64\nrows = param 2\n"
 #define TEN "1234567890"
 #define HUNDRED TEN TEN TEN TEN TEN TEN TEN TEN TEN TEN
 
@@ -62,7 +63,8 @@ static const char *const mistakes[][2] = {
     {KERNEL "suffix = " HUNDRED HUNDRED, "my.recipe:3: found 200 characters, expected 1 to 127"},
     {KERNEL "note = " HUNDRED HUNDRED, "my.recipe:3: found 200 characters, expected 1 to 159"},
     {KERNEL "final = a b", "my.recipe:3: found 'a b', expected a name of letters, digits, '.', '_' and '-'"},
-    {KERNEL "kind = sampler", "my.recipe:3: found 'sampler', expected router, final, no-ids or consumer"},
+    {KERNEL "kind = sampler",
+     "my.recipe:3: found 'sampler', expected router, final, no-ids, consumer, slots, positions or tokens"},
     {KERNEL "id_space = 3", "my.recipe:3: found '3', expected unknown, logical or physical"},
     {KERNEL "skip = x", "my.recipe:3: found 'x', expected a number behind 'skip'"},
     {KERNEL "skip = 64", "my.recipe:3: found skip 64, expected at most 63"},
@@ -83,6 +85,31 @@ static const char *const mistakes[][2] = {
     {ROUTER "# there is none\nfinal = nothing",
      "my.recipe:9: found final = nothing, expected the name of a recipe of kind final"},
     {ROUTER "final = a", "my.recipe:8: found final = a, expected the name of a recipe of kind final"},
+    /* what the rows are */
+    {ROUTER "once = param 0", "my.recipe:8: found once in [a], expected it only in slots, positions and tokens"},
+    {KERNEL "kind = final\nonce = layer",
+     "my.recipe:4: found once in [a], expected it only in slots, positions and tokens"},
+    {KERNEL "kind = slots", "my.recipe:1: found no ids in [a], expected ids = ..."},
+    {KERNEL "kind = slots\nids = param 0", "my.recipe:1: found no rows in [a], expected rows = ..."},
+    {KERNEL "kind = tokens\nids = param 0\nrows = 1",
+     "my.recipe:1: found no dtype in [a], expected dtype = i32 or the like"},
+    {KERNEL "kind = tokens\nids = param 0\nrows = 1\ndtype = i64",
+     "my.recipe:1: found no params in [a], expected params = the sizes of the kernel's parameters in bytes"},
+    {ROUTER "kind = positions", "my.recipe:7: found k in [a], expected it only in routers and consumers"},
+    {KERNEL "kind = slots\ncolumn = 2", "my.recipe:4: found column in [a], expected it only in routers and consumers"},
+    {KERNEL "kind = slots\ninput = param 0",
+     "my.recipe:4: found input in [a], expected it only in routers and consumers"},
+    {KERNEL "kind = slots\nfinal = b", "my.recipe:4: found final in [a], expected it only in routers"},
+    {KERNEL "kind = slots\ndtype = u8",
+     "my.recipe:1: found a narrow dtype in [a], expected i32, i64, u32 or template N"},
+    {KERNEL "kind = slots\nids = any\ndtype = i32\nrows = 1",
+     "my.recipe:4: found ids = any in [a], expected it only in a consumer without rows, k and dtype"},
+    {SLOTS "once = param 2",
+     "my.recipe:8: found a parameter that params does not have, or that is smaller than what is read of it"},
+    {SLOTS "once = 7", "my.recipe:8: found something else, expected once = param N or param N + OFFSET"},
+    {SLOTS "once = layers", "my.recipe:8: found 'layers', expected "},
+    {SLOTS "once = layer\nonce = layer", "my.recipe:9: found this key a second time, expected it once in a recipe"},
+    {SLOTS "once = param 0\nonce = param 0", "my.recipe:9: found this key a second time, expected it once in a recipe"},
     /* what is known when */
     {KERNEL "params = 8 8\nids = param 0\ndtype = i32\nrows = 1\nk = rows",
      "my.recipe:7: found k by k or rows, expected a parameter or the like"},
@@ -129,8 +156,8 @@ static const char *const mistakes[][2] = {
     {KERNEL "limit.experts = x", "my.recipe:3: found 'x', expected a range as 1..1024"},
     {KERNEL "limit.experts = 1..2000", "my.recipe:3: found a range outside of 1..1024"},
     {KERNEL "limit.experts = 1..2 3", "my.recipe:3: found '3', expected the end of the line"},
-    {KERNEL "require = param 1", "my.recipe:3: found '', expected =="},
-    {KERNEL "require = param 1 = 2", "my.recipe:3: found '= 2', expected =="},
+    {KERNEL "require = param 1", "my.recipe:3: found '', expected == or >="},
+    {KERNEL "require = param 1 = 2", "my.recipe:3: found '= 2', expected == or >="},
     {KERNEL "require = param 1 == 2 3", "my.recipe:3: found '3', expected the end of the line"},
     {KERNEL "require = 1 == 1\nrequire = 1 == 1\nrequire = 1 == 1\nrequire = 1 == 1\nrequire = 1 == 1",
      "my.recipe:7: found more than 4 conditions, expected fewer"},

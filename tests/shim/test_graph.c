@@ -64,6 +64,18 @@ Test(graph, branches_run_at_the_same_time)
     run(&o, "SOFTCUDA_ORDER=parallel SOFTCUDA_SLOW=moetap_write:2000", "plain", "--steps 3");
 }
 
+/* Programmatic edges: who asks for a node's neighbours without the edges' data is refused. */
+Test(graph, kernels_that_overlap)
+{
+    struct outcome o;
+    for (size_t m = 0; m < sizeof modes / sizeof *modes; m++) {
+        char mode[32];
+        snprintf(mode, sizeof mode, "%s --pdl", modes[m]);
+        run(&o, "SOFTCUDA_ORDER=late", mode, "");
+        run(&o, "SOFTCUDA_ORDER=parallel MOETAP_SOURCE=preload", mode, "--layers 37 --tokens 9 --topk 8");
+    }
+}
+
 static unsigned occurrences(const char *text, const char *what)
 {
     unsigned n = 0;
@@ -77,6 +89,8 @@ Test(graph, taps_are_beside)
 {
     struct outcome o;
     run(&o, "SOFTCUDA_LOG=1 MOETAP_SOURCE=preload", "plain", "--steps 2");
+    cr_assert_geq(occurrences(o.text, "cuGraphAddDependencies_v2"), 4u, "%s", o.text);
+    run(&o, "SOFTCUDA_LOG=1 MOETAP_SOURCE=preload", "plain --pdl", "--steps 2");
     cr_assert_geq(occurrences(o.text, "cuGraphAddDependencies_v2"), 4u, "%s", o.text);
     run(&o, "SOFTCUDA_LOG=1 MOETAP_GRAPH_TAP=inline MOETAP_SOURCE=preload", "plain", "--steps 2");
     cr_assert_eq(occurrences(o.text, "cuGraphAddDependencies_v2"), 0u, "%s", o.text);

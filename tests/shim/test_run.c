@@ -251,6 +251,35 @@ Test(run, doctor)
     cr_assert_eq(o.status, 1, "%s", o.text);
 }
 
+/* Where no recipe fits the router, the ids come from who reads them, once for each layer though two kernels read them
+ * (--scrub: the second is moe_demo_keep). As soon as a router is known its consumers are not tapped. */
+Test(run, consumers_of_an_unknown_router)
+{
+    static const char *const hide =
+        "[hidden]\\nkernel = moe_demo_topk_i32\\nkind = final\\nparams = 8 8 8 4 4 4\\nids = param 1\\n";
+    static const char *const consumers = "[experts]\\nkind = consumer\\nkernel = moe_demo_experts\\nparams = 8 8 8 8 8 "
+                                         "4 4 4\\nids = param 1\\ndtype = i32\\nrows = param 5\\n"
+                                         "k = param 7\\n[keep]\\nkind = consumer\\nkernel = moe_demo_keep\\nparams = 8 "
+                                         "8 4\\nids = param 0\\ndtype = i32\\nk = 6\\n"
+                                         "rows = param 2 / k\\n";
+    static const char *const modes[] = {"", "--scrub", "--scrub --graph", "--scrub --graph=pieces"};
+    struct outcome o;
+    for (int hidden = 0; hidden < 2; hidden++) {
+        for (int m = 0; m < 4; m++) {
+            command(&o,
+                    "cd %s && rm -f t truth; printf '%s%s' > c.recipe; SOFTCUDA_ORDER=late %s record -q "
+                    "--source=preload --recipe c.recipe -o t -- %s %s --layers 7 --steps 5 --truth truth",
+                    scratch(), hidden ? hide : "", consumers, MOETAP, MOE_DEMO, modes[m]);
+            cr_assert_eq(o.status, 0, "%s", o.text);
+            command(&o, "cd %s && %s dump --format=jsonl t | %s truth --layers 7 --steps 5; %s info t", scratch(),
+                    MOETAP, TRUTH_COMPARE, MOETAP);
+            cr_assert(strstr(o.text, "match: 3360 of 3360 ids"), "%d %s: %s", hidden, modes[m], o.text);
+            cr_assert(strstr(o.text, " 35 records, 560 rows, 7 layers"), "%d %s: %s", hidden, modes[m], o.text);
+            cr_assert_eq(strstr(o.text, "moe-demo.i32") == NULL, hidden, "%s", o.text);
+        }
+    }
+}
+
 Test(run, bad_recipe_is_named_with_its_line)
 {
     struct outcome o;

@@ -118,11 +118,16 @@ int rig_take(const struct mt_record *record, const void *ids, void *user)
     return 0;
 }
 
+unsigned rig_flags(void)
+{
+    return MT_ATTACH_DRAIN | (getenv("RIG_IN_PLACE") ? MT_ATTACH_IN_PLACE : 0);
+}
+
 mt_reader *rig_attach(const struct rig *rig)
 {
     mt_reader *reader;
     struct mt_error error = {""};
-    cr_assert_eq(mt_attach(rig->segment.path, MT_ATTACH_DRAIN, &reader, &error), 0, "%s", error.text);
+    cr_assert_eq(mt_attach(rig->segment.path, rig_flags(), &reader, &error), 0, "%s", error.text);
     return reader;
 }
 

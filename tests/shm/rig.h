@@ -43,6 +43,8 @@ struct rig_tally {
 };
 int rig_take(const struct mt_record *record, const void *ids, void *tally);
 
+/* How the suites attach: RIG_IN_PLACE in the environment has them read without a copy. */
+unsigned rig_flags(void);
 mt_reader *rig_attach(const struct rig *rig);
 /* Reads until there is nothing now; returns what mt_read() said last if that is an error, else the number read. */
 int64_t rig_read_all(mt_reader *reader, struct rig_tally *tally);

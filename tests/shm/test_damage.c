@@ -24,7 +24,7 @@ static int use(const struct rig *rig)
 {
     mt_reader *reader;
     struct mt_error error = {""};
-    int result = mt_attach(rig->segment.path, MT_ATTACH_DRAIN, &reader, &error);
+    int result = mt_attach(rig->segment.path, rig_flags(), &reader, &error);
     if (result < 0) {
         cr_assert(error.text[0], "an error without a word: %d", result);
         return result;

@@ -23,7 +23,7 @@ Test(reader, a_second_one_resumes_after_a_killed_one)
     if (first == 0) {
         mt_reader *reader;
         struct rig_tally tally = {.rig = &rig};
-        if (mt_attach(rig.segment.path, MT_ATTACH_DRAIN, &reader, NULL) != 0 ||
+        if (mt_attach(rig.segment.path, rig_flags(), &reader, NULL) != 0 ||
             mt_read(reader, 4, rig_take, &tally, NULL) != 4 || tally.wrong)
             _exit(1);
         kill(getpid(), SIGKILL);
@@ -133,6 +133,42 @@ Test(reader, nonsense_in_the_ring_is_refused)
         mt_detach(reader);
         rig_close(&rig);
     }
+}
+
+struct place {
+    struct rig *rig;
+    const uint8_t *ids;
+    bool spoil;
+};
+
+static int look_where(const struct mt_record *record, const void *ids, void *user)
+{
+    struct place *place = user;
+    place->ids = ids;
+    if (place->spoil) /* as a broken writer would */
+        memset(place->rig->segment.ring + 128 * record->seq, 0xAB, 128);
+    return 0;
+}
+
+Test(reader, in_place_is_in_the_ring_and_what_changes_there_is_found_out)
+{
+    struct rig rig;
+    rig_open(&rig, MT_RING_SIZE_MIN);
+    for (int i = 0; i < 3; i++)
+        rig_put(&rig, 0, 10);
+    mt_reader *reader;
+    struct mt_error error = {""};
+    cr_assert_eq(mt_attach(rig.segment.path, MT_ATTACH_DRAIN | MT_ATTACH_IN_PLACE, &reader, &error), 0);
+    struct place first = {&rig, NULL, false}, second = {&rig, NULL, true};
+    cr_assert_eq(mt_read(reader, 1, look_where, &first, &error), 1);
+    cr_assert_eq(mt_read(reader, 9, look_where, &second, &error), -EBADMSG);
+    cr_assert(strstr(error.text, "changed while it was read"), "%s", error.text);
+    cr_assert_eq(second.ids - first.ids, 128, "one behind the other");
+    struct mt_stats stats;
+    mt_stats(reader, &stats);
+    cr_assert_eq(stats.records, 1, "what changed does not count as read");
+    mt_detach(reader);
+    rig_close(&rig);
 }
 
 Test(reader, wait)

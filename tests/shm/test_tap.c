@@ -47,6 +47,8 @@ static int64_t meant(const uint8_t *ids, enum mt_dtype dtype, uint64_t index)
 
 static int32_t decoded(int64_t id, unsigned width)
 {
+    if (width == MT_CONTEXT_WIDTH)
+        return id == (int32_t) id ? (int32_t) id : MT_CONTEXT_OVERFLOW;
     const int64_t limit = width == 1 ? 254 : 65534;
     return id < 0 ? MT_ID_NEGATIVE : id >= limit ? MT_ID_OVERFLOW : (int32_t) id;
 }
@@ -79,9 +81,9 @@ static int compare(const struct mt_record *record, const void *ids, void *user)
 static void run_block(const struct mt_tap_args *args, uint32_t block, uint32_t blocks, uint32_t threads)
 {
     struct mt_tap_place place;
-    mt_tap_begin(args, blocks, &place);
+    mt_tap_begin(args, args->stage != NULL, blocks, &place);
     for (uint32_t thread = 0; thread < threads; thread++)
-        mt_tap_copy(args, &place, block * threads + thread, blocks * threads);
+        mt_tap_copy(args, &place, args->stage != NULL, block * threads + thread, blocks * threads);
     mt_tap_end(args, blocks, &place);
 }
 
@@ -138,6 +140,90 @@ Test(tap, every_shape)
                     }
     cr_assert_eq(runs, 6 * 2 * 12 * 3 * 2);
     free(memory);
+    mt_detach(reader);
+    rig_close(&rig);
+}
+
+/* Row context keeps its sign and its value; what does not fit is marked. */
+Test(tap, row_context)
+{
+    static const uint32_t shapes[] = {1, 2, 3, 4, 5, 16, 63, 64, 1000, 9000};
+    static const enum mt_dtype dtypes[] = {MT_DTYPE_I32, MT_DTYPE_I64, MT_DTYPE_U32};
+    struct rig rig;
+    rig_open(&rig, 1 << 20);
+    mt_reader *reader = rig_attach(&rig);
+    uint64_t runs = 0;
+    for (size_t d = 0; d < 3; d++)
+        for (size_t shape = 0; shape < sizeof shapes / sizeof *shapes; shape++)
+            for (uint64_t stride = 1; stride < 4; stride += 2)
+                for (size_t shift = 0; shift < 2; shift++) {
+                    const size_t size = size_of(dtypes[d]), bytes = ((shapes[shape] - 1) * stride + 1) * size;
+                    /* exact: a sanitizer sees every byte too many */
+                    uint8_t *memory = NULL;
+                    cr_assert_eq(posix_memalign((void **) &memory, 16, bytes + shift * size), 0);
+                    fill_ids(memory, bytes + shift * size, dtypes[d], ++runs);
+                    struct mt_tap_args args = {
+                        .producer = rig.producer,
+                        .ids = memory + shift * size,
+                        .rows = shapes[shape],
+                        .k = 1,
+                        .stride = stride,
+                        .dtype = (uint8_t) dtypes[d],
+                        .width = MT_CONTEXT_WIDTH,
+                        .context = 1,
+                    };
+                    run_block(&args, 0, 1, 32);
+                    struct expected expected = {&args, 0, -1};
+                    cr_assert_eq(mt_read(reader, 9, compare, &expected, NULL), 1);
+                    cr_assert_eq(expected.first_wrong, -1, "dtype %d %u rows stride %u shift %zu: %lld",
+                                 (int) dtypes[d], args.rows, (unsigned) stride, shift,
+                                 (long long) expected.first_wrong);
+                    cr_assert_eq(rig.producer->context, runs);
+                    free(memory);
+                }
+    mt_detach(reader);
+    rig_close(&rig);
+}
+
+static int keep_context(const struct mt_record *record, const void *ids, void *user)
+{
+    (void) ids;
+    *(uint64_t *) user = record->context;
+    return 0;
+}
+
+/* What a stage staged belongs to the context of that time, whenever it is written. */
+Test(tap, a_stage_knows_its_context)
+{
+    struct rig rig;
+    rig_open(&rig, 1 << 20);
+    mt_reader *reader = rig_attach(&rig);
+    _Alignas(16) int32_t values[4] = {1, 2, 3, 4};
+    _Alignas(16) uint8_t stage[128];
+    struct mt_tap_args context = {.producer = rig.producer,
+                                  .ids = values,
+                                  .rows = 4,
+                                  .k = 1,
+                                  .stride = 1,
+                                  .dtype = MT_DTYPE_I32,
+                                  .width = MT_CONTEXT_WIDTH,
+                                  .context = 1};
+    struct mt_tap_args router = context;
+    router.width = 1;
+    router.context = 0;
+    router.stage = stage;
+    cr_assert_leq(mt_tap_stage_size(4, 1), sizeof stage);
+    uint64_t seen = 0;
+    run_block(&context, 0, 1, 4);
+    mt_tap_stage(&router, 0, 1);
+    run_block(&context, 0, 1, 4);
+    run_block(&router, 0, 1, 4);
+    cr_assert_eq(mt_read(reader, 1, keep_context, &seen, NULL), 1);
+    cr_assert_eq(seen, 1);
+    cr_assert_eq(mt_read(reader, 1, keep_context, &seen, NULL), 1);
+    cr_assert_eq(seen, 2);
+    cr_assert_eq(mt_read(reader, 1, keep_context, &seen, NULL), 1);
+    cr_assert_eq(seen, 1);
     mt_detach(reader);
     rig_close(&rig);
 }

@@ -19,6 +19,7 @@ struct soft_op {
     const struct softcuda_kernel *kernel;
     struct softcuda_dim grid, block;
     unsigned shared;
+    bool overlaps;       /* launched with programmatic stream serialization: it waits in full all the same */
     unsigned char *args; /* flat parameter buffer, owned */
     /* copy, set */
     void *to;
@@ -37,6 +38,7 @@ struct CUgraphNode_st {
     struct soft_op op;
     CUgraphNode *deps;
     size_t dep_count;
+    size_t programmatic; /* so many of the first are programmatic edges */
     unsigned index;
     CUgraph graph;
     CUgraphNode origin; /* copied from, only compared */
@@ -147,6 +149,7 @@ CUresult soft_kernel_op(struct soft_op *op, const struct soft_function *function
 CUgraph soft_graph_copy(CUgraph graph);
 void soft_graph_free(CUgraph graph);
 CUgraphNode soft_graph_add(CUgraph graph, const struct soft_op *op, const CUgraphNode *deps, size_t dep_count);
+CUgraphEdgeData soft_edge(CUgraphNode node, size_t dep);
 bool soft_graph_has(CUgraph graph, const CUgraphNode *nodes, size_t count);
 void soft_deps_set(CUgraphNode **deps, size_t *count, const CUgraphNode *from, size_t n);
 void soft_deps_add(CUgraphNode **deps, size_t *count, const CUgraphNode *from, size_t n); /* each once */

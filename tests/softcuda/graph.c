@@ -47,6 +47,16 @@ CUgraphNode soft_graph_add(CUgraph graph, const struct soft_op *op, const CUgrap
     return node;
 }
 
+CUgraphEdgeData soft_edge(CUgraphNode node, size_t dep)
+{
+    CUgraphEdgeData edge = {0};
+    if (dep < node->programmatic) {
+        edge.from_port = CU_GRAPH_KERNEL_NODE_PORT_PROGRAMMATIC;
+        edge.type = CU_GRAPH_DEPENDENCY_TYPE_PROGRAMMATIC;
+    }
+    return edge;
+}
+
 bool soft_graph_has(CUgraph graph, const CUgraphNode *nodes, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
@@ -71,6 +81,7 @@ CUgraph soft_graph_copy(CUgraph graph)
         for (size_t d = 0; d < graph->nodes[i]->dep_count; d++)
             soft_deps_add(&copy->nodes[i]->deps, &copy->nodes[i]->dep_count,
                           &copy->nodes[graph->nodes[i]->deps[d]->index], 1);
+        copy->nodes[i]->programmatic = graph->nodes[i]->programmatic;
     }
     return copy;
 }
@@ -302,7 +313,9 @@ static CUresult get_edges(CUgraph graph, CUgraphNode *from, CUgraphNode *to, CUg
             from[count] = graph->nodes[i]->deps[d];
             to[count] = graph->nodes[i];
             if (edges)
-                edges[count] = (CUgraphEdgeData){0};
+                edges[count] = soft_edge(graph->nodes[i], d);
+            else if (d < graph->nodes[i]->programmatic)
+                return CUDA_ERROR_LOSSY_QUERY;
         }
     }
     for (size_t i = count; from && i < *room; i++)
@@ -325,34 +338,50 @@ API CUresult cuGraphGetEdges_v2(CUgraph graph, CUgraphNode *from, CUgraphNode *t
     return get_edges(graph, from, to, edges, count);
 }
 
+static CUresult dependencies(CUgraphNode node, CUgraphNode *deps, CUgraphEdgeData *edges, size_t *count)
+{
+    if (!node)
+        return CUDA_ERROR_INVALID_VALUE;
+    if (deps && !edges && node->programmatic)
+        return CUDA_ERROR_LOSSY_QUERY;
+    for (size_t i = 0; edges && i < *count; i++)
+        edges[i] = soft_edge(node, i);
+    return give(deps, count, node->deps, node->dep_count);
+}
+
 API CUresult cuGraphNodeGetDependencies(CUgraphNode node, CUgraphNode *deps, size_t *count)
 {
     ENTER("cuGraphNodeGetDependencies");
-    return node ? give(deps, count, node->deps, node->dep_count) : CUDA_ERROR_INVALID_VALUE;
+    return dependencies(node, deps, NULL, count);
 }
 
 API CUresult cuGraphNodeGetDependencies_v2(CUgraphNode node, CUgraphNode *deps, CUgraphEdgeData *edges, size_t *count)
 {
     ENTER("cuGraphNodeGetDependencies_v2");
-    for (size_t i = 0; edges && i < *count; i++)
-        edges[i] = (CUgraphEdgeData){0};
-    return node ? give(deps, count, node->deps, node->dep_count) : CUDA_ERROR_INVALID_VALUE;
+    return dependencies(node, deps, edges, count);
 }
 
-static CUresult dependents(CUgraphNode node, CUgraphNode *nodes, size_t *count)
+static CUresult dependents(CUgraphNode node, CUgraphNode *nodes, CUgraphEdgeData *edges, size_t *count)
 {
     if (!node)
         return CUDA_ERROR_INVALID_VALUE;
     CUgraphNode *found = NULL;
     size_t n = 0;
+    bool lossy = false;
+    for (size_t i = 0; edges && i < *count; i++)
+        edges[i] = (CUgraphEdgeData){0};
     for (size_t i = 0; i < node->graph->count; i++) {
         const CUgraphNode other = node->graph->nodes[i];
         for (size_t d = 0; d < other->dep_count; d++) {
-            if (other->deps[d] == node)
-                soft_deps_add(&found, &n, &node->graph->nodes[i], 1);
+            if (other->deps[d] != node)
+                continue;
+            lossy |= d < other->programmatic;
+            if (edges && n < *count)
+                edges[n] = soft_edge(other, d);
+            soft_deps_add(&found, &n, &node->graph->nodes[i], 1);
         }
     }
-    CUresult result = give(nodes, count, found, n);
+    CUresult result = nodes && !edges && lossy ? CUDA_ERROR_LOSSY_QUERY : give(nodes, count, found, n);
     free(found);
     return result;
 }
@@ -360,16 +389,14 @@ static CUresult dependents(CUgraphNode node, CUgraphNode *nodes, size_t *count)
 API CUresult cuGraphNodeGetDependentNodes(CUgraphNode node, CUgraphNode *nodes, size_t *count)
 {
     ENTER("cuGraphNodeGetDependentNodes");
-    return dependents(node, nodes, count);
+    return dependents(node, nodes, NULL, count);
 }
 
 API CUresult cuGraphNodeGetDependentNodes_v2(CUgraphNode node, CUgraphNode *nodes, CUgraphEdgeData *edges,
                                              size_t *count)
 {
     ENTER("cuGraphNodeGetDependentNodes_v2");
-    for (size_t i = 0; edges && i < *count; i++)
-        edges[i] = (CUgraphEdgeData){0};
-    return dependents(node, nodes, count);
+    return dependents(node, nodes, edges, count);
 }
 
 API CUresult cuGraphNodeGetType(CUgraphNode node, CUgraphNodeType *type)

@@ -164,7 +164,7 @@ CUresult soft_kernel_op(struct soft_op *op, const struct soft_function *function
 }
 
 static CUresult launch(const char *name, CUfunction f, const unsigned grid[3], const unsigned block[3], unsigned shared,
-                       CUstream stream, bool per_thread, void **params, void **extra)
+                       CUstream stream, bool per_thread, bool overlaps, void **params, void **extra)
 {
     ENTER(name);
     const struct soft_function *function = (const struct soft_function *) f;
@@ -175,10 +175,20 @@ static CUresult launch(const char *name, CUfunction f, const unsigned grid[3], c
     CUresult result = soft_kernel_op(&op, function, grid, block, shared, params, extra);
     if (result != CUDA_SUCCESS)
         return result;
+    op.overlaps = overlaps;
     result = soft_submit(s, &op);
     if (result != CUDA_SUCCESS)
         soft_op_free(&op);
     return result;
+}
+
+static bool overlaps(const CUlaunchConfig *config)
+{
+    bool found = false;
+    for (unsigned i = 0; i < config->numAttrs; i++)
+        found |= config->attrs[i].id == CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION &&
+                 config->attrs[i].value.programmaticStreamSerializationAllowed;
+    return found;
 }
 
 static const char *symbol_of(CUfunction f)
@@ -195,7 +205,7 @@ static const char *symbol_of(CUfunction f)
         const unsigned grid[] = {gx, gy, gz}, block[] = {bx, by, bz};                                                  \
         cuLaunchKernel_params p = {f, gx, gy, gz, bx, by, bz, shared, stream, params, extra};                          \
         TRACED(CUPTI_DRIVER_TRACE_CBID_##symbol, #symbol, &p, symbol_of(f),                                            \
-               launch(#symbol, f, grid, block, shared, stream, per_thread, params, extra));                            \
+               launch(#symbol, f, grid, block, shared, stream, per_thread, false, params, extra));                     \
     }
 LAUNCH(cuLaunchKernel, false)
 LAUNCH(cuLaunchKernel_ptsz, true)
@@ -208,8 +218,9 @@ LAUNCH(cuLaunchKernel_ptsz, true)
         const unsigned grid[] = {c->gridDimX, c->gridDimY, c->gridDimZ};                                               \
         const unsigned block[] = {c->blockDimX, c->blockDimY, c->blockDimZ};                                           \
         cuLaunchKernelEx_params p = {c, f, params, extra};                                                             \
-        TRACED(CUPTI_DRIVER_TRACE_CBID_##symbol, #symbol, &p, symbol_of(f),                                            \
-               launch(#symbol, f, grid, block, c->sharedMemBytes, c->hStream, per_thread, params, extra));             \
+        TRACED(                                                                                                        \
+            CUPTI_DRIVER_TRACE_CBID_##symbol, #symbol, &p, symbol_of(f),                                               \
+            launch(#symbol, f, grid, block, c->sharedMemBytes, c->hStream, per_thread, overlaps(c), params, extra));   \
     }
 LAUNCH_EX(cuLaunchKernelEx, false)
 LAUNCH_EX(cuLaunchKernelEx_ptsz, true)
@@ -221,7 +232,7 @@ LAUNCH_EX(cuLaunchKernelEx_ptsz, true)
         const unsigned grid[] = {gx, gy, gz}, block[] = {bx, by, bz};                                                  \
         cuLaunchCooperativeKernel_params p = {f, gx, gy, gz, bx, by, bz, shared, stream, params};                      \
         TRACED(CUPTI_DRIVER_TRACE_CBID_##symbol, #symbol, &p, symbol_of(f),                                            \
-               launch(#symbol, f, grid, block, shared, stream, per_thread, params, NULL));                             \
+               launch(#symbol, f, grid, block, shared, stream, per_thread, false, params, NULL));                      \
     }
 LAUNCH_COOPERATIVE(cuLaunchCooperativeKernel, false)
 LAUNCH_COOPERATIVE(cuLaunchCooperativeKernel_ptsz, true)

@@ -136,16 +136,23 @@ API CUresult cuMemHostGetDevicePointer_v2(CUdeviceptr *address, void *memory, un
 API CUresult cuPointerGetAttribute(void *data, CUpointer_attribute attribute, CUdeviceptr address)
 {
     ENTER("cuPointerGetAttribute");
-    CUmemorytype type = 0;
+    struct block found = {0};
     pthread_mutex_lock(&blocks_lock);
-    for (struct block *b = blocks; b && !type; b = b->next) {
+    for (struct block *b = blocks; b && !found.base; b = b->next) {
         if ((char *) (uintptr_t) address >= b->base && (char *) (uintptr_t) address < b->base + b->size)
-            type = b->type;
+            found = *b;
     }
     pthread_mutex_unlock(&blocks_lock);
-    if (!type || attribute != CU_POINTER_ATTRIBUTE_MEMORY_TYPE)
+    if (!found.base)
         return CUDA_ERROR_INVALID_VALUE;
-    *(unsigned *) data = type;
+    if (attribute == CU_POINTER_ATTRIBUTE_MEMORY_TYPE)
+        *(unsigned *) data = found.type;
+    else if (attribute == CU_POINTER_ATTRIBUTE_RANGE_START_ADDR)
+        *(CUdeviceptr *) data = (CUdeviceptr) (uintptr_t) found.base;
+    else if (attribute == CU_POINTER_ATTRIBUTE_RANGE_SIZE)
+        *(size_t *) data = found.size;
+    else
+        return CUDA_ERROR_INVALID_VALUE;
     return CUDA_SUCCESS;
 }
 

@@ -139,6 +139,10 @@ CUresult soft_submit(CUstream stream, const struct soft_op *op)
         return CUDA_ERROR_STREAM_CAPTURE_INVALIDATED;
     if (status == CU_STREAM_CAPTURE_STATUS_ACTIVE) {
         CUgraphNode node = soft_graph_add(stream->capture->graph, op, stream->deps, stream->dep_count);
+        bool overlaps = op->overlaps;
+        for (size_t i = 0; i < node->dep_count; i++)
+            overlaps = overlaps && node->deps[i]->op.kind == OP_KERNEL;
+        node->programmatic = overlaps ? node->dep_count : 0;
         soft_deps_set(&stream->deps, &stream->dep_count, &node, 1);
         return CUDA_SUCCESS;
     }

@@ -666,6 +666,46 @@ Test(softcuda, nodes_by_hand_and_the_end)
     }
 }
 
+Test(softcuda, edges_that_carry_data)
+{
+    uint32_t one = 1;
+    void *params[] = {&order, &one};
+    CUlaunchAttribute overlap = {.id = CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION,
+                                 .value = {.programmaticStreamSerializationAllowed = 1}};
+    CUlaunchConfig config = {.gridDimX = 1,
+                             .gridDimY = 1,
+                             .gridDimZ = 1,
+                             .blockDimX = 1,
+                             .blockDimY = 1,
+                             .blockDimZ = 1,
+                             .hStream = a,
+                             .attrs = &overlap,
+                             .numAttrs = 1};
+    CUgraph graph;
+    CUgraphNode from, to, found;
+    CUgraphEdgeData edge;
+    const CUgraphNode *deps;
+    CUstreamCaptureStatus status;
+    size_t count = 1;
+    OK(cuStreamBeginCapture_v2(a, CU_STREAM_CAPTURE_MODE_GLOBAL));
+    OK(put(log_order, a, 1));
+    OK(cuStreamGetCaptureInfo_v2(a, &status, NULL, NULL, &deps, &count));
+    from = deps[0];
+    OK(cuLaunchKernelEx(&config, log_order, params, NULL));
+    OK(cuStreamGetCaptureInfo_v2(a, &status, NULL, NULL, &deps, &count));
+    to = deps[0];
+    REFUSED(CUDA_ERROR_LOSSY_QUERY, cuGraphNodeGetDependencies(to, &found, &count));
+    REFUSED(CUDA_ERROR_LOSSY_QUERY, cuGraphNodeGetDependentNodes_v2(from, &found, NULL, &count));
+    OK(cuGraphNodeGetDependencies_v2(to, &found, &edge, &count));
+    cr_assert(found == from && count == 1 && edge.type == CU_GRAPH_DEPENDENCY_TYPE_PROGRAMMATIC);
+    OK(cuGraphNodeGetDependentNodes_v2(from, &found, &edge, &count));
+    cr_assert(found == to && count == 1 && edge.from_port == CU_GRAPH_KERNEL_NODE_PORT_PROGRAMMATIC);
+    OK(cuStreamEndCapture(a, &graph));
+    replay(graph);
+    OK(cuGraphDestroy(graph));
+    EXPECT(1, 1);
+}
+
 Test(softcuda, wrong_dependencies)
 {
     CUgraph graph, other;

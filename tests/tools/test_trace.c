@@ -584,9 +584,10 @@ Test(trace, full_on_the_way)
         free(ids);
     }
     cr_assert_neq(trace_writer_flush(writer), 0);
-    uint64_t rows_dropped, none;
-    uint64_t dropped = trace_writer_dropped(writer, 1, &rows_dropped);
-    cr_assert_eq(trace_writer_dropped(writer, 0, &none), 0, "that block was written");
+    const struct trace_tally last = trace_writer_dropped(writer, 1);
+    const uint64_t dropped = last.records, rows_dropped = last.rows;
+    cr_assert_eq(last.context, 0);
+    cr_assert_eq(trace_writer_dropped(writer, 0).records, 0, "that block was written");
     cr_assert_eq(trace_writer_close(writer, &error), -EFBIG);
     struct words found;
     cr_assert_eq(read_trace(&found, &error), 0, "%s", error.text);

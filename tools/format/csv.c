@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A line a row: step,layer,row,e0..e{k-1}. Rows with fewer experts leave the last fields empty. */
+/* A line a row: step,layer,row,e0..e{k-1}. Rows with fewer experts leave the last fields empty. Row context has its
+ * kind for a layer, and its value for the first expert. */
 #include "format.h"
 
 static void begin(FILE *out, uint32_t k_max)
@@ -11,13 +12,16 @@ static void begin(FILE *out, uint32_t k_max)
 }
 
 static void record(FILE *out, uint32_t k_max, uint32_t segment, const struct mt_site *site,
-                   const struct mt_record *record, const void *ids)
+                   const struct mt_record *record, const void *ids, bool with_context)
 {
     (void) segment;
+    (void) with_context;
     size_t i = 0;
     for (uint32_t row = 0; row < record->rows; row++) {
         fprintf(out, "%llu,", (unsigned long long) record->step);
-        if (site->layer != MT_LAYER_UNKNOWN)
+        if (format_kind(site))
+            fputs(format_kind(site), out);
+        else if (site->layer != MT_LAYER_UNKNOWN)
             fprintf(out, "%d", site->layer);
         fprintf(out, ",%u", row);
         for (uint32_t slot = 0; slot < record->k; slot++, i++)

@@ -13,8 +13,15 @@ struct format {
     /* NULL: the format has no head. k_max: the largest k of what will follow */
     void (*begin)(FILE *out, uint32_t k_max);
     void (*record)(FILE *out, uint32_t k_max, uint32_t segment, const struct mt_site *site,
-                   const struct mt_record *record, const void *ids);
+                   const struct mt_record *record, const void *ids, bool with_context);
 };
+
+/* What a site that is no router's holds; NULL: a router. */
+static inline const char *format_kind(const struct mt_site *site)
+{
+    static const char *const kinds[] = {NULL, "slots", "positions", "tokens"};
+    return site->kind < sizeof kinds / sizeof *kinds ? kinds[site->kind] : "unknown";
+}
 
 extern const struct format format_text, format_jsonl, format_csv;
 

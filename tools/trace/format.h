@@ -68,8 +68,9 @@ struct trace_records {
 
 struct trace_stats {
     uint32_t segment;
-    uint32_t end; /* enum mt_end */
-    uint64_t records, rows, lost_full, lost_too_big, lost_torn, not_captured;
+    uint32_t end;           /* enum mt_end */
+    uint64_t records, rows; /* of routers; losses are of all records */
+    uint64_t lost_full, lost_too_big, lost_torn, not_captured;
     uint64_t lost_unwritten; /* read from the ring, but the file could not take them */
 };
 

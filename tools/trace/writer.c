@@ -22,8 +22,8 @@ struct trace_writer {
     size_t packed_room;
     uint8_t *block; /* struct trace_records, then records */
     size_t used, room;
-    uint64_t rows;                        /* in the block */
-    uint64_t dropped_count, dropped_rows; /* of the block that could not be written, and of its segment */
+    struct trace_tally tally;   /* of the block */
+    struct trace_tally dropped; /* of the block that could not be written */
     uint32_t dropped_segment;
 };
 
@@ -127,11 +127,10 @@ int trace_writer_flush(struct trace_writer *writer)
     const struct trace_records *head = (const struct trace_records *) writer->block;
     if (put_block(writer, TRACE_RECORDS, writer->block, writer->used) != 0) {
         writer->dropped_segment = head->segment;
-        writer->dropped_count = head->count;
-        writer->dropped_rows = writer->rows;
+        writer->dropped = writer->tally;
     }
     writer->used = 0;
-    writer->rows = 0;
+    writer->tally = (struct trace_tally){0};
     return writer->failed;
 }
 
@@ -184,7 +183,7 @@ int trace_writer_record(struct trace_writer *writer, uint32_t segment, const str
     memcpy(to + sizeof *record, ids, record->bytes);
     memset(to + sizeof *record + record->bytes, 0, size - sizeof *record - record->bytes);
     writer->used += size;
-    writer->rows += record->rows;
+    trace_count(&writer->tally, record);
     head->count++;
     return 0;
 }
@@ -200,11 +199,9 @@ int trace_writer_failed(const struct trace_writer *writer)
     return writer->failed;
 }
 
-uint64_t trace_writer_dropped(const struct trace_writer *writer, uint32_t segment, uint64_t *rows)
+struct trace_tally trace_writer_dropped(const struct trace_writer *writer, uint32_t segment)
 {
-    const bool its = writer->dropped_count && writer->dropped_segment == segment;
-    *rows = its ? writer->dropped_rows : 0;
-    return its ? writer->dropped_count : 0;
+    return writer->dropped_segment == segment ? writer->dropped : (struct trace_tally){0};
 }
 
 int trace_writer_close(struct trace_writer *writer, struct mt_error *error)

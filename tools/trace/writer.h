@@ -18,8 +18,21 @@ int trace_writer_stats(struct trace_writer *writer, const struct trace_stats *st
 int trace_writer_flush(struct trace_writer *writer);
 /* END block, flush, close; frees the writer in any case. */
 int trace_writer_close(struct trace_writer *writer, struct mt_error *error);
-/* Records of a segment, and their rows, that were taken and did not reach the file: the block that failed held them. */
-uint64_t trace_writer_dropped(const struct trace_writer *writer, uint32_t segment, uint64_t *rows);
+/* What was taken of a segment and did not reach the file: the block that failed held it. */
+struct trace_tally {
+    uint64_t records, rows; /* of routers */
+    uint64_t context;       /* records of row context */
+};
+static inline void trace_count(struct trace_tally *tally, const struct mt_record *record)
+{
+    if (mt_record_is_context(record)) {
+        tally->context++;
+        return;
+    }
+    tally->records++;
+    tally->rows += record->rows;
+}
+struct trace_tally trace_writer_dropped(const struct trace_writer *writer, uint32_t segment);
 /* The first failure, 0 if none. */
 int trace_writer_failed(const struct trace_writer *writer);
 

@@ -62,12 +62,35 @@ static void run_embed(const struct softcuda_block *b)
     }
 }
 
+static void run_lookup(const struct softcuda_block *b)
+{
+    for (unsigned t = 0; t < b->block.x; t++)
+        body_lookup(P(const int32_t *, 0), P(const float *, 1), P(float *, 2), (int) b->index.x, (int) t,
+                    (int) b->block.x, P(int, 4), P(int, 5));
+}
+
+static void run_rotary(const struct softcuda_block *b)
+{
+    for (unsigned t = 0; t < b->block.x; t++)
+        body_rotary(P(const int64_t *, 0), P(float *, 1), (int) b->index.x, (int) t, (int) b->block.x, P(int, 3));
+}
+
+static void run_cache(const struct softcuda_block *b)
+{
+    for (unsigned t = 0; t < b->block.x; t++)
+        body_cache(P(const float *, 0), P(float *, 1), P(const int64_t *, 2), (int) b->index.x, (int) t,
+                   (int) b->block.x, P(int, 4));
+}
+
 static const struct softcuda_param gemm[] = {{0, 8}, {8, 8}, {16, 8}, {24, 4}, {28, 4}, {32, 4}};
 static const struct softcuda_param topk[] = {{0, 8}, {8, 8}, {16, 8}, {24, 4}, {28, 4}, {32, 4}};
 static const struct softcuda_param experts[] = {{0, 8}, {8, 8}, {16, 8}, {24, 8}, {32, 8}, {40, 4}, {44, 4}, {48, 4}};
 static const struct softcuda_param keep[] = {{0, 8}, {8, 8}, {16, 4}};
 static const struct softcuda_param scrub[] = {{0, 8}, {8, 4}};
 static const struct softcuda_param embed[] = {{0, 8}, {8, 8}, {16, 8}, {24, 4}, {28, 4}};
+static const struct softcuda_param lookup[] = {{0, 8}, {8, 8}, {16, 8}, {24, 4}, {28, 4}, {32, 4}};
+static const struct softcuda_param rotary[] = {{0, 8}, {8, 8}, {16, 4}, {20, 4}};
+static const struct softcuda_param cache[] = {{0, 8}, {8, 8}, {16, 8}, {24, 4}, {28, 4}};
 
 extern const struct softcuda_kernel softcuda_engine_kernels[];
 const struct softcuda_kernel softcuda_engine_kernels[] = {
@@ -85,5 +108,8 @@ const struct softcuda_kernel softcuda_engine_kernels[] = {
     {"_Z13moe_demo_keepPKjPji", run_keep_u32, 3, keep},
     {"_Z14moe_demo_scrubPji", run_scrub_u32, 2, scrub},
     {"moe_demo_embed", run_embed, 5, embed},
+    {"moe_demo_lookup", run_lookup, 6, lookup},
+    {"moe_demo_rotary", run_rotary, 4, rotary},
+    {"moe_demo_cache", run_cache, 5, cache},
     {NULL, NULL, 0, NULL},
 };

@@ -4,20 +4,21 @@
 
 #include "../../../shim/tap.h"
 
-static void tap(const struct softcuda_block *b, const struct mt_tap_args *args, uint32_t block, uint32_t blocks)
+static void tap(const struct softcuda_block *b, const struct mt_tap_args *args, int staged, uint32_t block,
+                uint32_t blocks)
 {
     struct mt_tap_place place;
-    mt_tap_begin(args, blocks, &place);
+    mt_tap_begin(args, staged, blocks, &place);
     for (uint32_t thread = 0; thread < b->block.x; thread++) {
         softcuda_midst(b, thread, b->block.x);
-        mt_tap_copy(args, &place, block * b->block.x + thread, blocks * b->block.x);
+        mt_tap_copy(args, &place, staged, block * b->block.x + thread, blocks * b->block.x);
     }
     mt_tap_end(args, blocks, &place);
 }
 
 static void run_tap(const struct softcuda_block *b)
 {
-    tap(b, b->params[0], b->index.x, b->grid.x);
+    tap(b, b->params[0], 0, b->index.x, b->grid.x);
 }
 
 static void run_stage(const struct softcuda_block *b)
@@ -31,7 +32,7 @@ static void run_stage(const struct softcuda_block *b)
 static void run_write(const struct softcuda_block *b)
 {
     const struct mt_tap_args *args = mt_tap_of_block(b->params[0], b->index.x);
-    tap(b, args, b->index.x - args->first_block, mt_write_blocks(args));
+    tap(b, args, 1, b->index.x - args->first_block, mt_write_blocks(args));
 }
 
 static const struct softcuda_param tap_params[] = {{0, sizeof(struct mt_tap_args)}};

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "use.h"
+
+static const uint32_t id_sizes[] = {0, 4, 8, 4, 2, 2, 1}; /* by enum mt_dtype */
+
+enum mt_use mt_use_of(const struct mt_range *range, const struct mt_history_entry *launch)
+{
+    const struct mt_kernel *kernel = launch->kernel;
+    bool reads = false;
+    if (!kernel->param_count || kernel->bytes > launch->bytes)
+        return MT_USE_UNKNOWN;
+    for (unsigned i = 0; i < kernel->param_count; i++) {
+        uint32_t offset = kernel->param[i].offset, size = kernel->param[i].size;
+        for (uint32_t at = (offset + 7) & ~7u; at + 8 <= offset + size; at += 8) {
+            uint64_t word = launch->words[at / 8];
+            if (word < range->begin || word >= range->end)
+                continue;
+            bool only_reads = size == 8 && kernel->only_reads >> i & 1;
+            if (!only_reads || word != range->begin)
+                return MT_USE_UNKNOWN;
+            reads = true;
+        }
+    }
+    return reads ? MT_USE_READS : MT_USE_NONE;
+}
+
+struct mt_range mt_range_of(const struct mt_routing *routing)
+{
+    uint64_t ids = (uint64_t) (routing->rows - 1) * routing->stride + routing->k;
+    return (struct mt_range){routing->ids, routing->ids + ids * id_sizes[routing->dtype]};
+}

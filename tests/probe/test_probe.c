@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The command on programs whose router no recipe knows: what it finds, and that what it writes records the truth. */
+#include "../shim/command.h"
+
+#include <criterion/criterion.h>
+#include <stdbool.h>
+
+TestSuite(probe, .fini = scratch_remove, .timeout = 120);
+
+static unsigned count(const char *text, const char *what)
+{
+    unsigned n = 0;
+    for (const char *at = text; (at = strstr(at, what)); at += strlen(what))
+        n++;
+    return n;
+}
+
+static void expect(const struct outcome *o, const char *name, const char *what)
+{
+    cr_assert(strstr(o->text, what), "%s: no '%s' in: %s", name, what, o->text);
+}
+
+/* The program's own output is what it is without us. */
+static void check_unchanged(const struct outcome *o, const char *name)
+{
+    struct outcome bare;
+    command(&bare, "%s %s", ENGINE, name);
+    cr_assert_eq(bare.status, 0, "%s", bare.text);
+    expect(o, name, bare.text);
+}
+
+/* All that the recipe reads is what the program chose. */
+static void check_recording(const char *name)
+{
+    struct outcome o;
+    command(&o, "cd %s && %s recipes check recipe", scratch(), MOETAP);
+    cr_assert_eq(o.status, 0, "%s: %s", name, o.text);
+    command(&o, "cd %s && %s record -q --strict --recipe recipe -o t -- %s %s truth", scratch(), MOETAP, ENGINE, name);
+    cr_assert_eq(o.status, 0, "%s: %s", name, o.text);
+    command(&o,
+            "cd %s && %s dump --format=jsonl t | sed -E 's/.*\"ids\":(.*)\\}$/\\1/' | sort > got; sort truth > want; "
+            "wc -l < got; diff got want | head -5",
+            scratch(), MOETAP);
+    cr_assert_str_eq(o.text, "40\n", "%s: %s", name, o.text);
+}
+
+/* `lines`: of the report, ended by NULL. */
+static void check(const char *name, const char *const *lines)
+{
+    struct outcome o;
+    command(&o, "cd %s && rm -f recipe t; %s probe --all -o recipe -- %s %s", scratch(), MOETAP, ENGINE, name);
+    cr_assert_eq(o.status, 0, "%s: status %d: %s", name, o.status, o.text);
+    for (; *lines; lines++)
+        expect(&o, name, *lines);
+    cr_assert_eq(count(o.text, "certain: ") + count(o.text, "likely: "), 1, "%s: not one: %s", name, o.text);
+    check_unchanged(&o, name);
+    check_recording(name);
+}
+
+#define FOUND(test, name, ...)                                                                                         \
+    Test(probe, test)                                                                                                  \
+    {                                                                                                                  \
+        check(name, (const char *const[]){__VA_ARGS__, NULL});                                                         \
+    }
+
+FOUND(i32, "i32", "certain: choose\n", "ids      param 1, i32\n", "k        6, from param 5\n",
+      "ids up to 63, from param 4\n", "rows     2 to 24, from param 3\n", "; 5 layers\n")
+FOUND(i64, "i64", "certain: choose\n", "ids      param 1, i64\n", "k        8, from param 5\n",
+      "rows     2 to 24, from")
+FOUND(i16, "i16", "certain: choose\n", "ids      param 1, i16\n", "k        6, from param 5\n",
+      "rows     2 to 24, from")
+FOUND(u8, "u8", "certain: choose\n", "ids      param 1, u8\n", "k        4, from param 5\n", "rows     2 to 24, from")
+FOUND(ids_in_order, "in-order", "certain: acme_choose_in_order\n", "ids      param 1, i32\n",
+      "k        4, from param 5\n")
+FOUND(by_struct, "struct", "certain: choose_struct\n", "ids      param 0 + 24, i32\n",
+      "k        6, from param 0 + 32 u32\n", "rows     2 to 24, from param 0 + 16 u32\n")
+FOUND(rows_apart, "wide", "certain: acme_choose_wide\n", "k        5, from param 5\n", "stride   from param 4\n",
+      "stride  = param 4\n")
+FOUND(rows_in_grid, "grid", "certain: acme_choose_grid\n", "rows     2 to 24, from grid.x\n")
+FOUND(template_arguments, "template", "certain: choose_t\n", "k        8, from template 0\n", "experts = template 1\n",
+      "dtype   = template 2\n")
+FOUND(rows_by_division, "quotient", "certain: acme_choose_flat\n", "rows     2 to 24, from param 2 / param 3\n")
+FOUND(constants, "triton", "likely: _acme_choose_kernel\n", "ids      param 2, i32\n", "k        4, a constant\n",
+      "nothing in the launch says how many experts there are; ids up to 63\n")
+FOUND(with_a_sampler, "shared", "certain: choose\n", "shared   with a sampler", "limit.experts = 2..1024\n")
+FOUND(reordered, "reordered", "certain: choose\n", "final   = probe.choose.final\n", "kind    = final\n")
+FOUND(copied, "copied", "certain: choose\n", "ids      param 1, i32\n")
+FOUND(stages, "grouped", "certain: choose\n", "k        8, from param 5\n", "ids up to 63, from param 4\n",
+      "k       = param 5\n")
+FOUND(torch_topk, "torch", "certain: gatherTopK\n", "ids      param 8, i64\n", "k        8, from param 2\n",
+      "rows     2 to 24, from param 4\n", "final   = probe.gatherTopK.final\n")
+FOUND(switch_routing, "k1", "likely: choose\n", "but      k is 1", "k       = 1\n")
+FOUND(two_of_eight, "k2", "certain: choose\n", "k        2, from param 5\n", "ids up to 7, from param 4\n")
+FOUND(one_row, "one-row", "likely: choose\n", "k        6, from param 5\n", "always 1 row")
+
+/* Positions, slots, tokens, an argsort, sorted token ids, a permutation: nothing of these is a router's. */
+Test(probe, no_router)
+{
+    struct outcome o;
+    command(&o, "cd %s && rm -f recipe; %s probe -v -o recipe -- %s dense; echo status $?; ls recipe", scratch(),
+            MOETAP, ENGINE);
+    expect(&o, "dense", "status 1\n");
+    expect(&o, "dense", "no router was found\n");
+    expect(&o, "dense", "rises from one end to the other");
+    expect(&o, "dense", "a whole permutation: an argsort");
+    cr_assert_eq(count(o.text, "certain: ") + count(o.text, "likely: ") + count(o.text, "possible: "), 0, "%s", o.text);
+    expect(&o, "dense", "recipe': No such file");
+    check_unchanged(&o, "dense");
+}
+
+Test(probe, known_recipes)
+{
+    struct outcome o;
+    command(&o, "%s probe -- %s", MOETAP, MOE_DEMO);
+    cr_assert_eq(o.status, 1, "%s", o.text);
+    expect(&o, "moe-demo", "known: recipe moe-demo");
+    cr_assert(!strstr(o.text, "likely: "), "%s", o.text);
+    command(&o, "%s probe --all -- %s", MOETAP, MOE_DEMO);
+    cr_assert_eq(o.status, 0, "%s", o.text);
+    expect(&o, "moe-demo", "likely: moe_demo_topk_i32\n");
+    expect(&o, "moe-demo", "but      always 16 rows\n");
+    cr_assert(!strstr(o.text, "known: "), "%s", o.text);
+}
+
+Test(probe, every_source)
+{
+    static const char *const sources[] = {"auto", "cupti", "preload"};
+    struct outcome o;
+    for (size_t i = 0; i < 3; i++) {
+        command(&o, "%s probe --source=%s -- %s i32", MOETAP, sources[i], ENGINE);
+        cr_assert_eq(o.status, 0, "%s: %s", sources[i], o.text);
+        expect(&o, sources[i], "certain: choose\n");
+        expect(&o, sources[i], "launches 40 eager, 0 captured");
+    }
+}
+
+/* Nothing is read while a stream captures: the graph is what it would be, and the report says what to do. */
+Test(probe, graphs)
+{
+    struct outcome o, bare;
+    command(&bare, "%s --graph --layers 40", MOE_DEMO);
+    command(&o, "%s probe --all -- %s --graph --layers 40", MOETAP, MOE_DEMO);
+    cr_assert_eq(o.status, 1, "%s", o.text);
+    expect(&o, "graph", bare.text);
+    expect(&o, "graph", "most launches were captured");
+    expect(&o, "graph", ", 0 of them sampled");
+}
+
+/* Calls of ours that fail cost samples, nothing else. */
+Test(probe, failing_calls)
+{
+    static const char *const calls[] = {"cuPointerGetAttribute", "cuStreamIsCapturing", "cuStreamQuery"};
+    struct outcome o;
+    for (size_t i = 0; i < 3; i++) {
+        command(&o, "SOFTCUDA_FAIL=%s:1 %s probe -- %s i32", calls[i], MOETAP, ENGINE);
+        cr_assert_eq(o.status, 1, "%s: %d %s", calls[i], o.status, o.text);
+        expect(&o, calls[i], "no router was found\n");
+        check_unchanged(&o, "i32");
+    }
+}
+
+Test(probe, statuses)
+{
+    struct outcome o;
+    command(&o, "%s probe", MOETAP);
+    cr_assert_eq(o.status, 2, "%d %s", o.status, o.text);
+    command(&o, "%s probe --source=nonsense -- true", MOETAP);
+    cr_assert_eq(o.status, 2, "%d %s", o.status, o.text);
+    command(&o, "%s probe -- /nonexistent/command", MOETAP);
+    cr_assert_eq(o.status, 127, "%d %s", o.status, o.text);
+    command(&o, "%s probe -- sh -c 'exit 5'", MOETAP);
+    cr_assert_eq(o.status, 5, "%d %s", o.status, o.text);
+    command(&o, "%s probe -- sh -c 'kill -9 $$'", MOETAP);
+    cr_assert_eq(o.status, 137, "%d %s", o.status, o.text);
+    command(&o, "%s probe -o /nonexistent/recipe -- %s i32", MOETAP, ENGINE);
+    cr_assert_eq(o.status, 1, "%d %s", o.status, o.text);
+    expect(&o, "unwritable", "/nonexistent/recipe: No such file");
+    /* Nothing is left behind. */
+    command(&o, "cd %s; %s probe -- sh -c 'echo $MOETAP_PROBE > where; test -d $MOETAP_PROBE || exit 9'; cat where",
+            scratch(), MOETAP);
+    expect(&o, "folder", "/tmp/moetap-probe-");
+    command(&o, "cd %s; test -s where && ! test -e $(cat where) && echo gone", scratch());
+    cr_assert_str_eq(o.text, "gone\n", "left behind: %s", o.text);
+}

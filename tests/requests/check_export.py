@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""check_export.py MOETAP WRITE_TRACE: what trainers load is what the scheduler's model routed; a token id names its row."""
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+moetap, write_trace = sys.argv[1:]
+TYPES = {'I32': '<i4', 'I16': '<i2', 'U16': '<u2', 'U8': '|u1', 'BOOL': '|b1'}
+
+
+def truth(row, layer, j):
+    return (((row * 31 + layer * 7 + j + 1) * 0x9e3779b97f4a7c15 & (1 << 64) - 1) >> 40) % 100
+
+
+def safetensors(path):
+    data = path.read_bytes()
+    end = 8 + int.from_bytes(data[:8], 'little')
+    head = json.loads(data[8:end])
+    assert head.pop('__metadata__')['experts'] == '100'
+    return {name: np.frombuffer(data[end + a['data_offsets'][0]:end + a['data_offsets'][1]], TYPES[a['dtype']]).reshape(a['shape'])
+            for name, a in head.items()}
+
+
+def check(arrays, prefix, signed):
+    """Returns ids that are there, and missing ones."""
+    ids = arrays[prefix + 'routed_experts']
+    assert ids.shape[1:] == (3, 2) and len(ids) == len(arrays[prefix + 'token_ids'])
+    missing = ids == -1 if signed else arrays[prefix + 'missing']
+    for (row, layer, j), is_missing in np.ndenumerate(missing):
+        if not is_missing:
+            assert ids[row, layer, j] == truth(int(arrays[prefix + 'token_ids'][row]), layer, j), (prefix, row, layer)
+    return (~missing).sum(), missing.sum()
+
+
+with tempfile.TemporaryDirectory() as folder:
+    trace = Path(folder, 'x.moetap')
+    subprocess.run([write_trace, trace], check=True)
+    listed = subprocess.run([moetap, 'requests', trace], check=True, capture_output=True, text=True).stdout
+    found = []
+    for out in ('a.npz', 'a.safetensors'):
+        for dtype in ('', 'int32', 'int16', 'uint16', 'uint8'):
+            out_path = Path(folder, out)
+            subprocess.run([moetap, 'export', trace, '--all', '-o', out_path] + ([f'--dtype={dtype}'] if dtype else []), check=True)
+            arrays = {k: v for k, v in np.load(out_path).items() if k != 'metadata.json'} if out == 'a.npz' else safetensors(out_path)
+            prefixes = [name[:-len('routed_experts')] for name in arrays if name.endswith('routed_experts')]
+            assert arrays[prefixes[0] + 'routed_experts'].dtype == np.dtype(dtype or 'uint8')
+            found.append(tuple(np.sum([check(arrays, p, dtype.startswith('int')) for p in prefixes], axis=0)))
+            assert f'{len(prefixes)} requests' in listed
+    assert len(set(found)) == 1 and found[0][0] > found[0][1] > 0, found
+    out_path = Path(folder, 'p.npz')
+    subprocess.run([moetap, 'export', trace, '--passes', '-o', out_path, '--dtype=int32'], check=True)
+    passes = np.load(out_path)
+    known = passes['token_ids'] > 0
+    assert (np.diff(passes['pass']) >= 0).all() and known.sum() > 100
+    check({k: passes[k][known] for k in ('routed_experts', 'token_ids')}, '', True)
+    bad = subprocess.run([moetap, 'export', trace, '--request', '999999', '-o', out_path], capture_output=True, text=True)
+    assert bad.returncode == 1 and bad.stderr.count('\n') == 1
+    # slime's way: one buffer, tokens by layers by k.
+    one = Path(folder, 'one.npz')
+    subprocess.run([moetap, 'export', trace, '--request', '0', '-o', one, '--dtype=int32'], check=True)
+    arrays = np.load(one)
+    flat = np.frombuffer(arrays['routed_experts'].tobytes(), np.int32)
+    assert (flat.reshape(len(arrays['token_ids']), 3, 2) == arrays['routed_experts']).all()
+print('ids', found[0][0], 'missing', found[0][1])

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "engine.h"
+
+#include <stdlib.h>
+
+int main(int argc, char **argv)
+{
+    static const struct engine_options options = {.block = 16,
+                                                  .blocks = 600,
+                                                  .batch = 8,
+                                                  .budget = 128,
+                                                  .prompt_max = 60,
+                                                  .output_max = 30,
+                                                  .loss = 2000,
+                                                  .seed = 5,
+                                                  .steps = 200};
+    struct engine_truth truth;
+    if (argc != 2)
+        return 2;
+    engine_run(argv[1], &options, &truth);
+    free(truth.rows);
+    return 0;
+}

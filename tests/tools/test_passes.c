@@ -1,0 +1,335 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Passes from made-up records: what belongs together is handed out together, and a loss never ties wrong things. */
+#include "../../tools/passes.h"
+
+#include <criterion/criterion.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define SITES_MAX 64u
+
+/* A device that numbers as the producer does, and loses what the test tells it to. */
+struct stage {
+    struct mt_site sites[SITES_MAX];
+    uint64_t steps[SITES_MAX];
+    uint64_t seq, context, lost;
+    struct passes *passes;
+    char text[1 << 16];
+    size_t used;
+    unsigned count;
+    /* told by the routers' ids: the pass which they are of */
+    unsigned mixed, wrong_context;
+    uint64_t layers, contexts, holes;
+};
+
+static struct stage stage;
+
+static int take(const struct pass *pass, void *user)
+{
+    (void) user;
+    int32_t of = pass->layer_count && pass->layers[0].rows ? pass->layers[0].ids[0] : -1;
+    stage.count++;
+    stage.layers += pass->layer_count;
+    stage.holes += pass->hole;
+    stage.contexts += pass->slots && pass->positions && pass->tokens;
+    for (uint32_t i = 0; i < pass->layer_count; i++) {
+        const struct pass_layer *layer = &pass->layers[i];
+        for (uint32_t j = 0; j < layer->rows * layer->k; j++)
+            stage.mixed += layer->ids[j] != of;
+        for (uint32_t j = 0; j < i; j++)
+            stage.mixed += pass->layers[j].site == layer->site;
+    }
+    for (uint32_t i = 0; i < pass->rows; i++) {
+        stage.wrong_context += pass->slots && pass->slots[i] % 200 != of;
+        stage.wrong_context += pass->positions && pass->positions[i] % 200 != of;
+        stage.wrong_context += pass->tokens && pass->tokens[i] % 200 != of;
+    }
+    if (stage.used < sizeof stage.text - 64)
+        stage.used += (size_t) snprintf(stage.text + stage.used, sizeof stage.text - stage.used, "%d:%u%s%s%s ", of,
+                                        pass->layer_count, pass->slots ? "s" : "", pass->positions ? "p" : "",
+                                        pass->tokens ? "t" : "");
+    return 0;
+}
+
+static void enter(void)
+{
+    memset(&stage, 0, sizeof stage);
+    for (uint32_t i = 0; i < SITES_MAX; i++)
+        stage.sites[i] = (struct mt_site){.layer = MT_LAYER_UNKNOWN, .experts = 200, .k = 2, .recipe = "r"};
+    stage.passes = passes_new(take, NULL);
+    cr_assert(stage.passes);
+}
+
+static void leave(void)
+{
+    passes_free(stage.passes);
+}
+
+TestSuite(passes, .init = enter, .fini = leave, .timeout = 30);
+
+static void run_site(uint32_t site, uint32_t rows, int of, bool lose)
+{
+    const struct mt_site *s = &stage.sites[site];
+    bool router = s->kind == MT_SITE_ROUTER;
+    if (!router)
+        stage.context++;
+    struct mt_record record = {.seq = stage.seq++,
+                               .step = stage.steps[site]++,
+                               .lost = stage.lost,
+                               .site = site,
+                               .rows = rows,
+                               .k = router ? (uint16_t) s->k : 1,
+                               .width = router ? 1 : 4,
+                               .context = stage.context};
+    record.bytes = rows * record.k * record.width;
+    if (lose) {
+        stage.lost++;
+        return;
+    }
+    uint8_t *ids = malloc(record.bytes + 1);
+    cr_assert(ids);
+    memset(ids, of % 200, record.bytes);
+    for (uint32_t i = 0; !router && i < rows; i++)
+        memcpy(ids + 4 * i, &of, 4);
+    cr_assert_eq(passes_add(stage.passes, s, &record, ids), 0);
+    free(ids);
+}
+
+/* Sites 60, 61, 62 are slots, positions, tokens. */
+static void context_sites(void)
+{
+    for (uint32_t i = 0; i < 3; i++) {
+        stage.sites[60 + i].kind = (uint8_t) (MT_SITE_SLOTS + i);
+        stage.sites[60 + i].k = 1;
+    }
+}
+
+static void run_context(uint32_t rows, int of)
+{
+    for (uint32_t i = 0; i < 3; i++)
+        run_site(60 + i, rows, of, false);
+}
+
+static void run_layers(uint32_t first, uint32_t count, uint32_t rows, int of)
+{
+    for (uint32_t i = 0; i < count; i++)
+        run_site(first + i, rows, of, false);
+}
+
+static void expect(const char *text)
+{
+    cr_assert_eq(passes_flush(stage.passes), 0);
+    cr_assert_str_eq(stage.text, text);
+    cr_assert_eq(stage.mixed, 0);
+    cr_assert_eq(stage.wrong_context, 0);
+}
+
+Test(passes, a_site_that_comes_again_starts_a_pass)
+{
+    for (int i = 0; i < 3; i++)
+        run_layers(0, 4, 5, i);
+    expect("0:4 1:4 2:4 ");
+}
+
+Test(passes, context_goes_with_its_pass)
+{
+    context_sites();
+    for (int i = 0; i < 3; i++) {
+        run_context(5, i);
+        run_layers(0, 4, 5, i);
+    }
+    expect("0:4spt 1:4spt 2:4spt ");
+}
+
+Test(passes, context_of_other_rows_is_missing)
+{
+    context_sites();
+    run_context(5, 0);
+    run_layers(0, 2, 8, 0);
+    run_site(60, 5, 1, false);
+    run_site(61, 8, 1, false);
+    run_site(62, 8, 1, false);
+    run_layers(0, 2, 8, 1);
+    expect("0:2 1:2pt ");
+}
+
+Test(passes, what_lies_behind_a_lost_context_is_missing)
+{
+    context_sites();
+    for (int lost = 0; lost < 3; lost++) {
+        run_context(5, 2 * lost);
+        run_layers(0, 2, 5, 2 * lost);
+        for (int i = 0; i < 3; i++)
+            run_site(60 + (uint32_t) i, 5, 2 * lost + 1, i == lost);
+        run_layers(0, 2, 5, 2 * lost + 1);
+    }
+    expect("0:2spt 1:2pt 2:2spt 3:2t 4:2spt 5:2 ");
+    cr_assert_eq(stage.holes, 3);
+}
+
+Test(passes, a_pass_without_its_routers_is_a_hole)
+{
+    context_sites();
+    run_context(5, 0);
+    run_layers(0, 2, 5, 0);
+    run_context(5, 1);
+    run_site(0, 5, 1, true);
+    run_site(1, 5, 1, true);
+    run_context(5, 2);
+    run_layers(0, 2, 5, 2);
+    run_context(5, 3);
+    run_layers(0, 2, 5, 3);
+    expect("0:2spt 2:2spt 3:2spt ");
+    cr_assert_eq(stage.holes, 1);
+}
+
+Test(passes, a_pass_without_a_kind_does_not_take_the_one_before)
+{
+    context_sites();
+    run_context(5, 0);
+    run_layers(0, 2, 5, 0);
+    run_site(60, 5, 1, false);
+    run_layers(0, 2, 5, 1);
+    run_layers(0, 2, 5, 2); /* no context of its own */
+    expect("0:2spt 1:2s 2:2 ");
+}
+
+Test(passes, passes_of_another_kind_of_site)
+{
+    for (uint32_t i = 4; i < 8; i++)
+        stage.sites[i].flags = MT_SITE_GRAPH;
+    run_layers(0, 4, 5, 0); /* eager */
+    run_layers(4, 4, 5, 1); /* graph */
+    run_layers(8, 4, 6, 2); /* other sites, other rows */
+    run_layers(0, 4, 5, 3);
+    run_layers(4, 4, 5, 4);
+    expect("0:4 1:4 2:4 3:4 4:4 ");
+}
+
+Test(passes, a_draft_model_is_a_pass_of_its_own)
+{
+    context_sites();
+    for (uint32_t i = 10; i < 12; i++)
+        stage.sites[i].experts = 16;
+    for (int i = 0; i < 4; i += 2) {
+        run_context(5, i);
+        run_layers(0, 4, 5, i);
+        run_layers(10, 2, 5, i + 1); /* no context of its own, and it does not take the target's */
+    }
+    expect("0:4spt 1:2 2:4spt 3:2 ");
+}
+
+Test(passes, streams_that_interleave_do_not_mix)
+{
+    stage.sites[10].stream = stage.sites[11].stream = 1;
+    for (int i = 0; i < 4; i += 2) {
+        run_site(0, 5, i, false);
+        run_site(10, 5, i + 1, false);
+        run_site(1, 5, i, false);
+        run_site(11, 5, i + 1, false);
+    }
+    cr_assert_eq(passes_flush(stage.passes), 0);
+    cr_assert_eq(stage.count, 4);
+    cr_assert_eq(stage.layers, 8);
+    cr_assert_eq(stage.mixed, 0);
+}
+
+Test(passes, context_of_streams_that_interleave_is_missing_where_it_is_not_plain)
+{
+    context_sites();
+    stage.sites[10].stream = stage.sites[11].stream = 1;
+    for (int i = 0; i < 40; i += 2) {
+        run_context(5, i);
+        run_site(0, 5, i, false);
+        run_context(5, i + 1);
+        run_site(10, 5, i + 1, false);
+        run_site(1, 5, i, false);
+        run_site(11, 5, i + 1, false);
+    }
+    cr_assert_eq(passes_flush(stage.passes), 0);
+    cr_assert_eq(stage.layers, 80);
+    cr_assert_eq(stage.mixed, 0);
+    cr_assert_eq(stage.wrong_context, 0);
+    cr_assert_eq(stage.contexts, 20);
+}
+
+Test(passes, losses_are_told)
+{
+    run_layers(0, 2, 5, 0);
+    run_site(0, 5, 1, false);
+    run_site(1, 5, 1, true);
+    run_layers(0, 2, 5, 2);
+    expect("0:2 1:1 2:2 ");
+    cr_assert_eq(stage.lost, 1);
+}
+
+/* Where whole halves of passes are lost, no site repeats: the steps tell. */
+Test(passes, a_loss_from_the_middle_to_the_middle)
+{
+    run_layers(0, 4, 5, 0);
+    run_layers(0, 2, 5, 1);
+    run_site(2, 5, 1, true);
+    run_site(3, 5, 1, true);
+    run_site(0, 5, 2, true);
+    run_site(1, 5, 2, true);
+    run_layers(2, 2, 5, 2);
+    run_layers(0, 4, 5, 3);
+    expect("0:4 1:2 2:2 3:4 ");
+}
+
+static unsigned random_below(unsigned n)
+{
+    static uint64_t state = 88172645463325252u;
+    state ^= state << 13;
+    state ^= state >> 7;
+    state ^= state << 17;
+    return (unsigned) (state >> 33) % n;
+}
+
+/* Eager passes and graphs of two sizes, in any order within a graph, losses of any length at any place. */
+static void storm(bool context, unsigned passes)
+{
+    if (context)
+        context_sites();
+    for (uint32_t i = 8; i < 24; i++)
+        stage.sites[i].flags = MT_SITE_GRAPH;
+    int losing = 0;
+    for (unsigned pass = 0; pass < passes; pass++) {
+        uint32_t kind = random_below(3), rows = kind == 0 ? 4 : kind == 1 ? 8 : 1 + random_below(9);
+        uint32_t order[8];
+        for (uint32_t i = 0; i < 8; i++)
+            order[i] = i;
+        for (uint32_t i = 7; kind < 2 && i > 0; i--) {
+            uint32_t j = random_below(i + 1), t = order[i];
+            order[i] = order[j];
+            order[j] = t;
+        }
+        uint32_t base = kind == 2 ? 0 : 8 + 8 * kind;
+        for (uint32_t i = context ? 0 : 3; i < 11; i++) {
+            if (losing)
+                losing--;
+            else if (pass > 30 && random_below(40) == 0)
+                losing = (int) random_below(30);
+            run_site(i < 3 ? 60 + i : base + order[i - 3], rows, (int) (pass % 200), losing > 0);
+        }
+    }
+    cr_assert_eq(passes_flush(stage.passes), 0);
+    cr_assert_eq(stage.mixed, 0);
+    cr_assert_eq(stage.wrong_context, 0);
+    cr_assert_eq(stage.seq - stage.lost - (context ? stage.context : 0) <= stage.layers, 1);
+}
+
+Test(passes, a_storm_of_losses_without_context)
+{
+    storm(false, 20000);
+    cr_assert_lt(stage.count, 20000);
+    cr_assert_gt(stage.count, 15000);
+}
+
+Test(passes, a_storm_of_losses_with_context)
+{
+    storm(true, 20000);
+    cr_assert_lt(stage.count, 20000);
+    cr_assert_gt(stage.contexts, 10000);
+}

@@ -1,0 +1,381 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "passes.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define KINDS 4u    /* enum mt_site_kind */
+#define WINDOW 128u /* numbers of row context that are remembered: a pass takes a few of them */
+
+/* One number of row context: its record, if it came, and who routed right behind it. */
+struct context {
+    uint64_t number;  /* 0: nothing here yet */
+    bool seen, taken; /* its record came; a pass took it */
+    uint8_t kind;
+    uint32_t site, rows;
+    size_t room; /* values that fit */
+    int32_t *values;
+    bool routed;    /* routers with exactly this number came: what lies before it is an earlier pass's */
+    uint32_t lane;  /* of the first of them */
+    bool ambiguous; /* routers of several streams did: whose rows these are nothing tells */
+    bool used;      /* that lane's pass was handed out or given up */
+};
+
+/*
+ * Sites that run together count together. step - base is the number of the pass within a class of sites; a loss leaves
+ * it right.
+ */
+struct counted {
+    uint32_t class; /* 0: not known yet */
+    uint64_t base;
+    uint32_t taken, left; /* row context: how often a pass took it, or none came behind it */
+};
+
+struct layer {
+    struct pass_layer shown;
+    size_t ids_at;
+};
+
+/* The pass that is under way on one stream for one model. */
+struct lane {
+    uint32_t stream, experts, k;
+    char recipe[64];
+    bool open, shares; /* shares: context is there, but not for this pass */
+    uint64_t context, first_seq, time_ns;
+    uint64_t lost;        /* at its latest record */
+    uint64_t lost_before; /* at the latest record of the pass before */
+    bool ran, first;      /* there was a pass before; this is the first */
+    uint32_t flags, class;
+    uint64_t count, step; /* in its class; of its first record */
+    struct layer *layers;
+    uint32_t layer_count, layer_room;
+    int32_t *ids;
+    size_t id_count, id_room;
+};
+
+struct passes {
+    pass_take *take;
+    void *user;
+    struct context contexts[WINDOW];
+    struct lane *lanes;
+    uint32_t lane_count;
+    struct counted *sites;
+    uint32_t site_count;
+    uint32_t classes;
+    uint64_t lost;    /* told so far */
+    uint64_t context; /* looked at so far */
+    struct pass_layer *shown;
+    uint32_t shown_room;
+};
+
+struct passes *passes_new(pass_take *take, void *user)
+{
+    struct passes *passes = calloc(1, sizeof *passes);
+    if (passes) {
+        passes->take = take;
+        passes->user = user;
+    }
+    return passes;
+}
+
+void passes_free(struct passes *passes)
+{
+    if (!passes)
+        return;
+    for (uint32_t i = 0; i < WINDOW; i++)
+        free(passes->contexts[i].values);
+    for (uint32_t i = 0; i < passes->lane_count; i++) {
+        free(passes->lanes[i].layers);
+        free(passes->lanes[i].ids);
+    }
+    free(passes->lanes);
+    free(passes->sites);
+    free(passes->shown);
+    free(passes);
+}
+
+/* The place of a number; NULL if it has been forgotten. */
+static struct context *context_at(struct passes *passes, uint64_t number)
+{
+    struct context *context = &passes->contexts[number % WINDOW];
+    if (context->number > number)
+        return NULL;
+    if (context->number < number) {
+        int32_t *values = context->values;
+        size_t room = context->room;
+        *context = (struct context){.number = number, .values = values, .room = room};
+    }
+    return context;
+}
+
+static int know_site(struct passes *passes, uint32_t site)
+{
+    if (site < passes->site_count)
+        return 0;
+    uint32_t count = site + 16 > site ? site + 16 : UINT32_MAX;
+    struct counted *sites = realloc(passes->sites, count * sizeof *sites);
+    if (!sites)
+        return -ENOMEM;
+    memset(sites + passes->site_count, 0, (count - passes->site_count) * sizeof *sites);
+    passes->sites = sites;
+    passes->site_count = count;
+    return 0;
+}
+
+static int take_context(struct passes *passes, const struct mt_site *site, const struct mt_record *record,
+                        const void *ids)
+{
+    struct context *context = record->context ? context_at(passes, record->context) : NULL;
+    if (!context || record->k != 1)
+        return 0;
+    if (know_site(passes, record->site) != 0)
+        return -ENOMEM;
+    if (record->rows > context->room) {
+        int32_t *values = realloc(context->values, record->rows * sizeof *values);
+        if (!values)
+            return -ENOMEM;
+        context->values = values;
+        context->room = record->rows;
+    }
+    for (uint32_t i = 0; i < record->rows; i++)
+        context->values[i] = mt_decode_id(ids, record->width, i);
+    context->seen = true;
+    context->site = record->site;
+    context->kind = site->kind;
+    context->rows = record->rows;
+    return 0;
+}
+
+/* The latest of each kind behind the pass before, as far back as no number is missing. */
+static void find_context(struct passes *passes, const struct lane *lane, struct pass *pass)
+{
+    struct context *of_kind[KINDS] = {NULL};
+    const struct context *own = lane->context && !lane->shares ? context_at(passes, lane->context) : NULL;
+    if (!own || own->ambiguous)
+        return;
+    for (uint64_t n = lane->context; n > 0 && lane->context - n < WINDOW; n--) {
+        struct context *context = &passes->contexts[n % WINDOW];
+        if (context->number != n || !context->seen || (context->routed && n != lane->context))
+            break;
+        if (context->kind < KINDS && !of_kind[context->kind])
+            of_kind[context->kind] = context;
+    }
+    for (uint32_t kind = 0; kind < KINDS; kind++) {
+        if (of_kind[kind])
+            of_kind[kind]->taken = true;
+    }
+    for (uint32_t kind = MT_SITE_SLOTS; kind <= MT_SITE_TOKENS; kind++) {
+        struct context *context = of_kind[kind];
+        for (uint32_t i = 0; context && i < lane->layer_count; i++) {
+            if (lane->layers[i].shown.rows != context->rows)
+                of_kind[kind] = context = NULL;
+        }
+        if (context)
+            pass->rows = context->rows;
+    }
+    pass->slots = of_kind[MT_SITE_SLOTS] ? of_kind[MT_SITE_SLOTS]->values : NULL;
+    pass->positions = of_kind[MT_SITE_POSITIONS] ? of_kind[MT_SITE_POSITIONS]->values : NULL;
+    pass->tokens = of_kind[MT_SITE_TOKENS] ? of_kind[MT_SITE_TOKENS]->values : NULL;
+}
+
+/*
+ * Did rows run since the pass before of which nothing is shown? Context that no pass takes tells of a pass whose
+ * routers were lost, but not where that is the rule: a draft model without experts.
+ */
+static bool find_hole(struct passes *passes, uint64_t up_to)
+{
+    if (up_to <= passes->context)
+        return false;
+    bool hole = up_to - passes->context > WINDOW;
+    for (uint64_t n = hole ? up_to : passes->context + 1; n <= up_to; n++) {
+        const struct context *context = &passes->contexts[n % WINDOW];
+        if (context->number != n || !context->seen) {
+            hole = true;
+            continue;
+        }
+        struct counted *site = &passes->sites[context->site];
+        if (context->taken)
+            site->taken++;
+        else if (site->taken || site->left++ < 8)
+            hole = true;
+    }
+    passes->context = up_to;
+    return hole;
+}
+
+static int hand_out(struct passes *passes, struct lane *lane)
+{
+    if (!lane->open)
+        return 0;
+    lane->open = false;
+    if (lane->layer_count > passes->shown_room) {
+        struct pass_layer *shown = realloc(passes->shown, lane->layer_count * sizeof *shown);
+        if (!shown)
+            return -ENOMEM;
+        passes->shown = shown;
+        passes->shown_room = lane->layer_count;
+    }
+    for (uint32_t i = 0; i < lane->layer_count; i++) {
+        passes->shown[i] = lane->layers[i].shown;
+        passes->shown[i].ids = lane->ids + lane->layers[i].ids_at;
+    }
+    struct pass pass = {.first_seq = lane->first_seq,
+                        .time_ns = lane->time_ns,
+                        .layers = passes->shown,
+                        .layer_count = lane->layer_count};
+    find_context(passes, lane, &pass);
+    pass.hole = find_hole(passes, lane->context);
+    struct context *own = lane->context && !lane->shares ? context_at(passes, lane->context) : NULL;
+    if (own)
+        own->used = true;
+    if (lane->lost > passes->lost) {
+        uint64_t lost = lane->lost - passes->lost;
+        pass.lost = lost > UINT32_MAX ? UINT32_MAX : (uint32_t) lost;
+        passes->lost = lane->lost;
+    }
+    return passes->take(&pass, passes->user);
+}
+
+/* Hands out what is over, in the order in which it began: passes of a context before `context`, or all of them. */
+static int hand_out_before(struct passes *passes, uint64_t context, bool all)
+{
+    for (;;) {
+        struct lane *first = NULL;
+        for (uint32_t i = 0; i < passes->lane_count; i++) {
+            struct lane *lane = &passes->lanes[i];
+            if (lane->open && (all || (lane->context && lane->context < context)) &&
+                (!first || lane->first_seq < first->first_seq))
+                first = lane;
+        }
+        int result = first ? hand_out(passes, first) : 0;
+        if (!first || result)
+            return result;
+    }
+}
+
+static struct lane *lane_of(struct passes *passes, const struct mt_site *site, uint32_t k)
+{
+    for (uint32_t i = 0; i < passes->lane_count; i++) {
+        struct lane *lane = &passes->lanes[i];
+        if (lane->stream == site->stream && lane->experts == site->experts && lane->k == k &&
+            strncmp(lane->recipe, site->recipe, sizeof lane->recipe) == 0)
+            return lane;
+    }
+    struct lane *lanes = realloc(passes->lanes, (passes->lane_count + 1) * sizeof *lanes);
+    if (!lanes)
+        return NULL;
+    passes->lanes = lanes;
+    struct lane *lane = &lanes[passes->lane_count++];
+    *lane = (struct lane){.stream = site->stream, .experts = site->experts, .k = k};
+    memcpy(lane->recipe, site->recipe, sizeof lane->recipe);
+    return lane;
+}
+
+static bool belongs(const struct passes *passes, const struct lane *lane, const struct mt_site *site,
+                    const struct mt_record *record)
+{
+    if (!lane->open || record->context != lane->context)
+        return false;
+    for (uint32_t i = 0; i < lane->layer_count; i++) {
+        const struct pass_layer *layer = &lane->layers[i].shown;
+        if (layer->site == record->site || (site->layer != MT_LAYER_UNKNOWN && layer->layer == site->layer))
+            return false;
+    }
+    const struct counted *counted = &passes->sites[record->site];
+    /* Nothing was lost between the pass before and this record: then order alone is enough. */
+    bool sure = lane->first ? record->step == lane->step : record->lost == lane->lost_before;
+    bool counts_alike = counted->class == lane->class && record->step - counted->base == lane->count;
+    if (counted->class == lane->class && !counts_alike && !sure)
+        return false;
+    if (record->context)
+        return true;
+    return lane->layers[0].shown.rows == record->rows &&
+           (lane->flags & MT_SITE_GRAPH) == (site->flags & MT_SITE_GRAPH) && (counts_alike || sure);
+}
+
+static void start(struct passes *passes, struct lane *lane, const struct mt_site *site, const struct mt_record *record)
+{
+    struct counted *counted = &passes->sites[record->site];
+    if (!counted->class)
+        *counted = (struct counted){.class = ++passes->classes, .base = record->step, .taken = counted->taken};
+    lane->open = true;
+    lane->shares = false;
+    lane->context = record->context;
+    lane->first_seq = record->seq;
+    lane->time_ns = record->time_ns;
+    lane->lost_before = lane->lost;
+    lane->first = !lane->ran;
+    lane->ran = true;
+    lane->step = record->step;
+    lane->flags = site->flags;
+    lane->class = counted->class;
+    lane->count = record->step - counted->base;
+    lane->layer_count = 0;
+    lane->id_count = 0;
+    struct context *context = record->context ? context_at(passes, record->context) : NULL;
+    uint32_t index = (uint32_t) (lane - passes->lanes);
+    if (!context) {
+        lane->shares = record->context != 0;
+    } else if (!context->routed) {
+        context->routed = true;
+        context->lane = index;
+    } else {
+        const struct lane *owner = &passes->lanes[context->lane];
+        lane->shares = context->used || owner != lane;
+        context->ambiguous |= owner->stream != lane->stream;
+    }
+}
+
+static int add_layer(struct lane *lane, const struct mt_site *site, const struct mt_record *record, const void *ids)
+{
+    size_t count = (size_t) record->rows * record->k;
+    if (lane->layer_count == lane->layer_room) {
+        uint32_t room = lane->layer_room ? lane->layer_room * 2 : 16;
+        struct layer *layers = realloc(lane->layers, room * sizeof *layers);
+        if (!layers)
+            return -ENOMEM;
+        lane->layers = layers;
+        lane->layer_room = room;
+    }
+    if (lane->id_room - lane->id_count < count) {
+        size_t room = (lane->id_count + count) * 2;
+        int32_t *grown = realloc(lane->ids, room * sizeof *grown);
+        if (!grown)
+            return -ENOMEM;
+        lane->ids = grown;
+        lane->id_room = room;
+    }
+    lane->layers[lane->layer_count++] = (struct layer){
+        {.layer = site->layer, .site = record->site, .rows = record->rows, .k = record->k}, .ids_at = lane->id_count};
+    for (size_t i = 0; i < count; i++)
+        lane->ids[lane->id_count++] = mt_decode_id(ids, record->width, i);
+    return 0;
+}
+
+int passes_add(struct passes *passes, const struct mt_site *site, const struct mt_record *record, const void *ids)
+{
+    if (site->kind != MT_SITE_ROUTER)
+        return take_context(passes, site, record, ids);
+    struct lane *lane = lane_of(passes, site, record->k);
+    if (!lane || know_site(passes, record->site) != 0)
+        return -ENOMEM;
+    int result = hand_out_before(passes, record->context, false);
+    if (!result && !belongs(passes, lane, site, record)) {
+        result = hand_out(passes, lane);
+        if (!result)
+            start(passes, lane, site, record);
+    }
+    if (result)
+        return result;
+    passes->sites[record->site].class = lane->class;
+    passes->sites[record->site].base = record->step - lane->count;
+    if (record->lost > lane->lost)
+        lane->lost = record->lost;
+    return add_layer(lane, site, record, ids);
+}
+
+int passes_flush(struct passes *passes)
+{
+    return hand_out_before(passes, 0, true);
+}

@@ -1,0 +1,262 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Finds the router of a program that no recipe knows: the preloaded library samples what launches wrote, this judges.
+ */
+#include "verbs.h"
+
+#include "../shim/recipe.h"
+#include "probe/recipe_text.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <getopt.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static const char *const confidences[] = {"rejected", "possible", "likely", "certain"};
+
+/* Every process of the command has left a file. */
+static int read_folder(const char *folder, struct evidence *evidence)
+{
+    DIR *dir = opendir(folder);
+    int status = dir ? EXIT_OK : say_failed("%s: %s", folder, strerror(errno));
+    for (struct dirent *entry; dir && (entry = readdir(dir));) {
+        char path[512];
+        if (entry->d_name[0] == '.')
+            continue;
+        snprintf(path, sizeof path, "%s/%.255s", folder, entry->d_name);
+        if (!status && !evidence_read(evidence, path, (unsigned) atoi(entry->d_name)))
+            status = say_failed("cannot read what was sampled: %s", strerror(errno));
+        unlink(path);
+    }
+    if (dir)
+        closedir(dir);
+    rmdir(folder);
+    return status;
+}
+
+static void print_word(const char *what, unsigned least, unsigned most, const struct word *word, const struct word *by)
+{
+    char text[64], under[64] = "";
+    word_text(word, text, sizeof text);
+    if (by && by->kind)
+        word_text(by, under, sizeof under);
+    printf("  %-9s%u", what, least);
+    if (most != least)
+        printf(" to %u", most);
+    printf(word->kind == WORD_CONSTANT ? ", a constant\n" : ", from %s%s%s\n", text, *under ? " / " : "", under);
+}
+
+static void print_evidence(const struct candidate *c)
+{
+    const struct kernel *kernel = c->kernel;
+    printf("%s: %s\n", confidences[c->confidence], kernel->base);
+    printf("  kernel   %s\n", kernel->demangled);
+    fputs("  launches ", stdout);
+    if (kernel->eager) /* else its process was killed before it could say */
+        printf("%llu eager, %llu captured into graphs, ", (unsigned long long) kernel->eager,
+               (unsigned long long) kernel->captured);
+    printf("%u sampled", kernel->samples);
+    printf(c->layers == 1 ? "; 1 layer\n" : "; %u layers\n", c->layers);
+    printf("  ids      param %u", c->param);
+    if (c->offset)
+        printf(" + %u", c->offset);
+    printf(", %s\n", recipe_dtype(c));
+}
+
+static void print_found(const struct candidate *c)
+{
+    print_evidence(c);
+    print_word("k", c->k, c->k, &c->k_word, NULL);
+    if (c->experts.kind) {
+        char text[64];
+        word_text(&c->experts, text, sizeof text);
+        printf("  experts  ids up to %u, from %s\n", c->experts_seen - 1, text);
+    } else {
+        printf("  experts  at least %u, not told\n", c->experts_seen);
+    }
+    if (c->rows.kind)
+        print_word("rows", c->rows_least, c->rows_most, &c->rows, &c->rows_by);
+    if (c->stride.kind) {
+        char text[64];
+        word_text(&c->stride, text, sizeof text);
+        printf("  stride   from %s\n", text);
+    }
+    if (c->shared)
+        puts("  shared   with a sampler: the number of experts tells them apart");
+    if (c->why[0])
+        printf("  but      %s\n", c->why);
+    putchar('\n');
+}
+
+/* Each recipe once: tensor-parallel processes all find the same. */
+static char *recipe_of(const struct verdict *verdict, const struct candidate *c)
+{
+    char *text = NULL, why[256];
+    size_t size = 0, count;
+    FILE *memory = open_memstream(&text, &size);
+    bool good = memory && recipe_print(memory, verdict, c);
+    if (memory && fclose(memory) != 0)
+        good = false;
+    if (good && text && mt_recipes_check("recipe", text, &count, why, sizeof why))
+        return text;
+    free(text);
+    return NULL;
+}
+
+static int by_score(const void *a, const void *b)
+{
+    const struct candidate *const *x = a, *const *y = b;
+    return (*x)->score < (*y)->score ? 1 : (*x)->score > (*y)->score ? -1 : 0;
+}
+
+static void print_known(const struct evidence *evidence)
+{
+    for (size_t i = 0; i < evidence->kernel_count; i++) {
+        const struct kernel *kernel = &evidence->kernels[i];
+        bool routes = strcmp(kernel->kind, "router") == 0 || strcmp(kernel->kind, "no-ids") == 0;
+        bool before = false;
+        for (size_t j = 0; j < i; j++)
+            before |= strcmp(evidence->kernels[j].recipe, kernel->recipe) == 0;
+        if (routes && !before)
+            printf("known: recipe %s reads %s\n", kernel->recipe, kernel->demangled);
+    }
+}
+
+static void print_totals(const struct evidence *evidence)
+{
+    unsigned long long eager = 0, captured = 0;
+    for (size_t i = 0; i < evidence->kernel_count; i++) {
+        eager += evidence->kernels[i].eager;
+        captured += evidence->kernels[i].captured;
+    }
+    printf("%zu kernels, %llu launches, %zu of them sampled", evidence->kernel_count, eager + captured,
+           evidence->sample_count);
+    printf(captured ? "; %llu were captured into graphs, which cannot be sampled\n" : "\n", captured);
+    if (captured > eager)
+        puts("most launches were captured: run it without CUDA graphs (vLLM, SGLang: --enforce-eager, "
+             "--disable-cuda-graph)");
+}
+
+static bool taken(char **recipes, size_t count, const char *recipe)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (recipes[i] && strcmp(recipes[i], recipe) == 0)
+            return true;
+    }
+    return false;
+}
+
+static int write_recipes(const char *output, char **recipes, size_t count)
+{
+    FILE *file = fopen(output, "we");
+    if (!file)
+        return say_failed("%s: %s", output, strerror(errno));
+    fputs("# Found by `moetap probe`.\n", file);
+    for (size_t i = 0; i < count; i++)
+        fprintf(file, "\n%s", recipes[i]);
+    bool good = !ferror(file);
+    return fclose(file) == 0 && good ? EXIT_OK : say_failed("%s: cannot write it: %s", output, strerror(errno));
+}
+
+/* What was found, best first. EXIT_FAILED: nothing that is at least likely. */
+static int report(const struct evidence *evidence, const struct verdict *verdict, const char *output, bool rejected)
+{
+    const struct candidate **order = calloc(verdict->count + 1, sizeof *order);
+    char **recipes = calloc(verdict->count + 1, sizeof *recipes);
+    size_t found = 0;
+    if (!order || !recipes) {
+        free(order);
+        free(recipes);
+        return say_failed("out of memory");
+    }
+    for (size_t i = 0; i < verdict->count; i++)
+        order[i] = &verdict->all[i];
+    qsort(order, verdict->count, sizeof *order, by_score);
+    print_known(evidence);
+    print_totals(evidence);
+    putchar('\n');
+    for (size_t i = 0; i < verdict->count; i++) {
+        const struct candidate *c = order[i];
+        char *recipe = c->confidence >= LIKELY ? recipe_of(verdict, c) : NULL;
+        if (c->confidence == REJECTED) {
+            if (rejected) {
+                print_evidence(c);
+                printf("  not ids  %s\n\n", c->why);
+            }
+        } else if (!recipe || !taken(recipes, found, recipe)) {
+            print_found(c);
+            if (recipe)
+                recipes[found++] = recipe;
+            recipe = NULL;
+        }
+        free(recipe);
+    }
+    for (size_t i = 0; i < found; i++)
+        printf("%s\n", recipes[i]);
+    int status = found ? EXIT_OK : EXIT_FAILED;
+    if (!found)
+        puts("no router was found");
+    else if (output)
+        status = write_recipes(output, recipes, found);
+    for (size_t i = 0; i < found; i++)
+        free(recipes[i]);
+    free(recipes);
+    free(order);
+    return status;
+}
+
+int verb_probe(int argc, char **argv)
+{
+    enum { SOURCE = 256, ALL };
+    static const struct option longs[] = {{"output", required_argument, NULL, 'o'},
+                                          {"source", required_argument, NULL, SOURCE},
+                                          {"all", no_argument, NULL, ALL},
+                                          {"verbose", no_argument, NULL, 'v'},
+                                          {NULL, 0, NULL, 0}};
+    const char *output = NULL, *source = NULL;
+    bool all = false, verbose = false;
+    int opt;
+    while ((opt = getopt_long(argc, argv, "+:o:v", longs, NULL)) != -1) {
+        switch (opt) {
+        case 'o':
+            output = optarg;
+            break;
+        case SOURCE:
+            if ((opt = check_source(optarg)))
+                return opt;
+            source = optarg;
+            break;
+        case ALL:
+            all = true;
+            break;
+        case 'v':
+            verbose = true;
+            break;
+        default:
+            return say_bad_option(argv, opt);
+        }
+    }
+    if (optind == argc)
+        return say_usage("probe what? moetap probe [OPTIONS] -- CMD...");
+    char folder[] = "/tmp/moetap-probe-XXXXXX";
+    if (!mkdtemp(folder))
+        return say_failed("%s: %s", folder, strerror(errno));
+    if (setenv("MOETAP_PROBE", folder, 1) != 0 || setenv("MOETAP_PROBE_ALL", all ? "1" : "0", 1) != 0) {
+        rmdir(folder);
+        return say_failed("out of memory");
+    }
+    bool ran = false;
+    int status = run_preloaded(argv + optind, source, &ran);
+    struct evidence evidence = {0};
+    struct verdict verdict = {0};
+    int judged = read_folder(folder, &evidence);
+    if (ran && !judged)
+        judged =
+            judge(&evidence, &verdict) ? report(&evidence, &verdict, output, verbose) : say_failed("out of memory");
+    free(verdict.all);
+    evidence_free(&evidence);
+    if (fflush(stdout) != 0)
+        judged = say_failed("cannot write the report: %s", strerror(errno));
+    return status ? status : judged;
+}

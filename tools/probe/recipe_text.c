@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "recipe_text.h"
+
+#include <ctype.h>
+#include <string.h>
+
+const char *recipe_dtype(const struct candidate *candidate)
+{
+    switch (candidate->width) {
+    case 8:
+        return "i64";
+    case 4:
+        return "i32";
+    case 2:
+        return "i16";
+    default:
+        return "u8";
+    }
+}
+
+/* A template argument that names the ids' type: other instances of the kernel are then read right as well. */
+static bool print_template_dtype(FILE *out, const struct candidate *c)
+{
+    static const struct {
+        const char *name;
+        unsigned width;
+    } types[] = {{"int", 4},   {"long", 8},           {"long long", 8},    {"unsigned int", 4},
+                 {"short", 2}, {"unsigned short", 2}, {"unsigned char", 1}};
+    for (unsigned i = 0; i < c->kernel->template_count; i++) {
+        for (size_t t = 0; t < sizeof types / sizeof *types; t++) {
+            /* int is also what many an index or an offset is. */
+            if (strcmp(c->kernel->template_args[i], types[t].name) == 0 && types[t].width == c->width &&
+                types[t].width != 4) {
+                fprintf(out, "dtype   = template %u\n", i);
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+static void print_name(FILE *out, const struct kernel *kernel, const char *end)
+{
+    fputs("[probe.", out);
+    for (const char *c = kernel->base; *c && c - kernel->base < 48; c++)
+        fputc(isalnum((unsigned char) *c) || *c == '_' ? *c : '_', out);
+    fprintf(out, "%s]\n", end);
+}
+
+static void print_kernel(FILE *out, const struct kernel *kernel)
+{
+    fprintf(out, "kernel  = %s\nparams  =", kernel->base);
+    for (unsigned i = 0; i < kernel->param_count; i++)
+        fprintf(out, " %u", kernel->param[i].size);
+    fputc('\n', out);
+}
+
+static void print_word(FILE *out, const char *key, const struct word *word, const struct word *by)
+{
+    char text[64], under[64];
+    word_text(word, text, sizeof text);
+    fprintf(out, "%-7s = %s", key, text);
+    if (by && by->kind) {
+        word_text(by, under, sizeof under);
+        fprintf(out, " / %s", under);
+    }
+    fputc('\n', out);
+}
+
+bool recipe_print(FILE *out, const struct verdict *verdict, const struct candidate *c)
+{
+    if (!c->rows.kind || strpbrk(c->kernel->base, " \t*?#"))
+        return false;
+    print_name(out, c->kernel, "");
+    print_kernel(out, c->kernel);
+    if (c->offset)
+        fprintf(out, "ids     = param %u + %u\n", c->param, c->offset);
+    else
+        fprintf(out, "ids     = param %u\n", c->param);
+    if (!print_template_dtype(out, c))
+        fprintf(out, "dtype   = %s\n", recipe_dtype(c));
+    print_word(out, "rows", &c->rows, &c->rows_by);
+    if (c->experts.kind)
+        print_word(out, "experts", &c->experts, NULL);
+    print_word(out, "k", &c->k_word, NULL);
+    if (c->stride.kind)
+        print_word(out, "stride", &c->stride, NULL);
+    if (c->shared)
+        fputs("limit.experts = 2..1024\n", out);
+    if (c->final) {
+        const struct kernel *final = verdict->all[c->final - 1].kernel;
+        fputs("final   = probe.", out);
+        for (const char *n = c->kernel->base; *n && n - c->kernel->base < 48; n++)
+            fputc(isalnum((unsigned char) *n) || *n == '_' ? *n : '_', out);
+        fputs(".final\n\n", out);
+        print_name(out, c->kernel, ".final");
+        fputs("kind    = final\n", out);
+        print_kernel(out, final);
+    }
+    return true;
+}
