@@ -263,24 +263,39 @@ static int32_t identify(struct mt_lane *lane, struct mt_group *group)
     return layer;
 }
 
+/* The first of the kernel's recipes that reads this launch. NULL: none, and why not the first of them. */
+static const struct mt_recipe *read_launch(const struct mt_kernel *kernel, const struct mt_launch *launch,
+                                           struct mt_routing *routing, const char **why)
+{
+    const char *later;
+    if (mt_recipe_read(kernel->recipe, kernel->info, launch, routing, why))
+        return kernel->recipe;
+    for (unsigned i = 0; i < MT_KERNEL_OTHERS && kernel->others[i]; i++) {
+        if (mt_recipe_read(kernel->others[i], kernel->info, launch, routing, &later))
+            return kernel->others[i];
+    }
+    return NULL;
+}
+
 static void on_router(struct mt_lane *lane, const struct mt_kernel *kernel, const struct mt_launch *launch)
 {
     struct mt_routing routing;
     const char *why = "";
     settle(lane);
-    if (!mt_recipe_read(kernel->recipe, kernel->info, launch, &routing, &why)) {
+    const struct mt_recipe *recipe = read_launch(kernel, launch, &routing, &why);
+    if (!recipe) {
         explain_no_tap(kernel, why);
         return;
     }
     __atomic_store_n(&routers_seen, true, __ATOMIC_RELAXED);
-    struct mt_group *group = find_group(lane, kernel->recipe, routing.experts, routing.k);
+    struct mt_group *group = find_group(lane, recipe, routing.experts, routing.k);
     if (!group)
         return;
     find_stages(lane, group, &routing);
     int32_t layer = identify(lane, group);
     if (group->stage)
         return;
-    if (!mt_recipe_has_final(kernel->recipe)) {
+    if (!mt_recipe_has_final(recipe)) {
         tap(lane, group, kernel, &routing, layer);
         return;
     }
@@ -350,17 +365,17 @@ static void on_context(struct mt_lane *lane, const struct mt_kernel *kernel, con
 {
     struct mt_routing routing;
     const char *why = "";
-    if (!mt_recipe_read(kernel->recipe, kernel->info, launch, &routing, &why)) {
+    const struct mt_recipe *recipe = read_launch(kernel, launch, &routing, &why);
+    if (!recipe) {
         explain_no_tap(kernel, why);
         return;
     }
-    struct mt_group *group = find_group(lane, kernel->recipe, 0, 1);
+    struct mt_group *group = find_group(lane, recipe, 0, 1);
     if (!group)
         return;
     uint32_t launches = lane->history.count - group->last;
     group->last = lane->history.count;
-    if (mt_recipe_once_by_layer(kernel->recipe) &&
-        mt_layers_identify(group->model->layers, &lane->history, launches) != 0)
+    if (mt_recipe_once_by_layer(recipe) && mt_layers_identify(group->model->layers, &lane->history, launches) != 0)
         return;
     struct mt_tap_state *state = mt_tap_state_current();
     if (!state || (routing.once && !speaks_for_all(group, state, routing.once)))
@@ -495,7 +510,7 @@ static void node(const struct mt_launch *launch)
     struct mt_routing routing;
     const char *why;
     if (kernel->recipe && mt_recipe_kind(kernel->recipe) == MT_RECIPE_ROUTER &&
-        mt_recipe_read(kernel->recipe, kernel->info, launch, &routing, &why)) {
+        read_launch(kernel, launch, &routing, &why)) {
         mt_log_once(MT_LOG_PROBLEM, "not captured: %s in a graph that is made node by node, not captured from a stream",
                     kernel->info->base);
         struct mt_tap_state *state = mt_tap_state_current();

@@ -9,6 +9,8 @@
 #include "../cupti/launch.h"
 #include "recipe.h"
 
+#define MT_KERNEL_OTHERS 3
+
 struct mt_kernel {
     const struct mt_recipe *recipe;    /* NULL: none of ours */
     const struct mt_kernel_info *info; /* NULL unless there is a recipe or all are kept */
@@ -22,6 +24,9 @@ struct mt_kernel {
         uint32_t size;
     } * moves;
     unsigned move_count;
+    /* Fit its fingerprint too and are of `recipe`'s kind: tried in turn where that does not read a launch. NULL behind
+     * the last. */
+    const struct mt_recipe *others[MT_KERNEL_OTHERS];
     struct mt_kernel_param {
         uint32_t offset, size;
     } param[]; /* param_count of them */

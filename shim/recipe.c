@@ -233,6 +233,23 @@ static bool has_templates(const struct mt_recipe *recipe, const struct mt_kernel
     return true;
 }
 
+static bool shape_fits(const struct mt_recipe *recipe, const struct mt_kernel_info *kernel)
+{
+    return layout_fits(recipe, kernel) && has_templates(recipe, kernel) &&
+           (!recipe->suffix[0] || ends_with(kernel->mangled, recipe->suffix));
+}
+
+const struct mt_recipe *mt_recipes_next(const struct mt_recipes *recipes, const struct mt_kernel_info *kernel,
+                                        const struct mt_recipe *recipe)
+{
+    const enum mt_recipe_kind kind = recipe->kind;
+    while (++recipe < recipes->all + recipes->count) {
+        if (recipe->kind == kind && name_fits(recipe, kernel) && shape_fits(recipe, kernel))
+            return recipe;
+    }
+    return NULL;
+}
+
 const struct mt_recipe *mt_recipes_match(const struct mt_recipes *recipes, const struct mt_kernel_info *kernel,
                                          char *why, size_t size)
 {
@@ -243,8 +260,7 @@ const struct mt_recipe *mt_recipes_match(const struct mt_recipes *recipes, const
         const struct mt_recipe *recipe = &recipes->all[i];
         if (!name_fits(recipe, kernel))
             continue;
-        if (layout_fits(recipe, kernel) && has_templates(recipe, kernel) &&
-            (!recipe->suffix[0] || ends_with(kernel->mangled, recipe->suffix)))
+        if (shape_fits(recipe, kernel))
             return recipe;
         if (recipe->kind != MT_RECIPE_CONSUMER) /* one that is not known loses nothing */
             by_name = recipe;

@@ -103,6 +103,13 @@ const struct mt_recipe *mt_recipes_match(const struct mt_recipes *recipes, const
                                          char *why, size_t size);
 
 /*
+ * The next one behind `recipe` that fits the kernel's fingerprint as well and is of the same kind, NULL if none: for
+ * launches that `recipe` cannot read, since a fingerprint does not always tell which parameter is which.
+ */
+const struct mt_recipe *mt_recipes_next(const struct mt_recipes *recipes, const struct mt_kernel_info *kernel,
+                                        const struct mt_recipe *recipe);
+
+/*
  * Reads a launch. False with a reason (static string) if it is no router's: out of the recipe's limits (a sampler), no
  * rows, null ids. Allocates nothing, takes no lock.
  */

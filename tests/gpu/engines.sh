@@ -29,7 +29,10 @@ ops_case() { # name, file name, script, what it is given before the truth file, 
     local name=$1 at=$tmp/$2 script=tests/gpu/$3 before=$4 after=$5 source status good line verdict
     # First without moetap: what is compiled at the first call is, and a library that does not work here is told apart.
     # shellcheck disable=SC2086
-    if ! timeout 300 python3 "$script" $before "$at.truth" $after >"$out/$2-bare.log" 2>&1; then
+    timeout 300 python3 "$script" $before "$at.truth" $after >"$out/$2-bare.log" 2>&1
+    status=$?
+    if [ $status = 124 ]; then echo "timed out after 300 s" >>"$out/$2-bare.log"; fi
+    if [ $status != 0 ]; then
         echo "FAIL $name: not even without moetap: $(tail -1 "$out/$2-bare.log")"
         return
     fi

@@ -74,6 +74,32 @@ Test(match, within_and_templates)
     mt_recipes_free(recipes);
 }
 
+/* Only what fits as well, is of the same kind and stands behind. */
+Test(match, next)
+{
+    static const char text[] = "[a]\nkernel = one\nparams = 8 8 4\nids = param 1\ndtype = i32\nrows = param 2\nk = 2\n"
+                               "require = param 2 >= 2\n"
+                               "[b]\nkernel = two\nparams = 8 8 4\nids = param 0\ndtype = i32\nrows = 1\nk = 2\n"
+                               "[c]\nkernel = one\nparams = 8 8 4 4\nids = param 0\ndtype = i32\nrows = 1\nk = 2\n"
+                               "[d]\nkind = consumer\nkernel = one\nids = any\n"
+                               "[e]\nkernel = on*\nparams = 8 8 ..\nids = param 0\ndtype = i32\nrows = 1\nk = 2\n"
+                               "[f]\nkernel = one\nsuffix = Pi\nparams = 8 8 4\nids = param 0\ndtype = i32\nrows = 1\n"
+                               "k = 2\n";
+    struct mt_kernel_info kernel;
+    char why[256];
+    recipes = recipes_of(text);
+    kernel_make(&kernel, "one", "8 8 4");
+    const struct mt_recipe *recipe = mt_recipes_match(recipes, &kernel, why, sizeof why);
+    cr_assert_str_eq(mt_recipe_name(recipe), "a");
+    recipe = mt_recipes_next(recipes, &kernel, recipe);
+    cr_assert(recipe);
+    cr_assert_str_eq(mt_recipe_name(recipe), "e");
+    cr_assert_null(mt_recipes_next(recipes, &kernel, recipe));
+    const struct mt_recipe *last = mt_recipes_get(recipes, mt_recipes_count(recipes) - 1);
+    cr_assert_null(mt_recipes_next(recipes, &kernel, last));
+    mt_recipes_free(recipes);
+}
+
 Test(match, suffix)
 {
     recipes = recipes_of(user);

@@ -280,6 +280,31 @@ Test(run, consumers_of_an_unknown_router)
     }
 }
 
+/* Two recipes fit the router, and only the second one's conditions hold, eager and in graphs; where neither's do, the
+ * built-in one is tried behind them. */
+Test(run, next_recipe_where_the_first_does_not_hold)
+{
+    static const char *const form = "kernel = moe_demo_topk_i32\\nparams = 8 8 8 4 4 4\\nids = param 1\\ndtype = i32\\n"
+                                    "rows = param 3\\nexperts = param 4\\nk = param 5\\nrequire = param 3";
+    static const char *const modes[] = {"", "--graph", "--scrub --graph=pieces"};
+    struct outcome o;
+    for (int third = 0; third < 2; third++) {
+        for (int m = 0; m < 3; m++) {
+            command(&o,
+                    "cd %s && rm -f t truth; printf '[first]\\n%s == 1\\n[second]\\n%s >= %d\\n' > n.recipe; %s record "
+                    "-q --source=preload --recipe n.recipe -o t -- %s %s --layers 7 --steps 5 --truth truth",
+                    scratch(), form, form, third ? 1000 : 2, MOETAP, MOE_DEMO, modes[m]);
+            cr_assert_eq(o.status, 0, "%s", o.text);
+            command(&o, "cd %s && %s dump --format=jsonl t | %s truth --layers 7 --steps 5; %s info t", scratch(),
+                    MOETAP, TRUTH_COMPARE, MOETAP);
+            cr_assert(strstr(o.text, "match: 3360 of 3360 ids"), "%s: %s", modes[m], o.text);
+            cr_assert(strstr(o.text, " 35 records, 560 rows, 7 layers"), "%s: %s", modes[m], o.text);
+            cr_assert(strstr(o.text, third ? "moe-demo.i32" : " second"), "%s: %s", modes[m], o.text);
+            cr_assert(!strstr(o.text, " first"), "%s: %s", modes[m], o.text);
+        }
+    }
+}
+
 Test(run, bad_recipe_is_named_with_its_line)
 {
     struct outcome o;
