@@ -79,7 +79,7 @@ static void only_if(const struct parse *parse, uint32_t layer, bool routes)
 /* The first ones are dense. */
 static int first_dense(const struct parse *parse)
 {
-    static const char *const keys[] = {"first_k_dense_replace", "num_dense_layers"};
+    static const char *const keys[] = {"first_k_dense_replace", "num_dense_layers", "moe_layer_num_skipped"};
     for (size_t k = 0; k < sizeof keys / sizeof *keys; k++) {
         long long first;
         int result = number(parse, keys[k], 0, LAYERS_MAX, &first);
@@ -220,10 +220,10 @@ static int span(const struct parse *parse)
 static int unknown_convention(const struct parse *parse)
 {
     static const char *const known[] = {
-        "first_k_dense_replace", "num_dense_layers",    "decoder_sparse_step", "mlp_only_layers",
-        "moe_layer_freq",        "moe_layers",          "mlp_layer_types",     "interleave_moe_layer_step",
-        "expert_layer_period",   "expert_layer_offset", "moe_layer_interval",  "moe_layer_start_index",
-        "moe_layer_end_index",   "layers_block_type"};
+        "first_k_dense_replace", "num_dense_layers",    "decoder_sparse_step",  "mlp_only_layers",
+        "moe_layer_freq",        "moe_layers",          "mlp_layer_types",      "interleave_moe_layer_step",
+        "expert_layer_period",   "expert_layer_offset", "moe_layer_interval",   "moe_layer_start_index",
+        "moe_layer_end_index",   "layers_block_type",   "moe_layer_num_skipped"};
     static const char *const about[] = {"moe", "expert", "dense", "sparse", "mlp"};
     const char *key;
     json_t *value;

@@ -76,6 +76,8 @@ Test(model_config, the_first_layers_are_dense)
        27, 256, 8, "1-26");
     is("LFM2-MoE", "{\"num_hidden_layers\":24,\"num_dense_layers\":2,\"num_experts\":32,\"num_experts_per_tok\":4}", 24,
        32, 4, "2-23");
+    is("Hunyuan-A13B", "{\"num_hidden_layers\":3,\"num_experts\":64,\"moe_topk\":[8,8,8],\"moe_layer_num_skipped\":1}",
+       3, 64, 8, "1-2");
     is("moe_layer_freq 2, counted from 0",
        "{\"num_hidden_layers\":9,\"first_k_dense_replace\":1,\"moe_layer_freq\":2,\"n_routed_experts\":64,"
        "\"num_experts_per_tok\":6}",
@@ -193,7 +195,7 @@ Test(model_config, wrong_ones)
         {"{\"num_hidden_layers\":99999999999}", "'num_hidden_layers' is no number"},
         {"{\"num_hidden_layers\":4,\"moe_num_experts\":[64,32],\"moe_k\":6}", "not the same for all layers"},
         {"{\"num_hidden_layers\":4,\"num_experts\":[],\"moe_k\":6}", "'num_experts' is no number"},
-        {"{" MOE ",\"moe_layer_num_skipped\":1}", "what 'moe_layer_num_skipped' means is not known"},
+        {"{" MOE ",\"moe_layer_frequency\":2}", "what 'moe_layer_frequency' means is not known"},
         {"{" MOE ",\"decoder_sparse_step\":0}", "'decoder_sparse_step' is no number"},
         {"{" MOE ",\"decoder_sparse_step\":5}", "no layer is a MoE layer"},
         {"{" MOE ",\"mlp_only_layers\":[4]}", "names a layer that the model does not have"},
