@@ -102,10 +102,21 @@ static int add_array(struct export *export, struct array array, int fill)
     return 0;
 }
 
+/* Unknown layers are put in an order that is likely, not certain. */
+static bool layers_known(const struct export *export, uint32_t segment)
+{
+    const struct trace_view *view = &export->trace->segments[segment];
+    for (uint32_t i = 0; i < view->site_count; i++) {
+        if (requests_column(export->requests[segment], i) >= 0 && view->sites[i].layer == MT_LAYER_UNKNOWN)
+            return false;
+    }
+    return true;
+}
+
 static bool fits_config(const struct export *export, uint32_t segment)
 {
     const struct requests *r = export->requests[segment];
-    return export->config &&
+    return export->config && layers_known(export, segment) &&
            model_config_agrees(export->config, requests_layers(r), requests_experts(r), requests_k(r));
 }
 
@@ -372,7 +383,9 @@ static void warn_of_config(const struct export *export)
 {
     for (uint32_t s = 0; export->config && s < export->trace->segment_count; s++) {
         const struct requests *r = export->requests[s];
-        if (requests_layers(r) && !fits_config(export, s))
+        if (!layers_known(export, s))
+            model_config_warn_unknown(export->config_path, s);
+        else if (requests_layers(r) && !fits_config(export, s))
             model_config_warn(export->config, export->config_path, s, requests_layers(r), requests_experts(r),
                               requests_k(r));
     }

@@ -73,13 +73,17 @@ static void print_site_head(bool tallied)
 /* What a segment's routers show, to be held against the model's config. */
 struct routers {
     uint32_t layers, experts, k;
-    bool any, differ; /* not all the same: a draft model beside it */
+    bool any, unknown, differ; /* not all the same: a draft model beside it */
 };
 
 static void add_router(struct routers *routers, const struct mt_site *site)
 {
-    if (site->kind || site->flags & MT_SITE_RETRACTED || site->layer < 0)
+    if (site->kind || site->flags & MT_SITE_RETRACTED)
         return;
+    if (site->layer < 0) {
+        routers->unknown = true;
+        return;
+    }
     if ((uint32_t) site->layer + 1 > routers->layers)
         routers->layers = (uint32_t) site->layer + 1;
     routers->differ |= routers->any && (routers->k != site->k || routers->experts != site->experts);
@@ -91,6 +95,10 @@ static void add_router(struct routers *routers, const struct mt_site *site)
 static void print_model_layers(const struct routers *routers, uint32_t segment)
 {
     char text[512];
+    if (config && !routers->any && routers->unknown) {
+        fflush(stdout);
+        model_config_warn_unknown(config_path, segment);
+    }
     if (!config || !routers->any)
         return;
     if (routers->differ || !model_config_agrees(config, routers->layers, routers->experts, routers->k)) {

@@ -429,6 +429,12 @@ void model_config_warn(const struct model_config *config, const char *path, uint
         path, config->moe_layers, config->k, config->experts, segment, moe_layers, k, experts);
 }
 
+void model_config_warn_unknown(const char *path, uint32_t segment)
+{
+    fprintf(stderr, "moetap: %s: segment %u: its layers are unknown, so they get no numbers of the model's\n", path,
+            segment);
+}
+
 void model_config_ranges(const struct model_config *config, char *text, size_t size)
 {
     size_t used = 0;

@@ -25,6 +25,9 @@ bool model_config_agrees(const struct model_config *config, uint32_t moe_layers,
 void model_config_warn(const struct model_config *config, const char *path, uint32_t segment, uint32_t moe_layers,
                        uint32_t experts, uint32_t k);
 
+/* The same where all sites' layers are unknown: their order is no proof. */
+void model_config_warn_unknown(const char *path, uint32_t segment);
+
 /* "3-60" or "1,3,5"; cut off at `size`. */
 void model_config_ranges(const struct model_config *config, char *text, size_t size);
 

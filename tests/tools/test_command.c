@@ -900,6 +900,10 @@ Test(command, dump_unknown_and_retracted)
     live_end(&live);
     RUN(0, "%s drain -q -o t $(ls shm)", MOETAP);
     cr_assert_eq(check_ids("t", 0), 2);
+    RUN(0,
+        "echo '{\"num_hidden_layers\":2,\"num_experts\":8,\"num_experts_per_tok\":2}' >c; %s info --model-config c t",
+        MOETAP);
+    SAYS("moetap: c: segment 0: its layers are unknown");
     RUN(0, "%s dump --format=csv t | cut -c-4 | tail -1", MOETAP);
     cr_assert_str_eq(o.text, "0,,2\n");
     RUN(0, "%s dump t", MOETAP);
