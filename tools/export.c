@@ -2,6 +2,7 @@
 #include "verbs.h"
 
 #include "arrays/arrays.h"
+#include "model_config.h"
 #include "sequences.h"
 
 #include <errno.h>
@@ -29,7 +30,8 @@ enum { IDS, TOKENS, POSITIONS, LAYERS, EXTRA, PER_GROUP };
 
 struct export
 {
-    const char *path, *output;
+    const char *path, *output, *config_path;
+    struct model_config *config; /* NULL: layers stay MoE layers' numbers */
     arrays_write *write;
     long request; /* -1: all */
     bool passes;
@@ -100,6 +102,24 @@ static int add_array(struct export *export, struct array array, int fill)
     return 0;
 }
 
+/* Unknown layers are put in an order that is likely, not certain. */
+static bool layers_known(const struct export *export, uint32_t segment)
+{
+    const struct trace_view *view = &export->trace->segments[segment];
+    for (uint32_t i = 0; i < view->site_count; i++) {
+        if (requests_column(export->requests[segment], i) >= 0 && view->sites[i].layer == MT_LAYER_UNKNOWN)
+            return false;
+    }
+    return true;
+}
+
+static bool fits_config(const struct export *export, uint32_t segment)
+{
+    const struct requests *r = export->requests[segment];
+    return export->config && layers_known(export, segment) &&
+           model_config_agrees(export->config, requests_layers(r), requests_experts(r), requests_k(r));
+}
+
 /* All missing at first. `prefix` keeps the arrays of several requests apart. */
 static int add_group(struct export *export, uint64_t rows, uint32_t segment, const char *prefix)
 {
@@ -129,7 +149,7 @@ static int add_group(struct export *export, uint64_t rows, uint32_t segment, con
     }
     const struct array *shown = &export->arrays[export->groups[export->group_count - 1].arrays + LAYERS];
     for (uint32_t i = 0; i < layers; i++)
-        ((int32_t *) shown->data)[i] = (int32_t) i;
+        ((int32_t *) shown->data)[i] = (int32_t) (fits_config(export, segment) ? export->config->numbers[i] : i);
     return 0;
 }
 
@@ -313,9 +333,9 @@ static int write_out(struct export *export)
 {
     const struct group *group = &export->groups[0];
     const struct requests *requests = export->requests[group->segment];
-    struct word words[] = {{.key = "format"},  {.key = "moetap"},   {.key = "experts"},
-                           {.key = "topk"},    {.key = "layers"},   {.key = "id_space"},
-                           {.key = "missing"}, {.key = "requests"}, {.key = "complete_rows"}};
+    struct word words[] = {{.key = "format"},        {.key = "moetap"},       {.key = "experts"}, {.key = "topk"},
+                           {.key = "layers"},        {.key = "id_space"},     {.key = "missing"}, {.key = "requests"},
+                           {.key = "complete_rows"}, {.key = "layer_numbers"}};
     static const char *const spaces[] = {"unknown", "logical", "physical"};
     uint32_t space = 0;
     const struct trace_view *view = &export->trace->segments[group->segment];
@@ -347,8 +367,28 @@ static int write_out(struct export *export)
         }
     }
     snprintf(words[8].value, sizeof words[8].value, "%llu", (unsigned long long) complete);
+    uint32_t in_model = 0;
+    for (uint32_t g = 0; g < export->group_count; g++)
+        in_model += fits_config(export, export->groups[g].segment);
+    snprintf(words[9].value, sizeof words[9].value, "%s",
+             in_model == 0                     ? "MoE layers"
+             : in_model == export->group_count ? "model layers"
+                                               : "mixed");
     return export->write(export->output, export->arrays, export->array_count, words, sizeof words / sizeof *words,
                          &export->error);
+}
+
+/* A segment without routers is no other model. */
+static void warn_of_config(const struct export *export)
+{
+    for (uint32_t s = 0; export->config && s < export->trace->segment_count; s++) {
+        const struct requests *r = export->requests[s];
+        if (!layers_known(export, s))
+            model_config_warn_unknown(export->config_path, s);
+        else if (requests_layers(r) && !fits_config(export, s))
+            model_config_warn(export->config, export->config_path, s, requests_layers(r), requests_experts(r),
+                              requests_k(r));
+    }
 }
 
 static int run(struct export *export)
@@ -358,6 +398,8 @@ static int run(struct export *export)
     int result = export->pass_numbers
                      ? sequences_assemble(export->reader, export->block_size, &export->requests, &export->error)
                      : -ENOMEM;
+    if (!result)
+        warn_of_config(export);
     if (!result)
         result = export->passes ? gather_passes(export) : gather_requests(export);
     if (!result && export->misfit) {
@@ -394,7 +436,7 @@ static bool same_file(const char *a, const char *b)
 
 int verb_export(int argc, char **argv)
 {
-    enum { REQUEST = 256, ALL, PASSES, DTYPE, BLOCK_SIZE };
+    enum { REQUEST = 256, ALL, PASSES, DTYPE, BLOCK_SIZE, MODEL_CONFIG };
     static const struct option longs[] = {{"request", required_argument, NULL, REQUEST},
                                           {"all", no_argument, NULL, ALL},
                                           {"passes", no_argument, NULL, PASSES},
@@ -402,6 +444,7 @@ int verb_export(int argc, char **argv)
                                           {"format", required_argument, NULL, 'f'},
                                           {"dtype", required_argument, NULL, DTYPE},
                                           {"block-size", required_argument, NULL, BLOCK_SIZE},
+                                          {"model-config", required_argument, NULL, MODEL_CONFIG},
                                           {NULL, 0, NULL, 0}};
     struct export export = {.request = -1, .type = -1};
     bool all = false;
@@ -439,6 +482,9 @@ int verb_export(int argc, char **argv)
             if (!parse_block_size(optarg, &export.block_size))
                 return say_usage("--block-size=%s: it is a number of slots, from 1 to 65536", optarg);
             break;
+        case MODEL_CONFIG:
+            export.config_path = optarg;
+            break;
         default:
             return say_bad_option(argv, opt);
         }
@@ -460,9 +506,16 @@ int verb_export(int argc, char **argv)
     export.path = argv[optind];
     if (same_file(export.path, export.output))
         return say_failed("-o %s: that is the trace itself", export.output);
-    if (trace_reader_open(export.path, &export.reader, &export.error) != 0)
+    if (export.config_path && same_file(export.config_path, export.output))
+        return say_failed("-o %s: that is the model's config itself", export.output);
+    if (export.config_path && model_config_read(export.config_path, &export.config, &export.error) != 0)
         return say_failed("%s", export.error.text);
+    if (trace_reader_open(export.path, &export.reader, &export.error) != 0) {
+        model_config_free(export.config);
+        return say_failed("%s", export.error.text);
+    }
     int status = run(&export);
     trace_reader_close(export.reader);
+    model_config_free(export.config);
     return status;
 }

@@ -2,14 +2,20 @@
 #include "verbs.h"
 
 #include "format/format.h"
+#include "model_config.h"
 
 #include <errno.h>
+#include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
 static const char *const dtypes[] = {"?", "int32", "int64", "uint32", "int16", "uint16", "uint8"};
+
+/* NULL: none was given. */
+static const char *config_path;
+static struct model_config *config;
 
 struct tally {
     uint64_t records, rows, first_step, last_step;
@@ -64,6 +70,46 @@ static void print_site_head(bool tallied)
            tallied ? "  records       rows" : "", "recipe");
 }
 
+/* What a segment's routers show, to be held against the model's config. */
+struct routers {
+    uint32_t layers, experts, k;
+    bool any, unknown, differ; /* not all the same: a draft model beside it */
+};
+
+static void add_router(struct routers *routers, const struct mt_site *site)
+{
+    if (site->kind || site->flags & MT_SITE_RETRACTED)
+        return;
+    if (site->layer < 0) {
+        routers->unknown = true;
+        return;
+    }
+    if ((uint32_t) site->layer + 1 > routers->layers)
+        routers->layers = (uint32_t) site->layer + 1;
+    routers->differ |= routers->any && (routers->k != site->k || routers->experts != site->experts);
+    routers->experts = site->experts;
+    routers->k = site->k;
+    routers->any = true;
+}
+
+static void print_model_layers(const struct routers *routers, uint32_t segment)
+{
+    char text[512];
+    if (config && !routers->any && routers->unknown) {
+        fflush(stdout);
+        model_config_warn_unknown(config_path, segment);
+    }
+    if (!config || !routers->any)
+        return;
+    if (routers->differ || !model_config_agrees(config, routers->layers, routers->experts, routers->k)) {
+        fflush(stdout);
+        model_config_warn(config, config_path, segment, routers->layers, routers->experts, routers->k);
+        return;
+    }
+    model_config_ranges(config, text, sizeof text);
+    printf("  model layers %s of %u: layers 0-%u here\n", text, config->layers, config->moe_layers - 1);
+}
+
 static void print_view(const struct trace_view *view, const struct tally *tallies)
 {
     static const char *const ends[] = {"was still running", "ended by itself", "was killed or crashed"};
@@ -72,6 +118,7 @@ static void print_view(const struct trace_view *view, const struct tally *tallie
     print_time("started", view->info.created_ns);
     uint64_t records = 0, rows = 0, context = 0;
     int32_t layers = 0;
+    struct routers routers = {0};
     uint64_t steps = 0;
     print_site_head(true);
     for (uint32_t i = 0; i < view->site_count; i++) {
@@ -84,6 +131,7 @@ static void print_view(const struct trace_view *view, const struct tally *tallie
         records += tallies[i].records;
         rows += tallies[i].rows;
         if (!(site->flags & MT_SITE_RETRACTED) && tallies[i].records) {
+            add_router(&routers, site);
             if (site->layer + 1 > layers)
                 layers = site->layer + 1;
             if (tallies[i].last_step + 1 > steps)
@@ -92,6 +140,7 @@ static void print_view(const struct trace_view *view, const struct tally *tallie
     }
     printf("  %llu records, %llu rows, %d layers, %llu steps\n", (unsigned long long) records,
            (unsigned long long) rows, layers, (unsigned long long) steps);
+    print_model_layers(&routers, view->info.number);
     if (context)
         printf("  %llu records of what the rows are\n", (unsigned long long) context);
     if (!view->has_stats) {
@@ -141,36 +190,60 @@ static int info_segment(mt_reader *reader)
            header->device, header->device_name, (unsigned long long) header->ring_size >> 10);
     print_time("started", header->created_ns);
     print_site_head(false);
+    struct routers routers = {0};
     for (uint32_t i = 0; i < mt_site_count(reader); i++) {
         struct mt_site site;
-        if (mt_site(reader, i, &site) == 0)
+        if (mt_site(reader, i, &site) == 0) {
             print_site(i, &site, NULL);
+            add_router(&routers, &site);
+        }
     }
+    print_model_layers(&routers, 0);
     printf("  lost so far: ring full %llu, too big %llu; not captured %llu\n", (unsigned long long) stats.lost_full,
            (unsigned long long) stats.lost_too_big, (unsigned long long) stats.not_captured);
     return EXIT_OK;
 }
 
-int verb_info(int argc, char **argv)
+static int info(const char *what)
 {
-    if (argc != 2 || argv[1][0] == '-')
-        return say_usage("info of what? moetap info FILE|SEGMENT");
     struct mt_error error = {""};
     /* A segment's name has no folder; a trace may be called anything. */
-    bool segment = strncmp(argv[1], MT_SEGMENT_PREFIX, strlen(MT_SEGMENT_PREFIX)) == 0 ||
-                   strncmp(argv[1], mt_shm_dir(), strlen(mt_shm_dir())) == 0;
+    bool segment = strncmp(what, MT_SEGMENT_PREFIX, strlen(MT_SEGMENT_PREFIX)) == 0 ||
+                   strncmp(what, mt_shm_dir(), strlen(mt_shm_dir())) == 0;
     mt_reader *live;
-    if (segment && mt_attach(argv[1], 0, &live, &error) == 0) {
+    if (segment && mt_attach(what, 0, &live, &error) == 0) {
         int status = info_segment(live);
         mt_detach(live);
         return status;
     }
     struct mt_error trace_error = {""};
     struct trace_reader *reader;
-    int result = trace_reader_open(argv[1], &reader, &trace_error);
+    int result = trace_reader_open(what, &reader, &trace_error);
     if (result)
         return say_failed("%s", segment && (result == -ENOENT || result == -EINVAL) ? error.text : trace_error.text);
-    int status = info_trace(argv[1], reader);
+    int status = info_trace(what, reader);
     trace_reader_close(reader);
+    return status;
+}
+
+int verb_info(int argc, char **argv)
+{
+    enum { MODEL_CONFIG = 256 };
+    static const struct option longs[] = {{"model-config", required_argument, NULL, MODEL_CONFIG}, {NULL, 0, NULL, 0}};
+    struct mt_error error = {""};
+    int opt;
+    optind = 0; /* `doctor` comes here with its own options read */
+    while ((opt = getopt_long(argc, argv, ":", longs, NULL)) != -1) {
+        if (opt != MODEL_CONFIG)
+            return say_bad_option(argv, opt);
+        config_path = optarg;
+    }
+    if (argc - optind != 1)
+        return say_usage("info of what? moetap info [--model-config CONFIG] FILE|SEGMENT");
+    if (config_path && model_config_read(config_path, &config, &error) != 0)
+        return say_failed("%s", error.text);
+    int status = info(argv[optind]);
+    model_config_free(config);
+    config = NULL;
     return status;
 }

@@ -26,7 +26,8 @@ static const struct verb {
      "         keeps the live table of the experts of each KV slot, for any process to look into"},
     {"ls", verb_ls, "ls       lists the segments and tables on this machine"},
     {"clean", verb_clean, "clean [NAME...]\n         removes segments and tables whose writer has ended"},
-    {"info", verb_info, "info FILE|SEGMENT\n         says what was captured, and what was lost"},
+    {"info", verb_info,
+     "info FILE|SEGMENT [--model-config CONFIG]\n         says what was captured, and what was lost"},
     {"dump", verb_dump,
      "dump FILE [--format=text|jsonl|csv] [-o OUT] [--segment N] [--stream N] [--all] [--context]\n"
      "         prints the records"},
@@ -35,7 +36,7 @@ static const struct verb {
      "         puts the rows together to requests, by KV slots and positions, and lists them"},
     {"export", verb_export,
      "export FILE --request N|--all|--passes -o OUT.npz|OUT.safetensors [--format=npz|safetensors]\n"
-     "         [--dtype=int32|int16|uint16|uint8] [--block-size N]\n"
+     "         [--dtype=int32|int16|uint16|uint8] [--block-size N] [--model-config CONFIG]\n"
      "         writes ids as arrays [rows, layers, k], for trainers"},
     {"recipes", verb_recipes,
      "recipes [check FILE]\n"

@@ -65,4 +65,18 @@ with tempfile.TemporaryDirectory() as folder:
     arrays = np.load(one)
     flat = np.frombuffer(arrays['routed_experts'].tobytes(), np.int32)
     assert (flat.reshape(len(arrays['token_ids']), 3, 2) == arrays['routed_experts']).all()
+    # The model's own numbers of layers; a config of another model warns and changes nothing.
+    config = Path(folder, 'config.json')
+    model = {'num_hidden_layers': 4, 'first_k_dense_replace': 1, 'n_routed_experts': 100, 'num_experts_per_tok': 2}
+    for change, layers, warns in (({}, [1, 2, 3], False), ({'first_k_dense_replace': 0}, [0, 1, 2], True),
+                                  ({'num_experts_per_tok': 4}, [0, 1, 2], True), ({'n_routed_experts': 64}, [0, 1, 2], True)):
+        config.write_text(json.dumps(model | change))
+        said = subprocess.run([moetap, 'export', trace, '--all', '-o', out_path, '--model-config', config], check=True,
+                              capture_output=True, text=True).stderr
+        arrays = np.load(out_path)
+        assert all(arrays[name].tolist() == layers for name in arrays if name.endswith('.layers')), change
+        assert said.count('\n') == warns and (str(config) in said) == warns, said
+    config.write_text('{"num_hidden_layers": 4,\n oops}')
+    bad = subprocess.run([moetap, 'export', trace, '--all', '-o', out_path, '--model-config', config], capture_output=True, text=True)
+    assert bad.returncode == 1 and bad.stderr.count('\n') == 1 and f'{config}:2: ' in bad.stderr, bad.stderr
 print('ids', found[0][0], 'missing', found[0][1])

@@ -189,7 +189,7 @@ Test(command, usage)
         {"clean ../moetap.a", "segments are named moetap."},
         {"info", "info of what?"},
         {"info a b", "info of what?"},
-        {"info --frob", "info of what?"},
+        {"info --frob", "no such option --frob"},
         {"dump", "dump which trace?"},
         {"dump a b", "dump which trace?"},
         {"dump --format=xml t", "--format=xml: it is text, jsonl or csv"},
@@ -801,6 +801,26 @@ Test(command, info_of_a_trace)
     SAYS("not a moetap trace");
 }
 
+Test(command, info_with_the_models_config)
+{
+    struct outcome o;
+    RUN(0, "%s record -q -o t -- %s --layers 2 --streams 2 --steps 5 --rows 7 --experts 64 --retract", MOETAP, ENGINE);
+    RUN(0,
+        "echo '{\"num_hidden_layers\":4,\"decoder_sparse_step\":2,\"num_experts\":64,\"num_experts_per_tok\":2}' >c; "
+        "%s info --model-config c t",
+        MOETAP);
+    SAYS("  model layers 1,3 of 4: layers 0-1 here\n");
+    SAYS_NOT("moetap: ");
+    RUN(0, "sed s/64/32/ c >d; %s info --model-config=d t", MOETAP);
+    SAYS("moetap: d: 2 MoE layers, top 2 of 32; segment 0: 2 layers, top 2 of 64: another model?");
+    SAYS_NOT("model layers");
+    RUN(1, "echo '{}' >e; %s info --model-config=e t", MOETAP);
+    one_line(o.text);
+    SAYS("e: does not tell how many layers the model has");
+    RUN(1, "%s info --model-config=nothing t", MOETAP);
+    one_line(o.text);
+}
+
 Test(command, info_of_a_segment)
 {
     struct live engine;
@@ -880,6 +900,10 @@ Test(command, dump_unknown_and_retracted)
     live_end(&live);
     RUN(0, "%s drain -q -o t $(ls shm)", MOETAP);
     cr_assert_eq(check_ids("t", 0), 2);
+    RUN(0,
+        "echo '{\"num_hidden_layers\":2,\"num_experts\":8,\"num_experts_per_tok\":2}' >c; %s info --model-config c t",
+        MOETAP);
+    SAYS("moetap: c: segment 0: its layers are unknown");
     RUN(0, "%s dump --format=csv t | cut -c-4 | tail -1", MOETAP);
     cr_assert_str_eq(o.text, "0,,2\n");
     RUN(0, "%s dump t", MOETAP);
