@@ -364,8 +364,8 @@ static void before(const struct mt_launch *launch)
     struct seen *seen = find(kernel);
     bool take = seen && wanted(seen, launch);
     pthread_mutex_unlock(&lock);
-    if (take && !current)
-        current = malloc(sizeof *current);
+    if (take && !current && (current = malloc(sizeof *current)))
+        current->taken = false; /* the rest is large, and filled before it is read */
     struct sample *sample = current;
     /* With two sources it may have been told already. */
     bool again = sample && sample->taken && sample->function == launch->function && sample->stream == launch->stream;
