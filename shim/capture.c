@@ -373,9 +373,7 @@ static void on_context(struct mt_lane *lane, const struct mt_kernel *kernel, con
     struct mt_group *group = find_group(lane, recipe, 0, 1);
     if (!group)
         return;
-    uint32_t launches = lane->history.count - group->last;
-    group->last = lane->history.count;
-    if (mt_recipe_once_by_layer(recipe) && mt_layers_identify(group->model->layers, &lane->history, launches) != 0)
+    if (mt_recipe_once_by_layer(recipe) && identify(lane, group) != 0)
         return;
     struct mt_tap_state *state = mt_tap_state_current();
     if (!state || (routing.once && !speaks_for_all(group, state, routing.once)))
