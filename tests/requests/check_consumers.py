@@ -22,7 +22,8 @@ except ImportError:
     sys.exit(77)
 import numpy as np
 
-moetap, write_samples, page = sys.argv[1], sys.argv[2], Path(sys.argv[3]).read_text()
+moetap, write_samples = (str(Path(program).resolve()) for program in sys.argv[1:3])
+page = Path(sys.argv[3]).read_text()
 MODEL_LAYERS, MOE, K = 5, [1, 2, 4], 4  # layers 0 and 3 are dense
 torch = SimpleNamespace(from_numpy=lambda array: array)
 
