@@ -337,6 +337,24 @@ def check_shared(rollout):
     nemo_validates(ids[:, MOE[0]], rollout.experts)
 
 
+def check_warm_up(rollout):
+    """Passes of no request, with ids as good as any: they are in the trace and in no sample, and nothing else is missing."""
+    info = subprocess.run([moetap, 'info', 'rollout.moetap'], check=True, capture_output=True, text=True).stdout
+    assert int(re.search(r'records, (\d+) rows,', info)[1]) > len(MOE) * (3 * 32 + 2 * (8 + 16 + 32))
+    chosen = {(token, position): s['experts'][position] for s in rollout.samples for position, token in enumerate(s['tokens'])}
+    export('--all', '-o', 'w.npz', '--dtype=int16')
+    arrays, seen = np.load('w.npz'), set()
+    for name in [n for n in arrays if n.endswith('.token_ids')]:
+        for position, (token, ids) in enumerate(zip(arrays[name].tolist(), arrays[name.replace('token_ids', 'routed_experts')])):
+            if token >= 0:
+                assert (chosen[token, position] == ids).all()
+                seen.add((token, position))
+            else:
+                assert (ids == -1).all()
+    for s in rollout.samples:
+        assert all((s['tokens'][i], i) in seen for i in range(s['unseen'], len(s['tokens']) - 1))
+
+
 with tempfile.TemporaryDirectory() as folder:
     os.chdir(folder)
     checks = (check_file, check_slime, check_verl, check_nemo_rl, check_megatron, check_engines_formats, check_mistakes)
@@ -345,6 +363,7 @@ with tempfile.TemporaryDirectory() as folder:
             check(Rollout(experts))
     for experts in (64, 256):
         check_shared(Rollout(experts, 'shared'))
+    check_warm_up(Rollout(64, 'warmup'))
     # A record of one layer is lost in the midst of four samples.
     rollout = Rollout(64, 'gap')
     for sample in rollout.samples[:2] + rollout.samples[3:5]:

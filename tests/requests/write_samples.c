@@ -14,6 +14,8 @@ enum { LAYERS = 3, K = 4, BLOCK = 16, TOKENS = 2 * LAYERS, POSITIONS, SLOTS, SIT
 
 /* `cached`: so many tokens are those of sample 1, whose blocks are used again. `unseen`: computed ahead of the trace.
  */
+#define PADDING 7
+
 static const struct sample {
     int prompt, output, cached, unseen, block; /* the first block of its own */
     bool runs_on;                              /* the last sampled token is forwarded as well */
@@ -43,6 +45,8 @@ static uint32_t expert(int32_t token, uint32_t layer, uint32_t j)
 {
     if (j == K)
         return experts;
+    if (token == PADDING) /* of no numbers the top k are the first */
+        return j;
     return ((uint32_t) token * 7 + layer * 13 + j * (1 + (uint32_t) token % 5)) % experts;
 }
 
@@ -85,18 +89,46 @@ static void record(uint32_t site, const int32_t *context_values, bool lose)
     (void) result;
 }
 
-static void run_pass(bool decode)
+/* With the first `shown` of tokens, positions and slots. */
+static void run_pass_showing(uint32_t shown, bool decode)
 {
     while (decode && rows % 8) {
-        values[0][rows] = values[1][rows] = 0;
+        values[0][rows] = PADDING;
+        values[1][rows] = 0;
         values[2][rows++] = -1;
     }
-    for (uint32_t i = 0; i < 3; i++)
+    for (uint32_t i = 0; i < shown; i++)
         record(TOKENS + i, values[i], false);
     for (uint32_t i = 0; i < LAYERS; i++)
         record((decode ? LAYERS : 0) + i, NULL, gap && passes == 3 && i == 1);
     rows = 0;
     passes++;
+}
+
+static void run_pass(bool decode)
+{
+    run_pass_showing(3, decode);
+}
+
+/* What engines run before there is a request: to see how much memory it takes, and ahead of each graph's capture. */
+static void warm_up(void)
+{
+    for (uint32_t shown = 0; shown < 3; shown++) {
+        for (int i = 0; i < 32; i++) {
+            add_row(0, i);
+            values[0][i] = 0;
+        }
+        run_pass_showing(shown, false);
+    }
+    for (int size = 8; size <= 32; size *= 2) {
+        for (int i = 0; i < size; i++) {
+            add_row(0, 0);
+            values[0][i] = 0;
+            values[2][i] = -1;
+        }
+        run_pass(true);
+        run_pass(true);
+    }
 }
 
 static void prompt(int sample, int from, int to)
@@ -181,6 +213,8 @@ int main(int argc, char **argv)
         return 1;
     trace_writer_segment(writer, &(struct trace_segment){.number = 0});
     trace_writer_sites(writer, 0, sites, SITES);
+    if (argc > 3 && strcmp(argv[3], "warmup") == 0)
+        warm_up();
     rollout();
     trace_writer_stats(writer, &(struct trace_stats){.lost_full = lost});
     print_samples();
