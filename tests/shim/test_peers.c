@@ -89,6 +89,25 @@ Test(peers, no_room_for_a_segment)
     SAYS_NOT("moetap.local");
 }
 
+/* A container's /dev/shm as it is by default. The engine's ranks need it to talk to each other: most of it is left. */
+Test(peers, little_room_for_segments)
+{
+    command(&o,
+            "unshare -m sh -c 'cd %s && mkdir -p small && mount -t tmpfs -o size=64m none small && touch small/mounted "
+            "&& export MOETAP_SHM_DIR=small && for i in 1 2 3 4; do LD_PRELOAD=%s MOETAP_SESSION=s %s; done; df "
+            "--output=avail small; for s in small/moetap.*; do %s drain -q --force -o t $s; done; ls small'",
+            scratch(), SHIM, MOE_DEMO, MOETAP);
+    if (!strstr(o.text, "mounted"))
+        cr_skip_test("may not mount here");
+    SAYS("small has 65536 KiB free: a ring of 16384 KiB instead of 65536 (--ring-size asks for another)");
+    SAYS("a ring of 4096 KiB instead of 65536");
+    cr_assert_gt(number_behind("Avail\n"), 65536u / 4, "%s", o.text);
+    unsigned captured = 0;
+    for (const char *at = o.text; (at = strstr(at, "captured 32 records, 512 rows from 1 segment; lost 0")); at++)
+        captured++;
+    cr_assert_eq(captured, 4u, "%s", o.text);
+}
+
 /* Locks that readers hold: whoever stops with one stops the engine. Here the reader stops for good, and the ring fills.
  */
 Test(peers, a_reader_that_stops)
