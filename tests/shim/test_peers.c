@@ -186,6 +186,26 @@ Test(peers, two_at_once)
     nothing_is_left();
 }
 
+/* A rank that dies takes nothing of the others along. */
+Test(peers, one_of_two_is_killed)
+{
+    RUN(0,
+        "export SOFTCUDA_SLOW=moe_demo_topk_i32:3000; %s record -q -o t -- sh -c '%s --seed 2 --steps 600 & echo $! > "
+        "pid; %s "
+        "--steps 50 --truth b; kill -9 $(cat pid); wait'; %s info t | grep -c 'was killed or crashed'; "
+        "%s dump --format=jsonl t > d; wc -l < d",
+        MOETAP, MOE_DEMO, MOE_DEMO, MOETAP, MOETAP);
+    SAYS("from 2 segments");
+    SAYS("\n1\n");
+    int whole = 0;
+    for (int s = 0; s < 2; s++) {
+        command(&o, "cd %s && grep '\"segment\":%d,' d | %s b --steps 50", scratch(), s, TRUTH_COMPARE);
+        whole += strstr(o.text, "match: 19200 of 19200 ids") && o.status == 0;
+    }
+    cr_assert_eq(whole, 1);
+    nothing_is_left();
+}
+
 static int calls_of(const char *environment, int steps, const char *mode)
 {
     RUN(0,
