@@ -23,7 +23,7 @@ fi
 safetensors=safetensors==0.8.0
 if [ ! -d ".python/${safetensors/==/-}.dist-info" ]; then
     rm -rf .python
-    /usr/bin/python3 -m pip install -q --no-deps --only-binary=:all: --root-user-action=ignore --target .python "$safetensors" >&2 ||
+    PIP_ROOT_USER_ACTION=ignore /usr/bin/python3 -m pip install -q --no-deps --only-binary=:all: --target .python "$safetensors" >&2 ||
         echo "no $safetensors: the test of exports in trainers will be skipped" >&2
 fi
 
