@@ -358,26 +358,37 @@ static bool speaks_for_all(struct mt_group *group, struct mt_tap_state *state, u
            mt_once_first(group->once, group->firsts, address, mt_recipe_kind(group->model->recipe) != MT_RECIPE_TOKENS);
 }
 
-/* Slots, positions or token ids of a pass: once, although most kernels that read them run in every layer. */
-static void on_context(struct mt_lane *lane, const struct mt_kernel *kernel, const struct mt_launch *launch)
+static void tap_context(struct mt_lane *lane, const struct mt_kernel *kernel, const struct mt_recipe *recipe,
+                        const struct mt_routing *routing)
 {
-    struct mt_routing routing;
-    const char *why = "";
-    const struct mt_recipe *recipe = read_launch(kernel, launch, &routing, &why);
-    if (!recipe) {
-        explain_no_tap(kernel, why);
-        return;
-    }
     struct mt_group *group = find_group(lane, recipe, 0, 1);
     if (!group)
         return;
     if (mt_recipe_once_by_layer(recipe) && identify(lane, group) != 0)
         return;
     struct mt_tap_state *state = mt_tap_state_current();
-    if (!state || (routing.once && !speaks_for_all(group, state, routing.once)))
+    if (!state || (routing->once && !speaks_for_all(group, state, routing->once)))
         return;
     settle(lane); /* a branch follows the stream node by node and knows nothing of taps in line */
-    tap(lane, group, kernel, &routing, MT_LAYER_UNKNOWN);
+    tap(lane, group, kernel, routing, MT_LAYER_UNKNOWN);
+}
+
+/* What the rows and sequences of a pass are: once, although most kernels that read it run in every layer. */
+static void on_context(struct mt_lane *lane, const struct mt_kernel *kernel, const struct mt_launch *launch)
+{
+    struct mt_routing routing;
+    const char *why = "";
+    const struct mt_recipe *recipe = read_launch(kernel, launch, &routing, &why);
+    if (recipe)
+        tap_context(lane, kernel, recipe, &routing);
+    else
+        explain_no_tap(kernel, why);
+    for (unsigned i = 0; i < MT_KERNEL_ALSO && kernel->also[i]; i++) {
+        if (mt_recipe_read(kernel->also[i], kernel->info, launch, &routing, &why))
+            tap_context(lane, kernel, kernel->also[i], &routing);
+        else
+            explain_no_tap(kernel, why);
+    }
 }
 
 /* kernels.c has named it at its first launch. */
@@ -403,6 +414,8 @@ static void on_recipe(struct mt_lane *lane, const struct mt_kernel *kernel, cons
     case MT_RECIPE_SLOTS:
     case MT_RECIPE_POSITIONS:
     case MT_RECIPE_TOKENS:
+    case MT_RECIPE_STARTS:
+    case MT_RECIPE_BLOCKS:
         on_context(lane, kernel, launch);
         break;
     case MT_RECIPE_FINAL:
