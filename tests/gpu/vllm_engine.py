@@ -57,7 +57,8 @@ def prompts(seed):
     """Three families of prompts with a common beginning each, some prompts alone, one of them twice."""
     import random
     r = random.Random(seed)
-    shared = [[random.Random(100 + f).randrange(3, VOCAB) for _ in range(100 + 61 * f)] for f in range(3)]
+    same = random.Random(100)
+    shared = [[same.randrange(3, VOCAB) for _ in range(100 + 61 * f)] for f in range(3)]
     result = []
     for i in range(24):
         begin = shared[i % 4][:16 * r.randrange(2, 7)] if i % 4 < 3 else []

@@ -250,6 +250,8 @@ static const struct {
     {"torch.embedding.small", "_ZN2at6native21indexSelectSmallIndexIN3c108BFloat16EljLi2ELi2ELin2EEEvNS_4cuda6detail10TensorInfoIT_T1_EE"
      "NS6_IKS7_S8_EENS6_IKT0_S8_EEiiS8_l", "216 216 216 4 4 4 8", "1+0:8=0x5000 2+0:8=0x1000 2+8:4=7 5=2048 6=151936",
      MT_DTYPE_I64, 7, 1, 151936, 1},
+    {"vllm.inductor.embedding", "triton_per_fused__to_copy_embedding_rms_norm_0", "8 8 8 8 8 4 4 8 8", "0=0x1000 1=0x5000 5=7 6=512",
+     MT_DTYPE_I32, 7, 1, 0, 1},
     {"vllm.slot_mapping", "_compute_slot_mapping_kernel", "4 4 8 8 8 4 4 8 8 8", "0=7 2=0x2000 3=0x3000 4=0x4000 5=64 6=16 7=0x1000 x=4",
      MT_DTYPE_I64, 7, 1, 0, 1},
     {"vllm.slot_mapping.positions", "_compute_slot_mapping_kernel", "4 4 8 8 8 4 4 8", "0=7 2=0x2000 3=0x1000 4=0x4000 7=0x7000 x=4",
