@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Inside of requests.c, links_order.c and links_proof.c: rows, what the cache holds, and which row came behind which.
+ */
+#ifndef MOETAP_TOOLS_LINKS_H
+#define MOETAP_TOOLS_LINKS_H
+
+#include "requests.h"
+
+#define NONE UINT32_MAX           /* no node */
+#define ROOT (UINT32_MAX - 1u)    /* parent of position 0 */
+#define UNKNOWN (UINT32_MAX - 2u) /* a parent there was, and it is not known which */
+#define NODES_MAX (UINT32_MAX - 3u)
+#define SLOTS_MAX (1u << 28)
+#define LINGER 16u /* passes for which a sequence that was left behind may come back */
+
+enum link {
+    LINK_ROOT,
+    LINK_BLOCK,    /* by the slot before it */
+    LINK_LOST,     /* the slot before it does not hold the position before it */
+    LINK_OPEN,     /* a block's first row, nothing of its sequence before it in the pass */
+    LINK_ADJACENT, /* a block's first row behind a row of the position before it: of the same sequence? */
+    LINK_JOINED,   /* it is */
+    LINK_SOLVED,
+};
+
+struct node {
+    int32_t position, slot, token;
+    uint32_t pass, row, parent;
+    uint32_t old; /* what its slot held before */
+    uint8_t link;
+    bool starts;  /* first of its sequence in the pass */
+    bool proven;  /* by the slots alone */
+    bool dropped; /* a rejected token: its sequence wrote the position again */
+    bool parental;
+};
+
+/* A sequence as it stood when it last ran: its rows of that pass. */
+struct entry {
+    uint32_t first, last, pass;
+    bool left; /* others of that pass ran on without it */
+    bool full; /* that pass had as many rows as any */
+    bool goes_on;
+};
+
+struct site {
+    uint32_t up;    /* towards the representative of those sites that share passes */
+    uint32_t count; /* of layers, at the representative */
+    bool seen;
+    int32_t column;
+};
+
+struct requests {
+    const struct mt_site *sites;
+    struct site *site;
+    uint32_t site_count;
+    uint32_t block, layers, k, experts;
+    uint64_t divisor;
+    uint32_t fullest; /* rows of the largest pass */
+    struct node *nodes;
+    uint32_t node_count, node_room;
+    uint64_t *times;       /* of each pass */
+    uint32_t *layers_seen; /* by each pass */
+    uint32_t pass_count, pass_room;
+    uint32_t *content; /* of each slot: the node that wrote it last */
+    uint32_t slot_count;
+    /* By position: how many slots hold it, and the exclusive or of those slots. */
+    uint32_t *held, *held_slots;
+    uint32_t position_count;
+    bool blind; /* some rows were not seen: what no slot seems to hold may be there all the same */
+    bool hole;
+    uint64_t blind_rows;
+    struct entry *entries;
+    uint32_t entry_count, entry_room;
+    struct request *list;
+    uint32_t count;
+};
+struct work {
+    struct requests *r;
+    uint32_t base, end; /* its nodes */
+    uint32_t pass;
+};
+
+/* The links of a pass's rows that the slots alone do not tell: by what the engine keeps in order. */
+void links_order(const struct work *work);
+/* Sequences as they stand after the pass, for the next one. -ENOMEM. */
+int links_next(const struct work *work);
+
+#endif
