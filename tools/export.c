@@ -37,6 +37,7 @@ struct export
     bool passes;
     int type; /* enum element_type, -1: the smallest */
     uint32_t block_size;
+    enum requests_rules rules;
     struct trace_reader *reader;
     const struct trace *trace;
     struct requests **requests;
@@ -395,9 +396,9 @@ static int run(struct export *export)
 {
     export->trace = trace_reader_trace(export->reader);
     export->pass_numbers = calloc(export->trace->segment_count + 1u, sizeof *export->pass_numbers);
-    int result = export->pass_numbers
-                     ? sequences_assemble(export->reader, export->block_size, &export->requests, &export->error)
-                     : -ENOMEM;
+    int result = export->pass_numbers ? sequences_assemble(export->reader, export->block_size, export->rules,
+                                                           &export->requests, &export->error)
+                                      : -ENOMEM;
     if (!result)
         warn_of_config(export);
     if (!result)

@@ -10,7 +10,8 @@
 #define ROOT (UINT32_MAX - 1u)    /* parent of position 0 */
 #define UNKNOWN (UINT32_MAX - 2u) /* a parent there was, and it is not known which */
 #define NODES_MAX (UINT32_MAX - 3u)
-#define SLOTS_MAX (1u << 28)
+#define SLOTS_MAX (1u << 27)
+#define POSITIONS_MAX (1u << 25)
 #define LINGER 16u /* passes for which a sequence that was left behind may come back */
 
 enum link {
@@ -26,12 +27,13 @@ enum link {
 struct node {
     int32_t position, slot, token;
     uint32_t pass, row, parent;
-    uint32_t old; /* what its slot held before */
+    uint32_t old;     /* what its slot held before */
+    uint32_t experts; /* what they are in all layers, as one number; 0: not all are known */
     uint8_t link;
-    bool starts;  /* first of its sequence in the pass */
-    bool proven;  /* by the slots alone */
-    bool dropped; /* a rejected token: its sequence wrote the position again */
-    bool parental;
+    bool starts;   /* first of its sequence in the pass */
+    bool proven;   /* by the slots alone */
+    bool dropped;  /* a rejected token: its sequence wrote the position again */
+    bool parental; /* something came behind it */
 };
 
 /* A sequence as it stood when it last ran: its rows of that pass. */
@@ -53,6 +55,7 @@ struct requests {
     const struct mt_site *sites;
     struct site *site;
     uint32_t site_count;
+    enum requests_rules rules;
     uint32_t block, layers, k, experts;
     uint64_t divisor;
     uint32_t fullest; /* rows of the largest pass */
@@ -68,6 +71,10 @@ struct requests {
     uint32_t position_count;
     bool blind; /* some rows were not seen: what no slot seems to hold may be there all the same */
     bool hole;
+    uint32_t blind_from, blind_until; /* passes; NONE */
+    uint32_t *open;                   /* by position: how many slots hold it with nothing behind it */
+    bool hits;                        /* a request began behind a prefix that it found in the cache */
+    bool foreign;                     /* something is in the cache that no pass of the trace wrote */
     uint64_t blind_rows;
     struct entry *entries;
     uint32_t entry_count, entry_room;
@@ -78,11 +85,14 @@ struct work {
     struct requests *r;
     uint32_t base, end; /* its nodes */
     uint32_t pass;
+    bool complete; /* all layers were seen */
 };
 
 /* The links of a pass's rows that the slots alone do not tell: by what the engine keeps in order. */
 void links_order(const struct work *work);
 /* Sequences as they stand after the pass, for the next one. -ENOMEM. */
 int links_next(const struct work *work);
+/* Puts what is proven in the place of all links over a block's end. -ENOMEM. */
+int links_prove(struct requests *r);
 
 #endif

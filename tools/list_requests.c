@@ -44,6 +44,7 @@ int verb_requests(int argc, char **argv)
     enum { BLOCK_SIZE = 256 };
     static const struct option longs[] = {{"block-size", required_argument, NULL, BLOCK_SIZE}, {NULL, 0, NULL, 0}};
     uint32_t block_size = 0;
+    enum requests_rules rules = REQUESTS_AUTO;
     int opt;
     while ((opt = getopt_long(argc, argv, ":", longs, NULL)) != -1) {
         if (opt != BLOCK_SIZE)
@@ -59,7 +60,7 @@ int verb_requests(int argc, char **argv)
     if (trace_reader_open(argv[optind], &reader, &error) != 0)
         return say_failed("%s", error.text);
     int status = EXIT_OK;
-    if (sequences_assemble(reader, block_size, &requests, &error) != 0) {
+    if (sequences_assemble(reader, block_size, rules, &requests, &error) != 0) {
         status = say_failed("%s", error.text);
     } else {
         uint32_t number = 0;

@@ -5,7 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct requests *requests_new(const struct mt_site *sites, uint32_t site_count, uint32_t block_size)
+struct requests *requests_new(const struct mt_site *sites, uint32_t site_count, uint32_t block_size,
+                              enum requests_rules rules)
 {
     struct requests *r = calloc(1, sizeof *r);
     if (!r)
@@ -13,6 +14,8 @@ struct requests *requests_new(const struct mt_site *sites, uint32_t site_count, 
     r->sites = sites;
     r->site_count = site_count;
     r->block = block_size;
+    r->rules = rules;
+    r->blind_from = NONE;
     r->site = calloc(site_count + 1u, sizeof *r->site);
     if (!r->site) {
         free(r);
@@ -34,6 +37,7 @@ void requests_free(struct requests *r)
     free(r->content);
     free(r->held);
     free(r->held_slots);
+    free(r->open);
     free(r->entries);
     free(r->list);
     free(r);
@@ -121,28 +125,29 @@ int requests_surveyed(struct requests *r)
 
 /* --- what the cache holds --- */
 
-static int room_for(struct requests *r, int32_t slot, int32_t position)
+static bool grow(uint32_t **array, uint32_t from, uint32_t to, int fill)
 {
-    if ((uint32_t) slot >= r->slot_count) {
-        uint32_t count = ((uint32_t) slot + 1) * 2;
-        uint32_t *content = realloc(r->content, count * sizeof *content);
-        if (!content)
+    uint32_t *grown = realloc(*array, to * sizeof *grown);
+    if (!grown)
+        return false;
+    memset(grown + from, fill, (to - from) * sizeof *grown);
+    *array = grown;
+    return true;
+}
+
+static int room_for(struct requests *r, uint32_t slot, uint32_t position)
+{
+    if (slot >= r->slot_count) {
+        uint32_t count = (slot + 1) * 2;
+        if (!grow(&r->content, r->slot_count, count, 0xff))
             return -ENOMEM;
-        memset(content + r->slot_count, 0xff, (count - r->slot_count) * sizeof *content);
-        r->content = content;
         r->slot_count = count;
     }
-    if ((uint32_t) position >= r->position_count) {
-        uint32_t count = ((uint32_t) position + 1) * 2;
-        uint32_t *held = realloc(r->held, count * sizeof *held);
-        if (held)
-            r->held = held;
-        uint32_t *slots = held ? realloc(r->held_slots, count * sizeof *slots) : NULL;
-        if (!slots)
+    if (position >= r->position_count) {
+        uint32_t count = (position + 1) * 2;
+        if (!grow(&r->held, r->position_count, count, 0) || !grow(&r->held_slots, r->position_count, count, 0) ||
+            !grow(&r->open, r->position_count, count, 0))
             return -ENOMEM;
-        r->held_slots = slots;
-        memset(held + r->position_count, 0, (count - r->position_count) * sizeof *held);
-        memset(slots + r->position_count, 0, (count - r->position_count) * sizeof *slots);
         r->position_count = count;
     }
     return 0;
@@ -152,11 +157,14 @@ static void hold(struct requests *r, uint32_t node)
 {
     const struct node *n = &r->nodes[node];
     if (n->old != NONE) {
-        r->held[r->nodes[n->old].position]--;
-        r->held_slots[r->nodes[n->old].position] ^= (uint32_t) n->slot;
+        const struct node *old = &r->nodes[n->old];
+        r->held[old->position]--;
+        r->held_slots[old->position] ^= (uint32_t) n->slot;
+        r->open[old->position] -= !old->parental;
     }
     r->held[n->position]++;
     r->held_slots[n->position] ^= (uint32_t) n->slot;
+    r->open[n->position]++;
     r->content[n->slot] = node;
 }
 
@@ -168,9 +176,38 @@ static void forget(struct requests *r)
     if (r->position_count) {
         memset(r->held, 0, r->position_count * sizeof *r->held);
         memset(r->held_slots, 0, r->position_count * sizeof *r->held_slots);
+        memset(r->open, 0, r->position_count * sizeof *r->open);
     }
     r->entry_count = 0;
     r->blind = true;
+    r->blind_until = r->pass_count;
+    if (r->blind_from == NONE)
+        r->blind_from = r->pass_count - 1;
+}
+
+/*
+ * Nothing in the cache that waits for a next row is ahead of this one: its prefix has others behind it, too. Right
+ * behind a gap it may be one of those that ran before.
+ */
+static bool is_hit(const struct work *w, const struct node *n)
+{
+    const struct requests *r = w->r;
+    return n->link == LINK_OPEN && n->parent == UNKNOWN && r->open[n->position - 1] == 0 &&
+           (!r->blind || w->pass > r->blind_until);
+}
+
+static void note_links(const struct work *w)
+{
+    struct requests *r = w->r;
+    for (uint32_t i = w->base; i < w->end; i++) {
+        const struct node *n = &r->nodes[i];
+        r->hits |= is_hit(w, n);
+        if (n->parent >= UNKNOWN || r->nodes[n->parent].parental)
+            continue;
+        struct node *parent = &r->nodes[n->parent];
+        parent->parental = true;
+        r->open[parent->position] -= r->content[parent->slot] == n->parent;
+    }
 }
 
 /* --- a pass --- */
@@ -200,6 +237,26 @@ static void start_or_join(const struct work *w, uint32_t i)
     }
 }
 
+/* The same number for the same experts, in whichever order the layers came. */
+static uint32_t experts_of(const struct requests *r, const struct pass *pass, uint32_t row)
+{
+    uint64_t sum = 0;
+    for (uint32_t i = 0; i < pass->layer_count; i++) {
+        const struct pass_layer *layer = &pass->layers[i];
+        uint64_t h = (uint32_t) r->site[layer->site].column;
+        if (r->site[layer->site].column < 0)
+            continue;
+        if (row >= layer->rows)
+            return 0;
+        for (uint32_t j = 0; j < layer->k; j++) {
+            h = (h ^ (uint32_t) layer->ids[(size_t) row * layer->k + j]) * 0xff51afd7ed558ccdu;
+            h ^= h >> 32;
+        }
+        sum += h * 0x9e3779b97f4a7c15u;
+    }
+    return (uint32_t) (sum >> 32) | 1;
+}
+
 static int write_rows(struct work *w, const struct pass *pass)
 {
     struct requests *r = w->r;
@@ -207,9 +264,9 @@ static int write_rows(struct work *w, const struct pass *pass)
         int32_t slot = pass->slots[i], position = pass->positions[i];
         if (slot < 0 || position < 0)
             continue;
-        if ((uint32_t) slot >= SLOTS_MAX || (uint32_t) position >= SLOTS_MAX)
+        if ((uint32_t) slot >= SLOTS_MAX || (uint32_t) position >= POSITIONS_MAX)
             return -ERANGE;
-        if (room_for(r, slot, position) != 0)
+        if (room_for(r, (uint32_t) slot, (uint32_t) position) != 0)
             return -ENOMEM;
         if (r->node_count == r->node_room) {
             uint32_t room = r->node_room ? r->node_room * 2 : 1024;
@@ -227,7 +284,8 @@ static int write_rows(struct work *w, const struct pass *pass)
                                         .token = pass->tokens ? pass->tokens[i] : MT_CONTEXT_OVERFLOW,
                                         .pass = w->pass,
                                         .row = i,
-                                        .old = r->content[slot]};
+                                        .old = r->content[slot],
+                                        .experts = w->complete ? experts_of(r, pass, i) : 0};
         start_or_join(w, index);
         hold(r, index);
     }
@@ -275,6 +333,7 @@ int requests_add(struct requests *r, const struct pass *pass)
     struct work w = {.r = r, .base = r->node_count, .end = r->node_count, .pass = r->pass_count};
     if (note_pass(r, pass) != 0)
         return -ENOMEM;
+    w.complete = r->layers_seen[w.pass] == r->layers;
     r->hole |= pass->hole;
     bool ours = false;
     for (uint32_t i = 0; i < pass->layer_count; i++)
@@ -294,6 +353,7 @@ int requests_add(struct requests *r, const struct pass *pass)
         return result;
     links_order(&w);
     drop_rejected(&w);
+    note_links(&w);
     return links_next(&w);
 }
 
@@ -330,6 +390,10 @@ static int by_time(const void *a, const void *b)
 int requests_end(struct requests *r)
 {
     uint32_t leaves = 0;
+    if ((r->rules == REQUESTS_PROVEN || (r->rules == REQUESTS_AUTO && r->hits)) && links_prove(r) != 0)
+        return -ENOMEM;
+    for (uint32_t i = 0; i < r->node_count; i++)
+        r->nodes[i].parental = false;
     for (uint32_t i = 0; i < r->node_count; i++) {
         if (r->nodes[i].parent < UNKNOWN)
             r->nodes[r->nodes[i].parent].parental = true;

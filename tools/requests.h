@@ -27,8 +27,15 @@ struct request {
     uint64_t first_ns, last_ns;
 };
 
+enum requests_rules {
+    REQUESTS_AUTO,   /* likely where no request of the segment begins behind a cached prefix, else proven */
+    REQUESTS_PROVEN, /* links that can be no other */
+    REQUESTS_LIKELY, /* also by the order in which engines keep a batch */
+};
+
 /* block_size 0: found in the survey. NULL: out of memory. */
-struct requests *requests_new(const struct mt_site *sites, uint32_t site_count, uint32_t block_size);
+struct requests *requests_new(const struct mt_site *sites, uint32_t site_count, uint32_t block_size,
+                              enum requests_rules rules);
 void requests_free(struct requests *requests);
 
 int requests_survey(struct requests *requests, const struct pass *pass);

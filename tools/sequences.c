@@ -67,14 +67,15 @@ static int add(uint32_t segment, const struct pass *pass, void *user)
     return requests_add(((struct requests **) user)[segment], pass);
 }
 
-int sequences_assemble(struct trace_reader *reader, uint32_t block_size, struct requests ***out, struct mt_error *error)
+int sequences_assemble(struct trace_reader *reader, uint32_t block_size, enum requests_rules rules,
+                       struct requests ***out, struct mt_error *error)
 {
     const struct trace *trace = trace_reader_trace(reader);
     struct requests **requests = calloc(trace->segment_count + 1u, sizeof *requests);
     int result = requests ? 0 : -ENOMEM;
     for (uint32_t i = 0; !result && i < trace->segment_count; i++) {
         const struct trace_view *view = &trace->segments[i];
-        requests[i] = requests_new(view->sites, view->site_count, block_size);
+        requests[i] = requests_new(view->sites, view->site_count, block_size, rules);
         if (!requests[i])
             result = -ENOMEM;
     }

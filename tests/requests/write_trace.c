@@ -12,6 +12,7 @@ int main(int argc, char **argv)
                                                   .prompt_max = 60,
                                                   .output_max = 30,
                                                   .loss = 2000,
+                                                  .name_rows = true,
                                                   .seed = 5,
                                                   .steps = 200};
     struct engine_truth truth;
@@ -19,5 +20,6 @@ int main(int argc, char **argv)
         return 2;
     engine_run(argv[1], &options, &truth);
     free(truth.rows);
+    free(truth.first);
     return 0;
 }

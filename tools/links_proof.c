@@ -1,0 +1,235 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Which row came behind which over a block's end, by what must hold in any engine, whatever its scheduler does:
+ * all that a sequence attends to stays in the cache from the pass in which it is first attended to until the sequence's
+ * last one. So the block ahead can only be one that was full by then and was not taken for something else until then.
+ * Where that leaves one, or several that hold the same, it is known; each link that is found leaves fewer for others.
+ */
+#include "links.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* What a block of the cache holds from its first row until another sequence takes it. */
+struct page {
+    uint32_t head;   /* its first node; NONE: not of the block's start */
+    uint32_t newest; /* row */
+    uint32_t tail;   /* the node at the block's last slot; NONE */
+    uint32_t full;   /* the pass in which it became so */
+    uint32_t gone;   /* the first pass in which it, or anything ahead of it, is no longer there */
+    uint32_t needed; /* the last pass that is known to need it */
+    uint32_t ahead;  /* page; ROOT, UNKNOWN */
+    uint32_t index;  /* of the block in its sequence */
+    uint32_t next;   /* at this index, still there */
+    bool alike;      /* ahead is one of several that hold the same */
+    uint64_t chain;  /* of all that it and those ahead of it hold; 0 unless known from the start */
+};
+
+struct proof {
+    struct requests *r;
+    struct page *pages;
+    uint32_t page_count, page_room;
+    uint32_t *of_block, block_count;
+    uint32_t *filled, filled_count; /* in the order in which they became full */
+    uint32_t *there, index_count;   /* by index: the first page that is still there */
+};
+
+static uint64_t mix(uint64_t a, uint64_t b)
+{
+    uint64_t h = (a ^ b) * 0xff51afd7ed558ccdu;
+    h = (h ^ h >> 33) * 0xc4ceb9fe1a85ec53u;
+    return (h ^ h >> 33) | 1;
+}
+
+static int open_page(struct proof *p, uint32_t block, uint32_t node)
+{
+    const struct node *n = &p->r->nodes[node];
+    if (p->page_count == p->page_room) {
+        uint32_t room = p->page_room ? p->page_room * 2 : 1024;
+        struct page *pages = realloc(p->pages, room * sizeof *pages);
+        if (!pages)
+            return -ENOMEM;
+        p->pages = pages;
+        p->page_room = room;
+    }
+    bool starts = (uint32_t) n->position % p->r->block == 0;
+    if (p->of_block[block] != NONE)
+        p->pages[p->of_block[block]].gone = n->pass;
+    p->of_block[block] = p->page_count;
+    p->pages[p->page_count++] = (struct page){.head = starts ? node : NONE,
+                                              .tail = NONE,
+                                              .full = NONE,
+                                              .gone = NONE,
+                                              .ahead = n->position == 0 ? ROOT : UNKNOWN,
+                                              .index = (uint32_t) n->position / p->r->block};
+    return 0;
+}
+
+static int find_pages(struct proof *p)
+{
+    struct requests *r = p->r;
+    for (uint32_t i = 0; i < r->node_count; i++) {
+        const struct node *n = &r->nodes[i];
+        uint32_t block = (uint32_t) n->slot / r->block, page = p->of_block[block];
+        bool goes_on = n->link == LINK_BLOCK && page != NONE;
+        if (!goes_on && open_page(p, block, i) != 0)
+            return -ENOMEM;
+        struct page *now = &p->pages[p->of_block[block]];
+        now->newest = i;
+        now->needed = n->pass;
+        if ((uint32_t) n->position % r->block == r->block - 1) {
+            if (now->full == NONE) {
+                now->full = n->pass;
+                p->filled[p->filled_count++] = p->of_block[block];
+            }
+            now->tail = i;
+        }
+        if (now->index >= p->index_count)
+            p->index_count = now->index + 1;
+    }
+    return 0;
+}
+
+static void find_chain(struct proof *p, struct page *page)
+{
+    const struct requests *r = p->r;
+    uint64_t ahead = page->ahead == ROOT ? 1 : page->ahead < UNKNOWN ? p->pages[page->ahead].chain : 0;
+    if (page->chain || !ahead || page->head == NONE || page->tail == NONE)
+        return;
+    uint64_t chain = 0;
+    for (uint32_t node = page->tail;; node = r->nodes[node].parent) {
+        const struct node *n = &r->nodes[node];
+        if (!n->experts)
+            return;
+        chain = mix(chain, (uint64_t) (uint32_t) n->token << 32 | n->experts);
+        if (node == page->head)
+            break;
+        if (n->parent >= UNKNOWN)
+            return;
+    }
+    page->chain = mix(ahead, chain);
+}
+
+static bool can_be_ahead(const struct page *page, const struct page *behind, uint32_t since)
+{
+    return page->full <= since && page->gone > behind->needed;
+}
+
+/*
+ * The pages that can be ahead of this one; those that are gone by its first pass are for no later one either. Returns
+ * whether something new is known.
+ */
+static bool look_ahead(struct proof *p, struct page *behind)
+{
+    uint32_t since = p->r->nodes[behind->head].pass, count = 0, found = UNKNOWN, gone = 0;
+    bool alike = true;
+    uint32_t *at = &p->there[behind->index - 1];
+    while (*at != NONE) {
+        struct page *page = &p->pages[*at];
+        if (page->gone <= since) {
+            *at = page->next;
+            continue;
+        }
+        if (can_be_ahead(page, behind, since)) {
+            alike &= count++ == 0 || (page->chain && page->chain == p->pages[found].chain);
+            if (count == 1 || page->gone > gone) {
+                found = *at;
+                gone = page->gone;
+            }
+        }
+        at = &page->next;
+    }
+    if (count == 0) {
+        p->r->foreign = true;
+        behind->ahead = UNKNOWN;
+        return false;
+    }
+    if (!alike)
+        return false;
+    bool news = behind->ahead != found || behind->gone > gone || behind->alike != (count > 1);
+    behind->ahead = found;
+    behind->alike = count > 1;
+    if (behind->gone > gone)
+        behind->gone = gone;
+    find_chain(p, behind);
+    return news;
+}
+
+/* In the order of time what is found goes on to those behind; needs go the other way. */
+static bool sweep(struct proof *p)
+{
+    struct requests *r = p->r;
+    bool news = false;
+    uint32_t filled = 0;
+    memset(p->there, 0xff, p->index_count * sizeof *p->there);
+    for (uint32_t i = 0; i < p->page_count; i++) {
+        struct page *page = &p->pages[i];
+        if (page->ahead == ROOT)
+            find_chain(p, page);
+        if (page->head == NONE || page->ahead == ROOT || r->nodes[page->head].pass >= r->blind_from)
+            continue;
+        while (filled < p->filled_count && p->pages[p->filled[filled]].full <= r->nodes[page->head].pass) {
+            struct page *full = &p->pages[p->filled[filled]];
+            full->next = p->there[full->index];
+            p->there[full->index] = p->filled[filled++];
+        }
+        news |= look_ahead(p, page);
+    }
+    for (uint32_t i = p->page_count; i-- > 0;) {
+        const struct page *page = &p->pages[i];
+        if (page->ahead < UNKNOWN && !page->alike && p->pages[page->ahead].needed < page->needed) {
+            p->pages[page->ahead].needed = page->needed;
+            news = true;
+        }
+    }
+    return news;
+}
+
+/* Was this page taken back by its own sequence, as draft tokens were rejected? */
+static bool taken_back(const struct proof *p, const struct page *page)
+{
+    const struct requests *r = p->r;
+    uint32_t head = page->head, tail = page->ahead < UNKNOWN ? p->pages[page->ahead].tail : NONE;
+    return tail != NONE && r->nodes[tail].pass > r->nodes[head].pass;
+}
+
+static void tell(const struct proof *p)
+{
+    struct requests *r = p->r;
+    for (uint32_t i = 0; i < p->page_count; i++) {
+        const struct page *page = &p->pages[i];
+        if (page->head == NONE || page->ahead == ROOT)
+            continue;
+        struct node *head = &r->nodes[page->head];
+        head->parent = r->foreign || page->ahead >= UNKNOWN ? UNKNOWN : p->pages[page->ahead].tail;
+        if (head->parent < UNKNOWN && taken_back(p, page))
+            head->dropped = true;
+    }
+}
+
+int links_prove(struct requests *r)
+{
+    struct proof p = {.r = r, .block_count = r->slot_count / r->block + 1};
+    p.of_block = malloc(p.block_count * sizeof *p.of_block);
+    size_t tails = 1;
+    for (uint32_t i = 0; i < r->node_count; i++)
+        tails += (uint32_t) r->nodes[i].position % r->block == r->block - 1;
+    p.filled = malloc(tails * sizeof *p.filled);
+    int result = p.of_block && p.filled ? 0 : -ENOMEM;
+    if (!result) {
+        memset(p.of_block, 0xff, p.block_count * sizeof *p.of_block);
+        result = find_pages(&p);
+    }
+    if (!result && !(p.there = malloc((p.index_count + 1u) * sizeof *p.there)))
+        result = -ENOMEM;
+    while (!result && sweep(&p))
+        ;
+    if (!result)
+        tell(&p);
+    free(p.pages);
+    free(p.of_block);
+    free(p.filled);
+    free(p.there);
+    return result;
+}
