@@ -335,6 +335,7 @@ static void finish(struct engine *e, struct sequence *s)
 {
     e->truth->finished++;
     e->truth->kept += s->computed;
+    e->truth->rows[*row_at(e, s, s->computed - 1)].ends = true;
     take_out(e, s);
     release(e, s);
     uint32_t place = below(e, OLD);

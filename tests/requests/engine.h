@@ -28,14 +28,14 @@ struct engine_row {
     uint64_t chain;  /* tokens and experts of the row and of all that it attends to */
     uint64_t parent; /* the chain of the position before it, 0 at position 0 */
     int32_t position, token;
-    bool rejected;
+    bool rejected, ends; /* ends: the last of a finished request */
 };
 
 struct engine_truth {
     struct engine_row *rows; /* from 1 */
     uint32_t *first;         /* row of each pass; a pass is at first_ns = its number in ms */
     uint32_t row_count, pass_count, finished, preempted, hits, lost;
-    uint64_t kept; /* rows of all finished requests, also those of their prefixes that others wrote */
+    uint64_t kept; /* rows that finished requests attended to */
 };
 
 void engine_run(const char *path, const struct engine_options *options, struct engine_truth *truth);
