@@ -42,6 +42,7 @@ struct entry {
     bool left; /* others of that pass ran on without it */
     bool full; /* that pass had as many rows as any */
     bool goes_on;
+    bool unsure; /* it may be part of what is beside it */
 };
 
 struct site {

@@ -129,7 +129,7 @@ static bool same_batch(const struct work *w, uint32_t only, bool apply)
         const struct entry *entry = &r->entries[e];
         if (entry->left || (only != NONE && entry->pass != only))
             continue;
-        if (at >= w->end)
+        if (at >= w->end || entry->unsure)
             return false;
         struct node *n = &r->nodes[at];
         uint32_t end = chunk_end(w, at), parent;
@@ -273,7 +273,7 @@ static bool choose(const struct work *w, uint32_t first)
             lingering++;
             continue;
         }
-        certain &= r->nodes[entry->last].position == n->position - 1 && mates_go_on(w, entry);
+        certain &= !entry->unsure && r->nodes[entry->last].position == n->position - 1 && mates_go_on(w, entry);
         certain &= latest == NONE || r->entries[latest].pass == entry->pass;
         entries++;
         latest = e;
@@ -320,6 +320,12 @@ static void by_position(const struct work *w)
     }
 }
 
+/* Does a sequence begin here, or the one before it go on? */
+static bool undecided(const struct work *w, uint32_t node)
+{
+    return w->r->nodes[node].link == LINK_ADJACENT;
+}
+
 int links_next(const struct work *w)
 {
     struct requests *r = w->r;
@@ -345,8 +351,11 @@ int links_next(const struct work *w)
             r->entries = entries;
             r->entry_room = room;
         }
-        r->entries[r->entry_count++] =
-            (struct entry){.first = i, .last = end - 1, .pass = w->pass, .full = w->end - w->base >= r->fullest};
+        r->entries[r->entry_count++] = (struct entry){.first = i,
+                                                      .last = end - 1,
+                                                      .pass = w->pass,
+                                                      .full = w->end - w->base >= r->fullest,
+                                                      .unsure = undecided(w, i) || (end < w->end && undecided(w, end))};
         i = end;
     }
     return 0;
