@@ -236,7 +236,7 @@ static uint32_t rows_of(const struct requests *requests, const struct pass *pass
 
 static bool padded(const struct pass *pass, uint32_t row)
 {
-    return pass->slots && row < pass->rows && pass->slots[row] < 0;
+    return pass->slots && (row >= pass->rows || pass->slots[row] < 0);
 }
 
 static int count_rows(uint32_t segment, const struct pass *pass, void *user)

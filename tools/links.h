@@ -12,7 +12,8 @@
 #define NODES_MAX (UINT32_MAX - 3u)
 #define SLOTS_MAX (1u << 27)
 #define POSITIONS_MAX (1u << 25)
-#define LINGER 16u /* passes for which a sequence that was left behind may come back */
+#define DRAFTS_MAX 32u /* that a step may verify */
+#define LINGER 16u     /* passes for which a sequence that was left behind may come back */
 
 enum link {
     LINK_ROOT,

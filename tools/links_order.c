@@ -76,13 +76,19 @@ static bool can_take(const struct work *w, const struct entry *entry, uint32_t f
     return now == 1 || now == before || (before > 1 && entry->full && !entry->left);
 }
 
+/* What it cannot rule out: behind a prompt's end come draft tokens, too, and their number may change. */
+static bool may_take(const struct work *w, const struct entry *entry, uint32_t first)
+{
+    return entry->last > entry->first || chunk_end(w, first) - first <= DRAFTS_MAX + 1;
+}
+
 /* Does a sequence of the pass stand behind this position and not yet go on? Then an adjacent row may be its. */
 static bool contested(const struct work *w, uint32_t first)
 {
     const struct requests *r = w->r;
     for (uint32_t i = 0; i < r->entry_count; i++) {
         if (!r->entries[i].goes_on && ahead(r, &r->entries[i], &r->nodes[first]) != NONE &&
-            can_take(w, &r->entries[i], first))
+            may_take(w, &r->entries[i], first))
             return true;
     }
     return false;
@@ -267,7 +273,7 @@ static bool choose(const struct work *w, uint32_t first)
     }
     for (uint32_t e = 0; e < r->entry_count; e++) {
         const struct entry *entry = &r->entries[e];
-        if (entry->goes_on || ahead(r, entry, n) == NONE || !can_take(w, entry, first))
+        if (entry->goes_on || ahead(r, entry, n) == NONE || !may_take(w, entry, first))
             continue;
         if (entry->left) {
             lingering++;
@@ -284,7 +290,7 @@ static bool choose(const struct work *w, uint32_t first)
     uint32_t row = first;
     for (uint32_t e = 0; e <= latest; e++) {
         struct entry *entry = &r->entries[e];
-        if (entry->goes_on || entry->left || ahead(r, entry, n) == NONE || !can_take(w, entry, first))
+        if (entry->goes_on || entry->left || ahead(r, entry, n) == NONE || !may_take(w, entry, first))
             continue;
         while (certain && (r->nodes[row].position != n->position || r->nodes[row].link != LINK_OPEN))
             row++;

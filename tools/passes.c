@@ -13,7 +13,7 @@ struct context {
     uint64_t number;  /* 0: nothing here yet */
     bool seen, taken; /* its record came; a pass took it */
     uint8_t kind;
-    uint32_t site, rows;
+    uint32_t site, stream, rows;
     size_t room; /* values that fit */
     int32_t *values;
     bool routed;    /* routers with exactly this number came: what lies before it is an earlier pass's */
@@ -65,6 +65,7 @@ struct passes {
     uint32_t classes;
     uint64_t lost;    /* told so far */
     uint64_t context; /* looked at so far */
+    bool slots_seen;  /* of passes with routers */
     struct pass_layer *shown;
     uint32_t shown_room;
 };
@@ -143,11 +144,28 @@ static int take_context(struct passes *passes, const struct mt_site *site, const
     context->seen = true;
     context->site = record->site;
     context->kind = site->kind;
+    context->stream = site->stream;
     context->rows = record->rows;
     return 0;
 }
 
-/* The latest of each kind behind the pass before, as far back as no number is missing. */
+static bool all_rows(const struct lane *lane, uint32_t rows)
+{
+    for (uint32_t i = 0; i < lane->layer_count; i++) {
+        if (lane->layers[i].shown.rows != rows)
+            return false;
+    }
+    return true;
+}
+
+/*
+ * The latest of each kind behind the pass before, as far back as no number is missing; of several, one of the routers'
+ * own stream.
+ *
+ * Where a graph is padded, its routers have more rows than the slots, which are stored outside of it: then the first
+ * ones are real. Only if the model itself ran as many rows as its routers, though: routers that are given the rows of
+ * other ranks have more, too, and the first ones may be another rank's.
+ */
 static void find_context(struct passes *passes, const struct lane *lane, struct pass *pass)
 {
     struct context *of_kind[KINDS] = {NULL};
@@ -158,21 +176,30 @@ static void find_context(struct passes *passes, const struct lane *lane, struct 
         struct context *context = &passes->contexts[n % WINDOW];
         if (context->number != n || !context->seen || (context->routed && n != lane->context))
             break;
-        if (context->kind < KINDS && !of_kind[context->kind])
-            of_kind[context->kind] = context;
+        struct context **best = context->kind < KINDS ? &of_kind[context->kind] : NULL;
+        if (!best)
+            continue;
+        if (!*best || ((*best)->stream != lane->stream && context->stream == lane->stream))
+            *best = context;
     }
     for (uint32_t kind = 0; kind < KINDS; kind++) {
         if (of_kind[kind])
             of_kind[kind]->taken = true;
     }
+    const struct context *slots = of_kind[MT_SITE_SLOTS], *positions = of_kind[MT_SITE_POSITIONS],
+                         *tokens = of_kind[MT_SITE_TOKENS];
+    bool model_ran_all = (positions && all_rows(lane, positions->rows)) || (tokens && all_rows(lane, tokens->rows));
+    uint32_t most = lane->layers[0].shown.rows, rows = most;
+    if (slots && slots->rows < most && model_ran_all)
+        rows = slots->rows;
     for (uint32_t kind = MT_SITE_SLOTS; kind <= MT_SITE_TOKENS; kind++) {
-        struct context *context = of_kind[kind];
-        for (uint32_t i = 0; context && i < lane->layer_count; i++) {
-            if (lane->layers[i].shown.rows != context->rows)
-                of_kind[kind] = context = NULL;
-        }
-        if (context)
-            pass->rows = context->rows;
+        const struct context *context = of_kind[kind];
+        if (context && context->rows != rows && (rows == most || context->rows != most))
+            of_kind[kind] = NULL;
+        else if (context && rows == most && !all_rows(lane, rows))
+            of_kind[kind] = NULL;
+        else if (context)
+            pass->rows = rows;
     }
     pass->slots = of_kind[MT_SITE_SLOTS] ? of_kind[MT_SITE_SLOTS]->values : NULL;
     pass->positions = of_kind[MT_SITE_POSITIONS] ? of_kind[MT_SITE_POSITIONS]->values : NULL;
@@ -180,8 +207,9 @@ static void find_context(struct passes *passes, const struct lane *lane, struct 
 }
 
 /*
- * Did rows run since the pass before of which nothing is shown? Context that no pass takes tells of a pass whose
- * routers were lost, but not where that is the rule: a draft model without experts.
+ * Did rows run since the pass before of which nothing is shown? Slots that no pass takes tell of a pass whose routers
+ * were lost, but not where that is the rule: a model without experts. Tokens and positions alone tell of rows that
+ * stored nothing where this model's slots are seen: a draft model's, or a warm-up's.
  */
 static bool find_hole(struct passes *passes, uint64_t up_to)
 {
@@ -195,9 +223,10 @@ static bool find_hole(struct passes *passes, uint64_t up_to)
             continue;
         }
         struct counted *site = &passes->sites[context->site];
+        passes->slots_seen |= context->taken && context->kind == MT_SITE_SLOTS;
         if (context->taken)
             site->taken++;
-        else if (site->taken || site->left++ < 8)
+        else if ((site->taken || site->left++ < 8) && (context->kind == MT_SITE_SLOTS || !passes->slots_seen))
             hole = true;
     }
     passes->context = up_to;
@@ -223,7 +252,8 @@ static int hand_out(struct passes *passes, struct lane *lane)
     struct pass pass = {.first_seq = lane->first_seq,
                         .time_ns = lane->time_ns,
                         .layers = passes->shown,
-                        .layer_count = lane->layer_count};
+                        .layer_count = lane->layer_count,
+                        .bare = lane->context == 0};
     find_context(passes, lane, &pass);
     pass.hole = find_hole(passes, lane->context);
     struct context *own = lane->context && !lane->shares ? context_at(passes, lane->context) : NULL;
