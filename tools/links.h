@@ -10,7 +10,7 @@
 #define ROOT (UINT32_MAX - 1u)    /* parent of position 0 */
 #define UNKNOWN (UINT32_MAX - 2u) /* a parent there was, and it is not known which */
 #define NODES_MAX (UINT32_MAX - 3u)
-#define SLOTS_MAX (1u << 27)
+#define SLOTS_MAX (1u << 26)
 #define POSITIONS_MAX (1u << 25)
 #define DRAFTS_MAX 32u /* that a step may verify */
 #define LINGER 16u     /* passes for which a sequence that was left behind may come back */
@@ -59,7 +59,13 @@ struct requests {
     uint32_t site_count;
     enum requests_rules rules;
     uint32_t block, layers, k, experts;
-    uint64_t divisor;
+    uint32_t divisor;
+    struct seen_slot *seen; /* while surveying */
+    uint32_t seen_count, seen_rows, seen_passes;
+    uint32_t rewritten; /* greatest divisor of the positions that were written again */
+    bool drafts;        /* draft tokens were rejected somewhere */
+    uint32_t *padding;  /* slots that padded rows are sent to */
+    uint32_t padding_count;
     uint32_t fullest; /* rows of the largest pass */
     struct node *nodes;
     uint32_t node_count, node_room;
@@ -90,6 +96,7 @@ struct work {
     bool complete; /* all layers were seen */
 };
 
+bool links_is_padding(const struct requests *r, uint32_t slot);
 /* The links of a pass's rows that the slots alone do not tell: by what the engine keeps in order. */
 void links_order(const struct work *work);
 /* Sequences as they stand after the pass, for the next one. -ENOMEM. */

@@ -79,7 +79,8 @@ static bool can_take(const struct work *w, const struct entry *entry, uint32_t f
 /* What it cannot rule out: behind a prompt's end come draft tokens, too, and their number may change. */
 static bool may_take(const struct work *w, const struct entry *entry, uint32_t first)
 {
-    return entry->last > entry->first || chunk_end(w, first) - first <= DRAFTS_MAX + 1;
+    return can_take(w, entry, first) ||
+           (w->r->drafts && (entry->last > entry->first || chunk_end(w, first) - first <= DRAFTS_MAX + 1));
 }
 
 /* Does a sequence of the pass stand behind this position and not yet go on? Then an adjacent row may be its. */
@@ -122,6 +123,24 @@ static void join_plain(const struct work *w)
     }
 }
 
+static bool in_batch(const struct entry *entry, uint32_t only)
+{
+    return !entry->left && (only == NONE || entry->pass == only);
+}
+
+/* May this row be that of a sequence which is not of that batch? */
+static bool others_claim(const struct work *w, uint32_t only, uint32_t first)
+{
+    const struct requests *r = w->r;
+    for (uint32_t i = 0; i < r->entry_count; i++) {
+        const struct entry *entry = &r->entries[i];
+        if (!in_batch(entry, only) && !entry->goes_on && ahead(r, entry, &r->nodes[first]) != NONE &&
+            may_take(w, entry, first))
+            return true;
+    }
+    return false;
+}
+
 /*
  * Is the pass the batch that ran last, each sequence in its place, and what is new behind them? Then a block's first
  * row is that of the sequence in its place. `only`: entries of this pass alone, NONE for all that were not left behind.
@@ -133,7 +152,7 @@ static bool same_batch(const struct work *w, uint32_t only, bool apply)
     bool as_before = false; /* the sequence ahead took as many rows as last time */
     for (uint32_t e = 0; e < r->entry_count; e++) {
         const struct entry *entry = &r->entries[e];
-        if (entry->left || (only != NONE && entry->pass != only))
+        if (!in_batch(entry, only))
             continue;
         if (at >= w->end || entry->unsure)
             return false;
@@ -149,7 +168,7 @@ static bool same_batch(const struct work *w, uint32_t only, bool apply)
                 return false;
         } else if (n->link == LINK_OPEN || n->link == LINK_ADJACENT) {
             parent = ahead(r, entry, n);
-            if (parent == NONE)
+            if (parent == NONE || others_claim(w, only, at))
                 return false;
             if (apply) {
                 solve(n, parent);

@@ -38,89 +38,11 @@ void requests_free(struct requests *r)
     free(r->held);
     free(r->held_slots);
     free(r->open);
+    free(r->seen);
+    free(r->padding);
     free(r->entries);
     free(r->list);
     free(r);
-}
-
-/* --- the survey --- */
-
-static uint32_t top(struct requests *r, uint32_t site)
-{
-    while (r->site[site].up != site) {
-        r->site[site].up = r->site[r->site[site].up].up;
-        site = r->site[site].up;
-    }
-    return site;
-}
-
-int requests_survey(struct requests *r, const struct pass *pass)
-{
-    for (uint32_t i = 0; i < pass->layer_count; i++) {
-        r->site[pass->layers[i].site].seen = true;
-        r->site[top(r, pass->layers[i].site)].up = top(r, pass->layers[0].site);
-    }
-    uint32_t rows = 0;
-    for (uint32_t i = 0; pass->slots && pass->positions && i < pass->rows; i++) {
-        if (pass->slots[i] < 0 || pass->positions[i] < 0)
-            continue;
-        if (++rows > r->fullest)
-            r->fullest = rows;
-        int64_t shift = (int64_t) pass->slots[i] - pass->positions[i];
-        uint64_t a = (uint64_t) (shift < 0 ? -shift : shift), b = r->divisor;
-        while (a) {
-            uint64_t rest = b % a;
-            b = a;
-            a = rest;
-        }
-        r->divisor = b;
-    }
-    return 0;
-}
-
-static bool same_model(const struct mt_site *a, const struct mt_site *b)
-{
-    return a->experts == b->experts && a->k == b->k;
-}
-
-/*
- * The model is the class of sites with most layers, and those like it with more than half as many: the same layers in
- * other graphs, of which some record may have been lost. A draft model has fewer.
- */
-int requests_surveyed(struct requests *r)
-{
-    uint32_t most = NONE;
-    for (uint32_t i = 0; i < r->site_count; i++) {
-        uint32_t t = top(r, i);
-        if (!r->site[i].seen)
-            continue;
-        r->site[t].count++;
-        if (most == NONE || r->site[t].count > r->site[most].count)
-            most = t;
-    }
-    for (uint32_t i = 0; most != NONE && i < r->site_count; i++) {
-        struct site *site = &r->site[i];
-        uint32_t t = top(r, i);
-        if (!site->seen || !same_model(&r->sites[i], &r->sites[most]) || r->site[t].count * 2 <= r->site[most].count)
-            continue;
-        bool known = false;
-        int32_t rank = 0;
-        for (uint32_t j = 0; j < r->site_count; j++) {
-            if (r->site[j].seen && top(r, j) == t) {
-                known |= r->sites[j].layer != MT_LAYER_UNKNOWN;
-                rank += j < i;
-            }
-        }
-        /* Where no layer is known, sites are numbered in the order of their first launch. */
-        site->column = !known ? rank : r->sites[i].layer >= 0 && r->sites[i].layer < 65536 ? r->sites[i].layer : -1;
-        if (site->column >= 0 && (uint32_t) site->column + 1 > r->layers)
-            r->layers = (uint32_t) site->column + 1;
-        r->k = r->sites[i].k;
-        r->experts = r->sites[i].experts;
-    }
-    if (!r->block)
-        r->block = r->divisor > 0 && r->divisor < SLOTS_MAX ? (uint32_t) r->divisor : 1;
-    return 0;
 }
 
 /* --- what the cache holds --- */
@@ -202,6 +124,7 @@ static void note_links(const struct work *w)
     for (uint32_t i = w->base; i < w->end; i++) {
         const struct node *n = &r->nodes[i];
         r->hits |= is_hit(w, n);
+        r->foreign |= n->link == LINK_LOST && !r->blind;
         if (n->parent >= UNKNOWN || r->nodes[n->parent].parental)
             continue;
         struct node *parent = &r->nodes[n->parent];
@@ -262,7 +185,7 @@ static int write_rows(struct work *w, const struct pass *pass)
     struct requests *r = w->r;
     for (uint32_t i = 0; i < pass->rows; i++) {
         int32_t slot = pass->slots[i], position = pass->positions[i];
-        if (slot < 0 || position < 0)
+        if (slot < 0 || position < 0 || links_is_padding(r, (uint32_t) slot))
             continue;
         if ((uint32_t) slot >= SLOTS_MAX || (uint32_t) position >= POSITIONS_MAX)
             return -ERANGE;
@@ -341,7 +264,7 @@ int requests_add(struct requests *r, const struct pass *pass)
     if (!ours)
         return 0; /* a draft model's: the cache it writes is its own */
     bool shown = pass->slots && pass->positions;
-    if (r->hole || !shown)
+    if (r->hole || (!shown && !pass->bare))
         forget(r);
     r->hole = false;
     if (!shown) {
@@ -390,7 +313,7 @@ static int by_time(const void *a, const void *b)
 int requests_end(struct requests *r)
 {
     uint32_t leaves = 0;
-    if ((r->rules == REQUESTS_PROVEN || (r->rules == REQUESTS_AUTO && r->hits)) && links_prove(r) != 0)
+    if ((r->rules == REQUESTS_PROVEN || (r->rules == REQUESTS_AUTO && (r->hits || r->foreign))) && links_prove(r) != 0)
         return -ENOMEM;
     for (uint32_t i = 0; i < r->node_count; i++)
         r->nodes[i].parental = false;

@@ -89,6 +89,10 @@ int sequences_assemble(struct trace_reader *reader, uint32_t block_size, enum re
         result = requests_end(requests[i]);
     if (result == -ENOMEM)
         snprintf(error->text, sizeof error->text, "out of memory");
+    if (result == -EDOM)
+        snprintf(error->text, sizeof error->text,
+                 "--block-size=%u: slots and positions do not fit blocks of so many slots; without it, it is found",
+                 block_size);
     if (result == -ERANGE)
         snprintf(error->text, sizeof error->text, "slots or positions beyond what a cache can hold: damaged?");
     if (result && requests) {
