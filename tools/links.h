@@ -30,6 +30,7 @@ struct node {
     uint32_t pass, row, parent;
     uint32_t old;     /* what its slot held before */
     uint32_t experts; /* what they are in all layers, as one number; 0: not all are known */
+    uint32_t page;    /* in which it stands now, once there are pages; NONE */
     uint8_t link;
     bool starts;   /* first of its sequence in the pass */
     bool proven;   /* by the slots alone */
@@ -52,6 +53,8 @@ struct site {
     bool seen;
     int32_t column;
 };
+
+struct proof;
 
 struct requests {
     const struct mt_site *sites;
@@ -86,6 +89,8 @@ struct requests {
     uint64_t blind_rows;
     struct entry *entries;
     uint32_t entry_count, entry_room;
+    bool proven;         /* links over a block's end are proven ones */
+    struct proof *proof; /* NULL until made */
     struct request *list;
     uint32_t count;
 };

@@ -5,35 +5,11 @@
  * last one. So the block ahead can only be one that was full by then and was not taken for something else until then.
  * Where that leaves one, or several that hold the same, it is known; each link that is found leaves fewer for others.
  */
-#include "links.h"
+#include "pages.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-
-/* What a block of the cache holds from its first row until another sequence takes it. */
-struct page {
-    uint32_t head;   /* its first node; NONE: not of the block's start */
-    uint32_t newest; /* row */
-    uint32_t tail;   /* the node at the block's last slot; NONE */
-    uint32_t full;   /* the pass in which it became so */
-    uint32_t gone;   /* the first pass in which it, or anything ahead of it, is no longer there */
-    uint32_t needed; /* the last pass that is known to need it */
-    uint32_t ahead;  /* page; ROOT, UNKNOWN */
-    uint32_t index;  /* of the block in its sequence */
-    uint32_t next;   /* at this index, still there */
-    bool alike;      /* ahead is one of several that hold the same */
-    uint64_t chain;  /* of all that it and those ahead of it hold; 0 unless known from the start */
-};
-
-struct proof {
-    struct requests *r;
-    struct page *pages;
-    uint32_t page_count, page_room;
-    uint32_t *of_block, block_count;
-    uint32_t *filled, filled_count; /* in the order in which they became full */
-    uint32_t *there, index_count;   /* by index: the first page that is still there */
-};
 
 static uint64_t mix(uint64_t a, uint64_t b)
 {
@@ -76,7 +52,7 @@ static int find_pages(struct proof *p)
         if (!goes_on && open_page(p, block, i) != 0)
             return -ENOMEM;
         struct page *now = &p->pages[p->of_block[block]];
-        now->newest = i;
+        r->nodes[i].page = p->of_block[block];
         now->needed = n->pass;
         if ((uint32_t) n->position % r->block == r->block - 1) {
             if (now->full == NONE) {
@@ -111,11 +87,6 @@ static void find_chain(struct proof *p, struct page *page)
     page->chain = mix(ahead, chain);
 }
 
-static bool can_be_ahead(const struct page *page, const struct page *behind, uint32_t since)
-{
-    return page->full <= since && page->gone > behind->needed;
-}
-
 /*
  * The pages that can be ahead of this one; those that are gone by its first pass are for no later one either. Returns
  * whether something new is known.
@@ -131,7 +102,7 @@ static bool look_ahead(struct proof *p, struct page *behind)
             *at = page->next;
             continue;
         }
-        if (can_be_ahead(page, behind, since)) {
+        if (page_can_be_ahead(page, behind, since)) {
             alike &= count++ == 0 || (page->chain && page->chain == p->pages[found].chain);
             if (count == 1 || page->gone > gone) {
                 found = *at;
@@ -208,28 +179,58 @@ static void tell(const struct proof *p)
     }
 }
 
-int links_prove(struct requests *r)
+static int prove(struct proof *p)
 {
-    struct proof p = {.r = r, .block_count = r->slot_count / r->block + 1};
-    p.of_block = malloc(p.block_count * sizeof *p.of_block);
+    const struct requests *r = p->r;
+    p->block_count = r->slot_count / r->block + 1;
+    p->of_block = malloc(p->block_count * sizeof *p->of_block);
     size_t tails = 1;
     for (uint32_t i = 0; i < r->node_count; i++)
         tails += (uint32_t) r->nodes[i].position % r->block == r->block - 1;
-    p.filled = malloc(tails * sizeof *p.filled);
-    int result = p.of_block && p.filled ? 0 : -ENOMEM;
-    if (!result) {
-        memset(p.of_block, 0xff, p.block_count * sizeof *p.of_block);
-        result = find_pages(&p);
-    }
-    if (!result && !(p.there = malloc((p.index_count + 1u) * sizeof *p.there)))
-        result = -ENOMEM;
-    while (!result && sweep(&p))
+    p->filled = malloc(tails * sizeof *p->filled);
+    if (!p->of_block || !p->filled)
+        return -ENOMEM;
+    memset(p->of_block, 0xff, p->block_count * sizeof *p->of_block);
+    if (find_pages(p) != 0 || !(p->there = malloc((p->index_count + 1u) * sizeof *p->there)))
+        return -ENOMEM;
+    while (sweep(p))
         ;
-    if (!result)
-        tell(&p);
-    free(p.pages);
-    free(p.of_block);
-    free(p.filled);
-    free(p.there);
-    return result;
+    return 0;
+}
+
+struct proof *links_proof(struct requests *r)
+{
+    if (r->proof)
+        return r->proof;
+    struct proof *p = calloc(1, sizeof *p);
+    if (!p)
+        return NULL;
+    p->r = r;
+    if (prove(p) == 0)
+        r->proof = p;
+    else
+        links_proof_free(p);
+    return r->proof;
+}
+
+void links_proof_free(struct proof *p)
+{
+    if (!p)
+        return;
+    free(p->pages);
+    free(p->of_block);
+    free(p->filled);
+    free(p->there);
+    free(p->sorted);
+    free(p->rows);
+    free(p);
+}
+
+int links_prove(struct requests *r)
+{
+    const struct proof *p = links_proof(r);
+    if (!p)
+        return -ENOMEM;
+    tell(p);
+    return 0;
 }

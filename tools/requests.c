@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "links.h"
+#include "pages.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -40,6 +40,7 @@ void requests_free(struct requests *r)
     free(r->open);
     free(r->seen);
     free(r->padding);
+    links_proof_free(r->proof);
     free(r->entries);
     free(r->list);
     free(r);
@@ -313,7 +314,8 @@ static int by_time(const void *a, const void *b)
 int requests_end(struct requests *r)
 {
     uint32_t leaves = 0;
-    if ((r->rules == REQUESTS_PROVEN || (r->rules == REQUESTS_AUTO && (r->hits || r->foreign))) && links_prove(r) != 0)
+    r->proven = r->rules == REQUESTS_PROVEN || (r->rules == REQUESTS_AUTO && (r->hits || r->foreign));
+    if (r->proven && links_prove(r) != 0)
         return -ENOMEM;
     for (uint32_t i = 0; i < r->node_count; i++)
         r->nodes[i].parental = false;

@@ -57,5 +57,10 @@ uint32_t requests_count(const struct requests *requests);
 const struct request *requests_get(const struct requests *requests, uint32_t index);
 /* Fills rows[0 .. tokens - first_position), by position. `pass` counts the passes given to add from 0. */
 void requests_rows(const struct requests *requests, const struct request *request, struct request_row *rows);
+/*
+ * The rows of a request with these tokens, if one ran: fills rows[0 .. count). A row with pass UINT32_MAX is missing.
+ * Returns how many are known, or -ENOMEM.
+ */
+int requests_match(struct requests *requests, const int32_t *tokens, uint32_t count, struct request_row *rows);
 
 #endif

@@ -38,7 +38,7 @@ struct engine {
     uint32_t *free_blocks, free_count, free_first;
     struct sequence *waiting[REQUESTS], *running[REQUESTS];
     struct sequence *places[REQUESTS]; /* in the order of a pass's rows; NULL: left */
-    uint32_t waiting_count, running_count, place_count, row_room, pass_room;
+    uint32_t waiting_count, running_count, place_count, row_room, pass_room, said_room;
     struct sequence *old[OLD];
     uint64_t seq, context, steps[16], lost, losing, time;
     int32_t slots[TOKENS], positions[TOKENS], tokens[TOKENS];
@@ -65,6 +65,19 @@ static uint64_t mix(uint64_t a, uint64_t b)
     uint64_t h = (a ^ (b + 0x9e3779b97f4a7c15ull)) * 0xbf58476d1ce4e5b9ull;
     h = (h ^ h >> 31) * 0x94d049bb133111ebull;
     return (h ^ h >> 29) | 1;
+}
+
+uint64_t engine_chain(uint64_t parent, int32_t token)
+{
+    return mix(parent, mix(parent, (uint64_t) token));
+}
+
+void engine_truth_free(struct engine_truth *truth)
+{
+    free(truth->rows);
+    free(truth->first);
+    free(truth->said);
+    free(truth->said_to);
 }
 
 static void record(struct engine *e, uint32_t site, uint32_t rows, const int32_t *values, uint32_t layer)
@@ -316,7 +329,7 @@ static struct sequence *arrive(struct engine *e)
     assert(s);
     const struct sequence *old = o->turns && below(e, 3) == 0 ? e->old[below(e, OLD)] : NULL;
     uint32_t group = below(e, GROUPS), more = 1 + below(e, o->prompt_max);
-    if (old && old->known + more + o->output_max + 16 < TOKENS / 2) {
+    if (old && old->known + more + o->output_max + 16 < TOKENS / 4) {
         /* The last of its tokens was sampled and did not run. */
         s->prompt = old->known - below(e, 2);
         memcpy(s->tokens, old->tokens, s->prompt * sizeof *s->tokens);
@@ -333,8 +346,16 @@ static struct sequence *arrive(struct engine *e)
 
 static void finish(struct engine *e, struct sequence *s)
 {
-    e->truth->finished++;
-    e->truth->kept += s->computed;
+    struct engine_truth *t = e->truth;
+    if (t->finished == e->said_room) {
+        e->said_room = e->said_room ? e->said_room * 2 : 64;
+        t->said = realloc(t->said, (size_t) e->said_room * TOKENS / 4 * sizeof *t->said);
+        t->said_to = realloc(t->said_to, e->said_room * sizeof *t->said_to);
+        assert(t->said && t->said_to);
+    }
+    memcpy(t->said + t->kept, s->tokens, s->computed * sizeof *t->said);
+    t->kept += s->computed;
+    t->said_to[t->finished++] = t->kept;
     e->truth->rows[*row_at(e, s, s->computed - 1)].ends = true;
     take_out(e, s);
     release(e, s);

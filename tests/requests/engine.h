@@ -35,9 +35,14 @@ struct engine_truth {
     struct engine_row *rows; /* from 1 */
     uint32_t *first;         /* row of each pass; a pass is at first_ns = its number in ms */
     uint32_t row_count, pass_count, finished, preempted, hits, lost;
-    uint64_t kept; /* rows that finished requests attended to */
+    int32_t *said;     /* tokens of finished requests, one behind the other */
+    uint64_t *said_to; /* where each ends */
+    uint64_t kept;     /* rows that finished requests attended to */
 };
 
+/* What a row is that comes behind another one, unless rows are named. */
+uint64_t engine_chain(uint64_t parent, int32_t token);
+void engine_truth_free(struct engine_truth *truth);
 void engine_run(const char *path, const struct engine_options *options, struct engine_truth *truth);
 /* The expert that a row chose. */
 int32_t engine_id(uint64_t route, uint32_t layer, uint32_t j);

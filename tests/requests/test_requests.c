@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 struct score {
-    uint64_t links, known, wrong, rejected, requests, whole, rows, kept;
+    uint64_t links, known, wrong, rejected, requests, whole, rows, kept, matched;
 };
 
 static uint32_t steps(void)
@@ -36,6 +36,33 @@ static int number_pass(uint32_t segment, const struct pass *pass, void *user)
     }
     numbers->of[numbers->count++] = (uint32_t) (pass->time_ns / 1000000);
     return 0;
+}
+
+/* Of each finished request, by its tokens. */
+static void match(struct requests *r, const struct numbers *numbers, const struct engine_truth *truth,
+                  struct score *score)
+{
+    struct request_row *rows = NULL;
+    for (uint32_t i = 0; i < truth->finished; i++) {
+        uint64_t from = i ? truth->said_to[i - 1] : 0, chain = 0;
+        uint32_t count = (uint32_t) (truth->said_to[i] - from);
+        rows = realloc(rows, (count + 1) * sizeof *rows);
+        cr_assert(rows);
+        int known = requests_match(r, truth->said + from, count, rows);
+        cr_assert(known >= 0);
+        score->matched += (uint32_t) known;
+        for (uint32_t j = 0; j < count; j++) {
+            chain = engine_chain(chain, truth->said[from + j]);
+            if (rows[j].pass == UINT32_MAX)
+                continue;
+            known--;
+            const struct engine_row *t = &truth->rows[truth->first[numbers->of[rows[j].pass]] + rows[j].row];
+            if (t->chain != chain && score->wrong++ < 5)
+                fprintf(stderr, "finished %u: position %u, pass %u\n", i, j, rows[j].pass);
+        }
+        cr_assert_eq(known, 0);
+    }
+    free(rows);
 }
 
 static void compare(const char *path, enum requests_rules rules, const struct engine_truth *truth, struct score *score)
@@ -77,6 +104,7 @@ static void compare(const char *path, enum requests_rules rules, const struct en
         }
         free(rows);
     }
+    match(r, &numbers, truth, score);
     free(seen);
     free(numbers.of);
     sequences_free(reader, requests);
@@ -102,18 +130,18 @@ static void run_rules(struct engine_options options, enum requests_rules rules, 
         preempted += truth.preempted;
         hits += truth.hits;
         score.kept += truth.kept;
-        free(truth.rows);
-        free(truth.first);
+        engine_truth_free(&truth);
     }
     unlink(path);
     fprintf(stderr,
-            "block %u: %llu requests, %llu whole, links %llu, known %.4f, rows %.4f, wrong %llu, rejected in between "
+            "block %u: %llu requests, %llu whole, links %llu, known %.4f, rows %.4f, by tokens %.4f, wrong %llu, "
+            "rejected in between "
             "%llu; %u "
             "finished, %u preempted, %u hits\n",
             options.block, (unsigned long long) score.requests, (unsigned long long) score.whole,
             (unsigned long long) score.links, (double) score.known / (double) score.links,
-            (double) score.rows / (double) score.kept, (unsigned long long) score.wrong,
-            (unsigned long long) score.rejected, finished, preempted, hits);
+            (double) score.rows / (double) score.kept, (double) score.matched / (double) score.kept,
+            (unsigned long long) score.wrong, (unsigned long long) score.rejected, finished, preempted, hits);
     cr_assert_eq(score.wrong, 0);
     cr_assert_eq(score.rejected, 0);
     cr_assert_geq(score.rows * 1000, score.kept * known);

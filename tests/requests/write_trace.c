@@ -19,7 +19,6 @@ int main(int argc, char **argv)
     if (argc != 2)
         return 2;
     engine_run(argv[1], &options, &truth);
-    free(truth.rows);
-    free(truth.first);
+    engine_truth_free(&truth);
     return 0;
 }

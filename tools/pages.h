@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Inside of links_proof.c and links_match.c: what the blocks of the cache have held, one after another. */
+#ifndef MOETAP_TOOLS_PAGES_H
+#define MOETAP_TOOLS_PAGES_H
+
+#include "links.h"
+
+/* What a block of the cache holds from its first row until another sequence takes it. */
+struct page {
+    uint32_t head;   /* its first node; NONE: not of the block's start */
+    uint32_t tail;   /* the node at the block's last slot; NONE */
+    uint32_t full;   /* the pass in which it became so */
+    uint32_t gone;   /* the first pass in which it, or anything ahead of it, is no longer there */
+    uint32_t needed; /* the last pass that is known to need it */
+    uint32_t ahead;  /* page; ROOT, UNKNOWN */
+    uint32_t index;  /* of the block in its sequence */
+    uint32_t next;   /* at this index, still there */
+    bool alike;      /* ahead is one of several that hold the same */
+    uint64_t chain;  /* of all that it and those ahead of it hold; 0 unless known from the start */
+};
+
+struct proof {
+    struct requests *r;
+    struct page *pages;
+    uint32_t page_count, page_room;
+    uint32_t *of_block, block_count;
+    uint32_t *filled, filled_count; /* in the order in which they became full */
+    uint32_t *there, index_count;   /* by index: the first page that is still there */
+    /* for links_match.c, made at need: */
+    uint32_t *sorted, sorted_count; /* pages, by index and tokens */
+    uint32_t *rows;                 /* of each page: the node at each of its slots, NONE */
+};
+
+/* Could `page` be ahead of `behind`, whose first row was of the pass `since`? */
+static inline bool page_can_be_ahead(const struct page *page, const struct page *behind, uint32_t since)
+{
+    return page->full <= since && page->gone > behind->needed;
+}
+
+/* Finds the pages and what is proven of them, once; NULL: out of memory. */
+struct proof *links_proof(struct requests *r);
+void links_proof_free(struct proof *proof);
+
+#endif
