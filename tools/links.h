@@ -23,6 +23,7 @@ enum link {
     LINK_ADJACENT, /* a block's first row behind a row of the position before it: of the same sequence? */
     LINK_JOINED,   /* it is */
     LINK_SOLVED,
+    LINK_TABLE, /* by what the engine itself shows of its sequences and their blocks */
 };
 
 struct node {
@@ -36,6 +37,8 @@ struct node {
     bool proven;   /* by the slots alone */
     bool dropped;  /* a rejected token: its sequence wrote the position again */
     bool parental; /* something came behind it */
+    bool ends;     /* by the engine's own sequences: the last row of one, so far */
+    bool bridged;  /* the rows ahead of its block are told by a bridge, not by the links of the block ahead */
 };
 
 /* A sequence as it stood when it last ran: its rows of that pass. */
@@ -54,6 +57,11 @@ struct site {
     int32_t column;
 };
 
+/* A sequence that found blocks in the cache of which some were not one sequence's: the last row of each. */
+struct bridge {
+    uint32_t node, first; /* whose, and its first one in bridge_tails */
+};
+
 struct proof;
 
 struct requests {
@@ -62,8 +70,8 @@ struct requests {
     uint32_t site_count;
     enum requests_rules rules;
     uint32_t block, layers, k, experts;
-    uint32_t divisor;
-    struct seen_slot *seen; /* while surveying */
+    uint32_t divisor, told_block; /* by the engine, 0: not at all */
+    struct seen_slot *seen;       /* while surveying */
     uint32_t seen_count, seen_rows, seen_passes;
     uint32_t rewritten; /* greatest divisor of the positions that were written again */
     bool drafts;        /* draft tokens were rejected somewhere */
@@ -89,8 +97,12 @@ struct requests {
     uint64_t blind_rows;
     struct entry *entries;
     uint32_t entry_count, entry_room;
-    bool proven;         /* links over a block's end are proven ones */
-    struct proof *proof; /* NULL until made */
+    struct bridge *bridges;
+    uint32_t bridge_count, bridge_room;
+    uint32_t *bridge_tails, tail_count, tail_room;
+    uint32_t *element, element_room; /* of the pass: where in its block table each sequence is, 0: nowhere */
+    bool proven;                     /* links over a block's end are proven ones */
+    struct proof *proof;             /* NULL until made */
     struct request *list;
     uint32_t count;
 };
@@ -102,6 +114,10 @@ struct work {
 };
 
 bool links_is_padding(const struct requests *r, uint32_t slot);
+/* All links of a pass whose sequences the engine shows. -ENOMEM. */
+int links_table(const struct work *work, const struct pass *pass);
+/* The row ahead of a node, on the way from a request's last row: `bridge` is NONE there, and kept between calls. */
+uint32_t links_up(const struct requests *r, uint32_t node, uint32_t *bridge);
 /* The links of a pass's rows that the slots alone do not tell: by what the engine keeps in order. */
 void links_order(const struct work *work);
 /* Sequences as they stand after the pass, for the next one. -ENOMEM. */

@@ -173,6 +173,8 @@ static void tell(const struct proof *p)
         if (page->head == NONE || page->ahead == ROOT)
             continue;
         struct node *head = &r->nodes[page->head];
+        if (head->link == LINK_TABLE)
+            continue;
         head->parent = r->foreign || page->ahead >= UNKNOWN ? UNKNOWN : p->pages[page->ahead].tail;
         if (head->parent < UNKNOWN && taken_back(p, page))
             head->dropped = true;

@@ -97,6 +97,8 @@ int requests_survey(struct requests *r, const struct pass *pass)
     }
     if (pass->hole && r->seen_count)
         memset(r->seen, 0, r->seen_count * sizeof *r->seen);
+    if (pass->blocks && pass->block_words && pass->blocks[0] > 0 && pass->blocks[0] < (int32_t) SLOTS_MAX)
+        r->told_block = (uint32_t) pass->blocks[0];
     return pass->slots && pass->positions ? see_rows(r, pass) : 0;
 }
 
@@ -151,8 +153,10 @@ int requests_surveyed(struct requests *r)
     }
     free(r->seen);
     r->seen = NULL;
-    if (r->block && r->divisor % r->block)
+    if (r->block && (r->divisor % r->block || (r->told_block && r->told_block != r->block)))
         return -EDOM;
+    if (!r->block && r->told_block && r->divisor % r->told_block == 0)
+        r->block = r->told_block;
     if (!r->block)
         r->block = r->divisor > 0 && r->divisor < SLOTS_MAX ? r->divisor : 1;
     r->drafts = r->rewritten && (r->block == 1 || r->rewritten % r->block);

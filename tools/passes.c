@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define KINDS 4u    /* enum mt_site_kind */
+#define KINDS 6u    /* enum mt_site_kind */
 #define WINDOW 128u /* numbers of row context that are remembered: a pass takes a few of them */
 
 /* One number of row context: its record, if it came, and who routed right behind it. */
@@ -158,6 +158,67 @@ static bool all_rows(const struct lane *lane, uint32_t rows)
     return true;
 }
 
+/* The one ahead of `number` that came behind the pass before, as far back as no number is missing. */
+static struct context *one_ahead(struct passes *passes, const struct lane *lane, uint64_t number)
+{
+    struct context *context = &passes->contexts[number % WINDOW];
+    bool there = number > 0 && lane->context - number < WINDOW && context->number == number && context->seen &&
+                 (!context->routed || number == lane->context);
+    return there ? context : NULL;
+}
+
+/* Rows that a pass's sequences have, 0 if they make no sense. */
+static uint32_t sequence_rows(const struct context *starts)
+{
+    if (starts->rows < 2 || starts->values[0] != 0)
+        return 0;
+    for (uint32_t i = 1; i < starts->rows; i++) {
+        if (starts->values[i] < starts->values[i - 1])
+            return 0;
+    }
+    return (uint32_t) starts->values[starts->rows - 1];
+}
+
+/*
+ * Where the engine shows its sequences, these tell how many rows are real; of what the rows are, what has as many is
+ * theirs, or as many as the routers of a padded graph. False: it shows none.
+ */
+static bool find_sequences(struct passes *passes, const struct lane *lane, struct pass *pass)
+{
+    struct context *starts = NULL, *of_kind[KINDS] = {NULL}, *context;
+    for (uint64_t n = lane->context; (context = one_ahead(passes, lane, n)); n--) {
+        if (context->kind == MT_SITE_STARTS && !starts)
+            starts = context;
+    }
+    const uint32_t rows = starts ? sequence_rows(starts) : 0, most = lane->layers[0].shown.rows;
+    if (!rows || rows > most || !all_rows(lane, most))
+        return false;
+    bool model_ran_all = rows == most;
+    for (uint64_t n = lane->context; (context = one_ahead(passes, lane, n)); n--) {
+        context->taken = true;
+        if (context->kind == MT_SITE_BLOCKS ? context->number < starts->number || of_kind[MT_SITE_BLOCKS]
+                                            : context->rows != rows && context->rows != most)
+            continue;
+        model_ran_all |= context->kind != MT_SITE_BLOCKS && context->rows == most;
+        struct context **best = context->kind < KINDS ? &of_kind[context->kind] : NULL;
+        if (best && (!*best || (context->rows == rows && (*best)->rows != rows)))
+            *best = context;
+    }
+    if (!model_ran_all)
+        return true;
+    pass->rows = rows;
+    pass->slots = of_kind[MT_SITE_SLOTS] ? of_kind[MT_SITE_SLOTS]->values : NULL;
+    pass->positions = of_kind[MT_SITE_POSITIONS] ? of_kind[MT_SITE_POSITIONS]->values : NULL;
+    pass->tokens = of_kind[MT_SITE_TOKENS] ? of_kind[MT_SITE_TOKENS]->values : NULL;
+    pass->starts = starts->values;
+    pass->sequences = starts->rows - 1;
+    if (of_kind[MT_SITE_BLOCKS]) {
+        pass->blocks = of_kind[MT_SITE_BLOCKS]->values;
+        pass->block_words = of_kind[MT_SITE_BLOCKS]->rows;
+    }
+    return true;
+}
+
 /*
  * The latest of each kind behind the pass before, as far back as no number is missing; of several, one of the routers'
  * own stream.
@@ -170,7 +231,7 @@ static void find_context(struct passes *passes, const struct lane *lane, struct 
 {
     struct context *of_kind[KINDS] = {NULL};
     const struct context *own = lane->context && !lane->shares ? context_at(passes, lane->context) : NULL;
-    if (!own || own->ambiguous)
+    if (!own || own->ambiguous || find_sequences(passes, lane, pass))
         return;
     for (uint64_t n = lane->context; n > 0 && lane->context - n < WINDOW; n--) {
         struct context *context = &passes->contexts[n % WINDOW];

@@ -25,6 +25,10 @@ struct pass {
     uint32_t rows;
     /* [rows]; NULL: the engine shows none, or it was lost. */
     const int32_t *slots, *positions, *tokens;
+    /* What the engine shows of the sequences in these rows; NULL: nothing, or it was lost. starts[sequences + 1] */
+    const int32_t *starts,
+        *blocks; /* blocks: as MT_SITE_BLOCKS says. NULL with starts: none begins at a block's start */
+    uint32_t sequences, block_words;
     const struct pass_layer *layers; /* in the order of their records; each site at most once */
     uint32_t layer_count;
     uint32_t lost; /* records lost since the pass before, as far as known */

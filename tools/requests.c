@@ -42,6 +42,9 @@ void requests_free(struct requests *r)
     free(r->padding);
     links_proof_free(r->proof);
     free(r->entries);
+    free(r->bridges);
+    free(r->bridge_tails);
+    free(r->element);
     free(r->list);
     free(r);
 }
@@ -126,6 +129,8 @@ static void note_links(const struct work *w)
         const struct node *n = &r->nodes[i];
         r->hits |= is_hit(w, n);
         r->foreign |= n->link == LINK_LOST && !r->blind;
+        if (n->bridged)
+            continue; /* what is ahead of it is told by its bridge */
         if (n->parent >= UNKNOWN || r->nodes[n->parent].parental)
             continue;
         struct node *parent = &r->nodes[n->parent];
@@ -223,7 +228,7 @@ static void drop_rejected(const struct work *w)
     struct requests *r = w->r;
     for (uint32_t i = w->base; i < w->end; i++) {
         const struct node *n = &r->nodes[i];
-        if (n->old == NONE || n->parent >= UNKNOWN || r->nodes[n->old].parent != n->parent)
+        if (n->link == LINK_TABLE || n->old == NONE || n->parent >= UNKNOWN || r->nodes[n->old].parent != n->parent)
             continue;
         /* At a block's start it may also be another request with the same prefix, in a block that came free. */
         if (n->link == LINK_BLOCK || n->old > n->parent + 1 || r->nodes[n->old].pass == r->nodes[n->parent].pass)
@@ -275,10 +280,13 @@ int requests_add(struct requests *r, const struct pass *pass)
     int result = write_rows(&w, pass);
     if (result)
         return result;
-    links_order(&w);
+    if (!pass->starts)
+        links_order(&w);
+    else if (links_table(&w, pass) != 0)
+        return -ENOMEM;
     drop_rejected(&w);
     note_links(&w);
-    return links_next(&w);
+    return pass->starts ? 0 : links_next(&w);
 }
 
 /* --- the list --- */
@@ -286,6 +294,7 @@ int requests_add(struct requests *r, const struct pass *pass)
 static bool to_list(const struct requests *r, uint32_t leaf, struct request *request)
 {
     const struct node *n = &r->nodes[leaf];
+    uint32_t node = leaf, bridge = NONE;
     *request = (struct request){.last = leaf,
                                 .tokens = (uint32_t) n->position + 1,
                                 .first_ns = r->times[n->pass],
@@ -297,10 +306,15 @@ static bool to_list(const struct requests *r, uint32_t leaf, struct request *req
         request->complete += r->layers_seen[n->pass] == r->layers;
         if (r->times[n->pass] < request->first_ns)
             request->first_ns = r->times[n->pass];
-        if (n->parent >= UNKNOWN)
+        if ((node = links_up(r, node, &bridge)) >= UNKNOWN)
             return true;
-        n = &r->nodes[n->parent];
+        n = &r->nodes[node];
     }
+}
+
+static bool is_last(const struct node *n)
+{
+    return n->link == LINK_TABLE ? n->ends : !n->parental;
 }
 
 static int by_time(const void *a, const void *b)
@@ -324,12 +338,12 @@ int requests_end(struct requests *r)
             r->nodes[r->nodes[i].parent].parental = true;
     }
     for (uint32_t i = 0; i < r->node_count; i++)
-        leaves += !r->nodes[i].parental;
+        leaves += is_last(&r->nodes[i]);
     r->list = calloc(leaves + 1u, sizeof *r->list);
     if (!r->list)
         return -ENOMEM;
     for (uint32_t i = 0; i < r->node_count; i++) {
-        if (!r->nodes[i].parental && to_list(r, i, &r->list[r->count]))
+        if (is_last(&r->nodes[i]) && to_list(r, i, &r->list[r->count]))
             r->count++;
     }
     qsort(r->list, r->count, sizeof *r->list, by_time);
@@ -378,10 +392,10 @@ const struct request *requests_get(const struct requests *r, uint32_t index)
 
 void requests_rows(const struct requests *r, const struct request *request, struct request_row *rows)
 {
-    uint32_t at = request->tokens - request->first_position, node = request->last;
+    uint32_t at = request->tokens - request->first_position, node = request->last, bridge = NONE;
     while (at > 0) {
         const struct node *n = &r->nodes[node];
         rows[--at] = (struct request_row){n->position, n->slot, n->token, n->pass, n->row};
-        node = n->parent;
+        node = links_up(r, node, &bridge);
     }
 }
