@@ -309,29 +309,36 @@ int export_gather_requests(struct export *export)
 
 /* --- requests whose tokens are given --- */
 
-/* In the segment where it ran; in several, or in none: all is missing. The last token may not have run. */
+/* The last token may not have run. Returns how many rows are known, or -errno. */
+static int match(struct export *export, uint32_t segment, const int32_t *tokens, uint32_t count,
+                 struct request_row *rows)
+{
+    struct requests *r = export->requests[segment];
+    if (!requests_layers(r) || !count)
+        return 0;
+    int all = requests_match(r, tokens, count, rows),
+        but_one = all < 0 ? all : requests_match(r, tokens, count - 1, rows);
+    if (all < 0 || but_one < 0 || all < but_one)
+        return all < 0 ? all : but_one;
+    return requests_match(r, tokens, count, rows);
+}
+
+/* In the segment where it ran; in several, or in none: all is missing. */
 static int add_tokens(struct export *export, const int32_t *tokens, uint32_t count, const char *prefix)
 {
     uint32_t found = 0, segment = 0;
     struct request_row *rows = malloc((count + 1u) * sizeof *rows);
     int known = rows ? 0 : -ENOMEM;
     for (uint32_t s = 0; known >= 0 && s < export->trace->segment_count; s++) {
-        if (!requests_layers(export->requests[s]))
-            continue;
-        known = requests_match(export->requests[s], tokens, count, rows);
-        if (known == 0 && count > 0)
-            known = requests_match(export->requests[s], tokens, count - 1, rows);
+        known = match(export, s, tokens, count, rows);
         found += known > 0;
         segment = known > 0 ? s : segment;
     }
-    if (known >= 0) {
-        for (uint32_t i = 0; i < count; i++)
-            rows[i] = (struct request_row){.position = (int32_t) i, .token = tokens[i], .pass = UINT32_MAX};
-        export->not_found += found != 1;
-        known = found == 1 ? requests_match(export->requests[segment], tokens, count, rows) : 0;
-        if (found == 1 && known == 0)
-            known = requests_match(export->requests[segment], tokens, count - 1, rows);
-    }
+    for (uint32_t i = 0; known >= 0 && i < count; i++)
+        rows[i] = (struct request_row){.position = (int32_t) i, .token = tokens[i], .pass = UINT32_MAX};
+    if (known >= 0 && found == 1)
+        known = match(export, segment, tokens, count, rows);
+    export->not_found += found != 1;
     if (known >= 0)
         known = add_rows(export, segment, rows, count, prefix);
     free(rows);
