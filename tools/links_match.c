@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define WORK_MAX 50000000u /* for one request; beyond it all is missing */
+
 /* Tokens that a page is compared with. */
 struct wanted_page {
     uint32_t index, count;
@@ -17,10 +19,11 @@ struct wanted_page {
 };
 
 struct match {
-    const struct proof *p;
+    struct proof *p;
     uint32_t *pages; /* of all blocks, one after another */
     uint32_t *from;  /* where each block's begin */
     uint32_t blocks, room;
+    uint32_t work; /* comparisons that are left */
 };
 
 static int compare_node(const struct proof *p, uint32_t node, int32_t token)
@@ -65,7 +68,8 @@ static int sort_pages(struct proof *p)
     const struct requests *r = p->r;
     p->sorted = malloc((p->page_count + 1u) * sizeof *p->sorted);
     p->rows = malloc(((size_t) p->page_count * r->block + 1) * sizeof *p->rows);
-    if (!p->sorted || !p->rows)
+    p->marks = calloc(p->page_count + 1u, sizeof *p->marks);
+    if (!p->sorted || !p->rows || !p->marks)
         return -ENOMEM;
     memset(p->rows, 0xff, (size_t) p->page_count * r->block * sizeof *p->rows);
     for (uint32_t i = 0; i < r->node_count; i++) {
@@ -80,21 +84,46 @@ static int sort_pages(struct proof *p)
     return 0;
 }
 
-static bool fits(const struct proof *p, uint32_t ahead, uint32_t behind)
+/* The one page that is ahead of this one; UNKNOWN: there is a choice. */
+static uint32_t only_ahead(const struct proof *p, const struct page *behind)
 {
-    const struct page *a = &p->pages[ahead], *b = &p->pages[behind];
-    if (b->ahead < UNKNOWN)
-        return b->ahead == ahead || (b->alike && a->chain && a->chain == p->pages[b->ahead].chain);
-    if (!p->r->proven && p->r->nodes[b->head].parent < UNKNOWN)
-        return p->r->nodes[p->r->nodes[b->head].parent].page == ahead;
-    /* Where some rows were not seen, what is not proven may be anything's. */
-    return !p->r->foreign && !p->r->blind && page_can_be_ahead(a, b, p->r->nodes[b->head].pass);
+    const struct node *head = &p->r->nodes[behind->head];
+    if (behind->ahead < UNKNOWN)
+        return behind->alike ? UNKNOWN : behind->ahead;
+    return p->r->proven || head->parent >= UNKNOWN ? UNKNOWN : p->r->nodes[head->parent].page;
 }
 
-static bool fits_any(const struct match *m, uint32_t block, uint32_t page, bool ahead)
+/* Of several. */
+static bool fits(struct match *m, uint32_t ahead, const struct page *behind)
 {
+    const struct proof *p = m->p;
+    const struct page *page = &p->pages[ahead];
+    if (m->work > 0)
+        m->work--;
+    if (behind->ahead < UNKNOWN)
+        return page->chain && page->chain == p->pages[behind->ahead].chain;
+    /* Where some rows were not seen, what is not proven may be anything's. */
+    return !p->r->foreign && !p->r->blind && page_can_be_ahead(page, behind, p->r->nodes[behind->head].pass);
+}
+
+/* Marks the pages of a block. */
+static uint32_t mark_all(struct match *m, uint32_t block)
+{
+    uint32_t mark = ++m->p->mark;
+    for (uint32_t i = m->from[block]; i < m->from[block + 1]; i++)
+        m->p->marks[m->pages[i]] = mark;
+    return mark;
+}
+
+/* `mark`: of those of the block before. */
+static bool something_ahead(struct match *m, uint32_t block, uint32_t mark, uint32_t page)
+{
+    const struct page *behind = &m->p->pages[page];
+    uint32_t only = only_ahead(m->p, behind);
+    if (only != UNKNOWN)
+        return m->p->marks[only] == mark;
     for (uint32_t i = m->from[block]; i < m->from[block + 1]; i++) {
-        if (ahead ? fits(m->p, m->pages[i], page) : fits(m->p, page, m->pages[i]))
+        if (fits(m, m->pages[i], behind))
             return true;
     }
     return false;
@@ -112,8 +141,9 @@ static bool look_up(struct match *m, const struct wanted_page *wanted)
         else
             high = middle;
     }
+    uint32_t mark = wanted->index > 0 ? mark_all(m, wanted->index - 1) : 0;
     for (; low < p->sorted_count && compare_wanted(p, p->sorted[low], wanted) == 0; low++) {
-        if (wanted->index > 0 && !fits_any(m, wanted->index - 1, p->sorted[low], true))
+        if (wanted->index > 0 && !something_ahead(m, wanted->index - 1, mark, p->sorted[low]))
             continue;
         if (end == m->room) {
             uint32_t room = m->room * 2 + 64;
@@ -126,19 +156,26 @@ static bool look_up(struct match *m, const struct wanted_page *wanted)
         m->pages[end++] = p->sorted[low];
     }
     m->from[wanted->index + 1] = end;
-    return end > m->from[wanted->index];
+    return end > m->from[wanted->index] && m->work > 0;
 }
 
 /* From the end on: those that nothing behind them fits go. A place that is left is NONE. */
 static void look_back(struct match *m)
 {
     for (uint32_t block = m->blocks ? m->blocks - 1 : 0; block-- > 0;) {
-        uint32_t kept = m->from[block];
+        uint32_t mark = ++m->p->mark, kept = m->from[block];
+        for (uint32_t j = m->from[block + 1]; j < m->from[block + 2] && m->pages[j] != NONE; j++) {
+            const struct page *behind = &m->p->pages[m->pages[j]];
+            uint32_t only = only_ahead(m->p, behind);
+            if (only != UNKNOWN)
+                m->p->marks[only] = mark;
+            for (uint32_t i = m->from[block]; only == UNKNOWN && i < m->from[block + 1]; i++) {
+                if (m->p->marks[m->pages[i]] != mark && fits(m, m->pages[i], behind))
+                    m->p->marks[m->pages[i]] = mark;
+            }
+        }
         for (uint32_t i = m->from[block]; i < m->from[block + 1]; i++) {
-            bool fit = false;
-            for (uint32_t j = m->from[block + 1]; !fit && j < m->from[block + 2]; j++)
-                fit = m->pages[j] != NONE && fits(m->p, m->pages[i], m->pages[j]);
-            if (fit)
+            if (m->p->marks[m->pages[i]] == mark)
                 m->pages[kept++] = m->pages[i];
         }
         while (kept < m->from[block + 1])
@@ -176,7 +213,7 @@ int requests_match(struct requests *r, const int32_t *tokens, uint32_t count, st
         return -ENOMEM;
     for (uint32_t i = 0; i < count; i++)
         rows[i] = (struct request_row){.position = (int32_t) i, .token = tokens[i], .pass = NONE};
-    struct match m = {.p = p, .blocks = (count + r->block - 1) / r->block};
+    struct match m = {.p = p, .blocks = (count + r->block - 1) / r->block, .work = WORK_MAX};
     m.from = calloc(m.blocks + 2u, sizeof *m.from);
     if (!m.from)
         return -ENOMEM;
@@ -188,11 +225,12 @@ int requests_match(struct requests *r, const int32_t *tokens, uint32_t count, st
             break;
     }
     /* If all of the trace is there, then all of a request is, or it is another one that only begins like it. */
-    if (found == m.blocks || r->blind) {
+    if (m.work > 0 && (found == m.blocks || r->blind)) {
         m.blocks = found;
         look_back(&m);
-        known = take_rows(&m, found * r->block < count ? found * r->block : count, rows);
     }
+    if (m.work > 0 && found == m.blocks)
+        known = take_rows(&m, found * r->block < count ? found * r->block : count, rows);
     free(m.pages);
     free(m.from);
     return (int) known;

@@ -11,6 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define SWEEPS_MAX 32u /* what is known by then is right, too */
+
 static uint64_t mix(uint64_t a, uint64_t b)
 {
     uint64_t h = (a ^ b) * 0xff51afd7ed558ccdu;
@@ -67,7 +69,7 @@ static int find_pages(struct proof *p)
     return 0;
 }
 
-static void find_chain(struct proof *p, struct page *page)
+static void find_chain(const struct proof *p, struct page *page)
 {
     const struct requests *r = p->r;
     uint64_t ahead = page->ahead == ROOT ? 1 : page->ahead < UNKNOWN ? p->pages[page->ahead].chain : 0;
@@ -87,37 +89,48 @@ static void find_chain(struct proof *p, struct page *page)
     page->chain = mix(ahead, chain);
 }
 
+/* Nothing is left to find out but how long it can have been there. */
+static bool follow(const struct proof *p, struct page *behind)
+{
+    uint32_t gone = p->pages[behind->ahead].gone;
+    bool news = behind->gone > gone;
+    if (news)
+        behind->gone = gone;
+    find_chain(p, behind);
+    return news;
+}
+
 /*
  * The pages that can be ahead of this one; those that are gone by its first pass are for no later one either. Returns
  * whether something new is known.
  */
 static bool look_ahead(struct proof *p, struct page *behind)
 {
+    if (behind->ahead < UNKNOWN && !behind->alike)
+        return follow(p, behind);
     uint32_t since = p->r->nodes[behind->head].pass, count = 0, found = UNKNOWN, gone = 0;
-    bool alike = true;
     uint32_t *at = &p->there[behind->index - 1];
     while (*at != NONE) {
-        struct page *page = &p->pages[*at];
+        const struct page *page = &p->pages[*at];
         if (page->gone <= since) {
             *at = page->next;
             continue;
         }
         if (page_can_be_ahead(page, behind, since)) {
-            alike &= count++ == 0 || (page->chain && page->chain == p->pages[found].chain);
-            if (count == 1 || page->gone > gone) {
+            if (count++ > 0 && (!page->chain || page->chain != p->pages[found].chain))
+                return false;
+            if (page->gone > gone) {
                 found = *at;
                 gone = page->gone;
             }
         }
-        at = &page->next;
+        at = &p->pages[*at].next;
     }
     if (count == 0) {
         p->r->foreign = true;
         behind->ahead = UNKNOWN;
         return false;
     }
-    if (!alike)
-        return false;
     bool news = behind->ahead != found || behind->gone > gone || behind->alike != (count > 1);
     behind->ahead = found;
     behind->alike = count > 1;
@@ -195,7 +208,7 @@ static int prove(struct proof *p)
     memset(p->of_block, 0xff, p->block_count * sizeof *p->of_block);
     if (find_pages(p) != 0 || !(p->there = malloc((p->index_count + 1u) * sizeof *p->there)))
         return -ENOMEM;
-    while (sweep(p))
+    for (uint32_t i = 0; i < SWEEPS_MAX && sweep(p); i++)
         ;
     return 0;
 }
@@ -224,6 +237,7 @@ void links_proof_free(struct proof *p)
     free(p->filled);
     free(p->there);
     free(p->sorted);
+    free(p->marks);
     free(p->rows);
     free(p);
 }

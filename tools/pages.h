@@ -28,7 +28,8 @@ struct proof {
     uint32_t *there, index_count;   /* by index: the first page that is still there */
     /* for links_match.c, made at need: */
     uint32_t *sorted, sorted_count; /* pages, by index and tokens */
-    uint32_t *rows;                 /* of each page: the node at each of its slots, NONE */
+    uint32_t *marks, mark;
+    uint32_t *rows; /* of each page: the node at each of its slots, NONE */
 };
 
 /* Could `page` be ahead of `behind`, whose first row was of the pass `since`? */

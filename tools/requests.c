@@ -291,12 +291,25 @@ int requests_add(struct requests *r, const struct pass *pass)
 
 /* --- the list --- */
 
+/* Of the rows of its last pass only the first was surely to stay, where draft tokens are verified. */
+static uint32_t confirmed(const struct requests *r, uint32_t leaf)
+{
+    const struct node *last = &r->nodes[leaf], *n = last;
+    while (n->parent < UNKNOWN && r->nodes[n->parent].pass == last->pass)
+        n = &r->nodes[n->parent];
+    if (!r->drafts || last->position - n->position > (int32_t) DRAFTS_MAX)
+        return (uint32_t) last->position + 1;
+    bool cut = n->parent >= UNKNOWN && n > r->nodes && n[-1].pass == n->pass && n[-1].position == n->position - 1;
+    return (uint32_t) n->position + !cut;
+}
+
 static bool to_list(const struct requests *r, uint32_t leaf, struct request *request)
 {
     const struct node *n = &r->nodes[leaf];
     uint32_t node = leaf, bridge = NONE;
     *request = (struct request){.last = leaf,
                                 .tokens = (uint32_t) n->position + 1,
+                                .confirmed = confirmed(r, leaf),
                                 .first_ns = r->times[n->pass],
                                 .last_ns = r->times[n->pass]};
     for (;;) {
@@ -353,6 +366,16 @@ int requests_end(struct requests *r)
 uint32_t requests_block_size(const struct requests *r)
 {
     return r->block;
+}
+
+bool requests_proven(const struct requests *r)
+{
+    return r->proven;
+}
+
+bool requests_foreign(const struct requests *r)
+{
+    return r->proven && r->foreign;
 }
 
 uint32_t requests_layers(const struct requests *r)

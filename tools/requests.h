@@ -23,6 +23,7 @@ struct request {
     uint32_t last;           /* for requests_rows() */
     uint32_t tokens;         /* positions 0 to tokens - 1 */
     uint32_t first_position; /* rows before it are missing: who wrote them is not known */
+    uint32_t confirmed;      /* of its tokens: those from there on may be drafts that were rejected */
     uint32_t complete;       /* rows with all layers */
     uint64_t first_ns, last_ns;
 };
@@ -44,6 +45,10 @@ int requests_add(struct requests *requests, const struct pass *pass);
 int requests_end(struct requests *requests);
 
 uint32_t requests_block_size(const struct requests *requests);
+/* Links over a block's end are only made where they are proven: --links, or a request began behind a cached prefix. */
+bool requests_proven(const struct requests *requests);
+/* The cache holds what no pass of the trace wrote: nothing over a block's end can be proven. */
+bool requests_foreign(const struct requests *requests);
 /* Layers of the model: columns of a row. */
 uint32_t requests_layers(const struct requests *requests);
 uint32_t requests_k(const struct requests *requests);

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 struct feed;
 
@@ -108,4 +109,17 @@ void sequences_free(const struct trace_reader *reader, struct requests **request
     for (uint32_t i = 0; i < trace_reader_trace(reader)->segment_count; i++)
         requests_free(requests[i]);
     free(requests);
+}
+
+bool parse_links(const char *text, enum requests_rules *rules)
+{
+    static const char *const names[] = {
+        [REQUESTS_AUTO] = "auto", [REQUESTS_PROVEN] = "proven", [REQUESTS_LIKELY] = "likely"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        if (strcmp(names[i], text) != 0)
+            continue;
+        *rules = (enum requests_rules) i;
+        return true;
+    }
+    return false;
 }

@@ -15,4 +15,7 @@ int sequences_assemble(struct trace_reader *reader, uint32_t block_size, enum re
                        struct requests ***out, struct mt_error *error);
 void sequences_free(const struct trace_reader *reader, struct requests **requests);
 
+/* --links of requests and export. */
+bool parse_links(const char *text, enum requests_rules *rules);
+
 #endif

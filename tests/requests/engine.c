@@ -67,16 +67,12 @@ static uint64_t mix(uint64_t a, uint64_t b)
     return (h ^ h >> 29) | 1;
 }
 
-uint64_t engine_chain(uint64_t parent, int32_t token)
-{
-    return mix(parent, mix(parent, (uint64_t) token));
-}
-
 void engine_truth_free(struct engine_truth *truth)
 {
     free(truth->rows);
     free(truth->first);
     free(truth->said);
+    free(truth->said_rows);
     free(truth->said_to);
 }
 
@@ -235,7 +231,17 @@ static void key_blocks(struct engine *e, struct sequence *s)
 
 static int32_t any_token(struct engine *e)
 {
-    return (int32_t) below(e, 150000);
+    return (int32_t) below(e, e->o->words ? e->o->words : 150000);
+}
+
+static uint64_t experts_of(uint64_t route)
+{
+    uint64_t experts = 0;
+    for (uint32_t layer = 0; layer < ENGINE_LAYERS; layer++) {
+        for (uint32_t j = 0; j < ENGINE_K; j++)
+            experts = experts * ENGINE_EXPERTS + (uint64_t) engine_id(route, layer, j);
+    }
+    return experts;
 }
 
 static void plan_rows(struct engine *e, struct sequence *s)
@@ -254,8 +260,14 @@ static void plan_rows(struct engine *e, struct sequence *s)
         int32_t token = e->o->name_rows ? row : s->tokens[position];
         uint64_t parent = position ? t->rows[*row_at(e, s, position - 1)].chain : 0;
         uint64_t route = e->o->name_rows ? (uint64_t) row : mix(parent, (uint64_t) token);
-        t->rows[row] = (struct engine_row){
-            .chain = mix(parent, route), .parent = parent, .position = (int32_t) position, .token = token};
+        if (e->o->noise && below(e, e->o->noise) == 0)
+            route = mix(route, (uint64_t) row);
+        uint64_t experts = experts_of(route);
+        t->rows[row] = (struct engine_row){.experts = experts,
+                                           .chain = mix(mix(parent, experts), (uint64_t) token),
+                                           .parent = parent,
+                                           .position = (int32_t) position,
+                                           .token = token};
         *row_at(e, s, position) = row;
         e->slots[e->rows] = (int32_t) (s->blocks[position / e->o->block] * e->o->block + position % e->o->block);
         e->positions[e->rows] = (int32_t) position;
@@ -337,7 +349,7 @@ static struct sequence *arrive(struct engine *e)
             s->tokens[s->prompt++] = any_token(e);
     } else {
         for (; s->prompt < more; s->prompt++)
-            s->tokens[s->prompt] = (int32_t) (mix(group, s->prompt) % 150000);
+            s->tokens[s->prompt] = (int32_t) (mix(group, s->prompt) % (o->words ? o->words : 150000));
     }
     s->known = s->prompt;
     s->length = s->prompt + 1 + below(e, o->output_max);
@@ -350,10 +362,13 @@ static void finish(struct engine *e, struct sequence *s)
     if (t->finished == e->said_room) {
         e->said_room = e->said_room ? e->said_room * 2 : 64;
         t->said = realloc(t->said, (size_t) e->said_room * TOKENS / 4 * sizeof *t->said);
+        t->said_rows = realloc(t->said_rows, (size_t) e->said_room * TOKENS / 4 * sizeof *t->said_rows);
         t->said_to = realloc(t->said_to, e->said_room * sizeof *t->said_to);
-        assert(t->said && t->said_to);
+        assert(t->said && t->said_rows && t->said_to);
     }
     memcpy(t->said + t->kept, s->tokens, s->computed * sizeof *t->said);
+    for (uint32_t i = 0; i < s->computed; i++)
+        t->said_rows[t->kept + i] = (uint32_t) *row_at(e, s, i);
     t->kept += s->computed;
     t->said_to[t->finished++] = t->kept;
     e->truth->rows[*row_at(e, s, s->computed - 1)].ends = true;

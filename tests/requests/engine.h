@@ -18,6 +18,8 @@ struct engine_options {
     bool fill_holes;    /* a request's place is taken by a new one or the last one; otherwise they close up */
     bool apart;         /* passes of prompts and of decoding */
     bool name_rows;     /* a token id is its row's number, from which its experts follow */
+    uint32_t words;     /* that the model knows; 0: many */
+    uint32_t noise;     /* one row in so many goes another way than the same row elsewhere, 0 none */
     uint32_t loss;      /* one burst of losses in so many records, 0 none */
     bool context_alone; /* and only of row context */
     uint64_t seed;
@@ -25,8 +27,9 @@ struct engine_options {
 };
 
 struct engine_row {
-    uint64_t chain;  /* tokens and experts of the row and of all that it attends to */
-    uint64_t parent; /* the chain of the position before it, 0 at position 0 */
+    uint64_t experts; /* of all layers */
+    uint64_t chain;   /* tokens and experts of the row and of all that it attends to */
+    uint64_t parent;  /* the chain of the position before it, 0 at position 0 */
     int32_t position, token;
     bool rejected, ends; /* ends: the last of a finished request */
 };
@@ -35,13 +38,12 @@ struct engine_truth {
     struct engine_row *rows; /* from 1 */
     uint32_t *first;         /* row of each pass; a pass is at first_ns = its number in ms */
     uint32_t row_count, pass_count, finished, preempted, hits, lost;
-    int32_t *said;     /* tokens of finished requests, one behind the other */
-    uint64_t *said_to; /* where each ends */
-    uint64_t kept;     /* rows that finished requests attended to */
+    int32_t *said;       /* tokens of finished requests, one behind the other */
+    uint32_t *said_rows; /* and which rows they attended to in the end */
+    uint64_t *said_to;   /* where each ends */
+    uint64_t kept;       /* rows that finished requests attended to */
 };
 
-/* What a row is that comes behind another one, unless rows are named. */
-uint64_t engine_chain(uint64_t parent, int32_t token);
 void engine_truth_free(struct engine_truth *truth);
 void engine_run(const char *path, const struct engine_options *options, struct engine_truth *truth);
 /* The expert that a row chose. */

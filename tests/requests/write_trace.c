@@ -11,7 +11,7 @@ int main(int argc, char **argv)
                                                   .budget = 128,
                                                   .prompt_max = 60,
                                                   .output_max = 30,
-                                                  .loss = 2000,
+                                                  .loss = 400,
                                                   .name_rows = true,
                                                   .seed = 5,
                                                   .steps = 200};
