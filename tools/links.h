@@ -103,6 +103,9 @@ struct requests {
     uint32_t *element, element_room; /* of the pass: where in its block table each sequence is, 0: nowhere */
     bool proven;                     /* links over a block's end are proven ones */
     struct proof *proof;             /* NULL until made */
+    bool guessed, shown;             /* links were made without, and by, the engine's own sequences */
+    struct by_head *by_head;         /* NULL until made */
+    uint32_t *matched, *found;
     struct request *list;
     uint32_t count;
 };
@@ -118,6 +121,8 @@ bool links_is_padding(const struct requests *r, uint32_t slot);
 int links_table(const struct work *work, const struct pass *pass);
 /* The row ahead of a node, on the way from a request's last row: `bridge` is NONE there, and kept between calls. */
 uint32_t links_up(const struct requests *r, uint32_t node, uint32_t *bridge);
+/* requests_match() where all sequences were shown. */
+int links_match_shown(struct requests *r, const int32_t *tokens, uint32_t count, struct request_row *rows);
 /* The links of a pass's rows that the slots alone do not tell: by what the engine keeps in order. */
 void links_order(const struct work *work);
 /* Sequences as they stand after the pass, for the next one. -ENOMEM. */

@@ -208,6 +208,8 @@ static uint32_t take_rows(const struct match *m, uint32_t count, struct request_
 
 int requests_match(struct requests *r, const int32_t *tokens, uint32_t count, struct request_row *rows)
 {
+    if (r->shown && !r->guessed)
+        return links_match_shown(r, tokens, count, rows);
     struct proof *p = links_proof(r);
     if (!p || (!p->sorted && sort_pages(p) != 0))
         return -ENOMEM;

@@ -50,7 +50,9 @@ static int find_pages(struct proof *p)
     for (uint32_t i = 0; i < r->node_count; i++) {
         const struct node *n = &r->nodes[i];
         uint32_t block = (uint32_t) n->slot / r->block, page = p->of_block[block];
-        bool goes_on = n->link == LINK_BLOCK && page != NONE;
+        bool within = n->link == LINK_BLOCK ||
+                      (n->link == LINK_TABLE && (uint32_t) n->position % r->block && n->parent < UNKNOWN);
+        bool goes_on = within && page != NONE;
         if (!goes_on && open_page(p, block, i) != 0)
             return -ENOMEM;
         struct page *now = &p->pages[p->of_block[block]];

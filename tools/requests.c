@@ -42,6 +42,9 @@ void requests_free(struct requests *r)
     free(r->padding);
     links_proof_free(r->proof);
     free(r->entries);
+    free(r->by_head);
+    free(r->matched);
+    free(r->found);
     free(r->bridges);
     free(r->bridge_tails);
     free(r->element);
@@ -280,6 +283,8 @@ int requests_add(struct requests *r, const struct pass *pass)
     int result = write_rows(&w, pass);
     if (result)
         return result;
+    r->shown |= pass->starts != NULL;
+    r->guessed |= pass->starts == NULL;
     if (!pass->starts)
         links_order(&w);
     else if (links_table(&w, pass) != 0)

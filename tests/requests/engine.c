@@ -44,6 +44,8 @@ struct engine {
     int32_t slots[TOKENS], positions[TOKENS], tokens[TOKENS];
     uint64_t routes[TOKENS];
     uint32_t rows;
+    int32_t starts[REQUESTS + 1], table[REQUESTS * 1026]; /* of the pass's sequences */
+    uint32_t sequences, words;
 };
 
 int32_t engine_id(uint64_t route, uint32_t layer, uint32_t j)
@@ -111,6 +113,7 @@ static void record(struct engine *e, uint32_t site, uint32_t rows, const int32_t
 /* Decoding runs as a graph, of which there is one for each four rows. */
 static void run_pass(struct engine *e, bool graph)
 {
+    const uint32_t real = e->rows;
     while (graph && e->rows % 4) {
         e->slots[e->rows] = -1;
         e->positions[e->rows] = 0;
@@ -118,12 +121,37 @@ static void run_pass(struct engine *e, bool graph)
         e->tokens[e->rows++] = 0;
     }
     e->time += 1000000;
-    record(e, 6, e->rows, e->tokens, 0);
-    record(e, 7, e->rows, e->positions, 0);
-    record(e, 8, e->rows, e->slots, 0);
+    if (e->o->sequences) {
+        e->starts[e->sequences] = (int32_t) real;
+        record(e, 7, real, e->positions, 0);
+        record(e, 8, real, e->slots, 0);
+        record(e, 9, e->sequences + 1, e->starts, 0);
+        if (e->words > 1)
+            record(e, 10, e->words, e->table, 0);
+        record(e, 6, e->rows, e->tokens, 0);
+    } else {
+        record(e, 6, e->rows, e->tokens, 0);
+        record(e, 7, e->rows, e->positions, 0);
+        record(e, 8, e->rows, e->slots, 0);
+    }
     for (uint32_t i = 0; i < ENGINE_LAYERS; i++)
         record(e, (graph ? ENGINE_LAYERS : 0) + i, e->rows, NULL, i);
     e->rows = 0;
+    e->sequences = e->words = 0;
+}
+
+/* What the engine gives its kernel for the slots; of a table only what goes on at a block's start. */
+static void plan_sequence(struct engine *e, const struct sequence *s)
+{
+    if (!e->words)
+        e->table[e->words++] = (int32_t) e->o->block;
+    e->starts[e->sequences++] = (int32_t) e->rows;
+    if (!s->planned || s->computed == 0 || s->computed % e->o->block)
+        return;
+    e->table[e->words++] = (int32_t) e->rows;
+    e->table[e->words++] = (int32_t) (s->computed / e->o->block);
+    for (uint32_t i = 0; i < s->computed / e->o->block; i++)
+        e->table[e->words++] = (int32_t) s->blocks[i];
 }
 
 static void forget_key(struct engine *e, uint32_t block)
@@ -259,6 +287,7 @@ static void plan_rows(struct engine *e, struct sequence *s)
         int32_t row = (int32_t) ++t->row_count;
         int32_t token = e->o->name_rows ? row : s->tokens[position];
         uint64_t parent = position ? t->rows[*row_at(e, s, position - 1)].chain : 0;
+        uint64_t said_before = position ? t->rows[*row_at(e, s, position - 1)].said : 0;
         uint64_t route = e->o->name_rows ? (uint64_t) row : mix(parent, (uint64_t) token);
         if (e->o->noise && below(e, e->o->noise) == 0)
             route = mix(route, (uint64_t) row);
@@ -266,6 +295,8 @@ static void plan_rows(struct engine *e, struct sequence *s)
         t->rows[row] = (struct engine_row){.experts = experts,
                                            .chain = mix(mix(parent, experts), (uint64_t) token),
                                            .parent = parent,
+                                           .said = mix(said_before, (uint64_t) token),
+                                           .said_before = said_before,
                                            .position = (int32_t) position,
                                            .token = token};
         *row_at(e, s, position) = row;
@@ -447,8 +478,10 @@ static void step(struct engine *e)
     }
     close_up(e);
     uint32_t first = e->truth->row_count + 1;
-    for (uint32_t i = 0; i < e->place_count; i++)
+    for (uint32_t i = 0; i < e->place_count; i++) {
+        plan_sequence(e, e->places[i]);
         plan_rows(e, e->places[i]);
+    }
     if (!e->rows)
         return;
     struct engine_truth *t = e->truth;
@@ -471,9 +504,9 @@ static void step(struct engine *e)
 
 static void write_sites(struct trace_writer *writer)
 {
-    struct mt_site sites[9];
+    struct mt_site sites[11];
     memset(sites, 0, sizeof sites);
-    for (uint32_t i = 0; i < 9; i++) {
+    for (uint32_t i = 0; i < 11; i++) {
         bool router = i < 2 * ENGINE_LAYERS;
         sites[i].layer = router ? (int32_t) (i % ENGINE_LAYERS) : MT_LAYER_UNKNOWN;
         sites[i].flags = router && i >= ENGINE_LAYERS ? MT_SITE_GRAPH : 0;
@@ -484,7 +517,9 @@ static void write_sites(struct trace_writer *writer)
     sites[6].kind = MT_SITE_TOKENS;
     sites[7].kind = MT_SITE_POSITIONS;
     sites[8].kind = MT_SITE_SLOTS;
-    trace_writer_sites(writer, 0, sites, 9);
+    sites[9].kind = MT_SITE_STARTS;
+    sites[10].kind = MT_SITE_BLOCKS;
+    trace_writer_sites(writer, 0, sites, 11);
 }
 
 void engine_run(const char *path, const struct engine_options *options, struct engine_truth *truth)

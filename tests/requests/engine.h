@@ -17,6 +17,7 @@ struct engine_options {
     bool turns;         /* some prompts are what an earlier request said and got, and more */
     bool fill_holes;    /* a request's place is taken by a new one or the last one; otherwise they close up */
     bool apart;         /* passes of prompts and of decoding */
+    bool sequences;     /* shows which rows are one, and the blocks ahead of them; slots without the rows of padding */
     bool name_rows;     /* a token id is its row's number, from which its experts follow */
     uint32_t words;     /* that the model knows; 0: many */
     uint32_t noise;     /* one row in so many goes another way than the same row elsewhere, 0 none */
@@ -27,9 +28,10 @@ struct engine_options {
 };
 
 struct engine_row {
-    uint64_t experts; /* of all layers */
-    uint64_t chain;   /* tokens and experts of the row and of all that it attends to */
-    uint64_t parent;  /* the chain of the position before it, 0 at position 0 */
+    uint64_t experts;           /* of all layers */
+    uint64_t chain;             /* tokens and experts of the row and of all that it attends to */
+    uint64_t parent;            /* the chain of the position before it, 0 at position 0 */
+    uint64_t said, said_before; /* the same of tokens alone */
     int32_t position, token;
     bool rejected, ends; /* ends: the last of a finished request */
 };

@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 struct score {
-    uint64_t links, known, wrong, rejected, requests, whole, rows, kept, matched, unsure;
+    uint64_t links, known, wrong, rejected, requests, whole, rows, kept, matched, unsure, exact;
 };
 
 static uint32_t steps(void)
@@ -63,7 +63,42 @@ static void match(struct requests *r, const struct numbers *numbers, const struc
     free(rows);
 }
 
-static void compare(const char *path, enum requests_rules rules, const struct engine_truth *truth, struct score *score)
+/* Each finished request is there, with exactly the rows that it attended to. */
+static void check_finished(struct requests *r, const struct numbers *numbers, const struct engine_truth *truth,
+                           struct score *score)
+{
+    uint32_t *by_last = calloc(truth->row_count + 1u, sizeof *by_last);
+    cr_assert(by_last);
+    struct request_row *rows = NULL;
+    for (int pass = 0; pass < 2; pass++) {
+        for (uint32_t i = 0; i < (pass ? truth->finished : requests_count(r)); i++) {
+            uint64_t from = pass && i ? truth->said_to[i - 1] : 0, end = pass ? truth->said_to[i] : 0;
+            uint32_t at = pass ? by_last[truth->said_rows[end - 1]] : i + 1;
+            score->exact += pass && at == 0 ? 0 : pass;
+            if (!at)
+                continue;
+            const struct request *request = requests_get(r, at - 1);
+            uint32_t count = request->tokens - request->first_position;
+            rows = realloc(rows, count * sizeof *rows);
+            cr_assert(rows);
+            requests_rows(r, request, rows);
+            /* Behind its confirmed tokens any may be its last one. */
+            for (uint32_t j = request->confirmed - request->first_position - 1; !pass && j < count; j++)
+                by_last[truth->first[numbers->of[rows[j].pass]] + rows[j].row] = at;
+            bool same = !pass || (request->tokens >= end - from && request->confirmed <= end - from);
+            for (uint32_t j = 0; pass && same && j + request->first_position < end - from; j++)
+                same = truth->first[numbers->of[rows[j].pass]] + rows[j].row ==
+                       truth->said_rows[from + request->first_position + j];
+            score->wrong += !same;
+            score->exact -= pass && !(same && request->first_position == 0);
+        }
+    }
+    free(rows);
+    free(by_last);
+}
+
+static void compare(const char *path, const struct engine_options *options, enum requests_rules rules,
+                    const struct engine_truth *truth, struct score *score)
 {
     struct mt_error error = {""};
     struct trace_reader *reader;
@@ -90,7 +125,8 @@ static void compare(const char *path, enum requests_rules rules, const struct en
             bool first = j == 0 && request->first_position > 0;
             if (rows[j].position != t->position || (uint32_t) t->position != request->first_position + j ||
                 (rows[j].token != t->token && rows[j].token != MT_CONTEXT_OVERFLOW) ||
-                (!first && t->parent != (before ? before->chain : 0))) {
+                (!first && (options->sequences ? t->said_before != (before ? before->said : 0)
+                                               : t->parent != (before ? before->chain : 0)))) {
                 if (score->wrong++ < 5)
                     fprintf(stderr, "request %u: row %u at %d; pass %u\n", i, row, t->position, rows[j].pass);
             }
@@ -104,6 +140,8 @@ static void compare(const char *path, enum requests_rules rules, const struct en
         free(rows);
     }
     match(r, &numbers, truth, score);
+    if (options->sequences)
+        check_finished(r, &numbers, truth, score);
     free(seen);
     free(numbers.of);
     sequences_free(reader, requests);
@@ -125,7 +163,7 @@ static void run_rules(struct engine_options options, enum requests_rules rules, 
         options.seed = seed;
         options.steps = steps() / seeds;
         engine_run(path, &options, &truth);
-        compare(path, rules, &truth, &score);
+        compare(path, &options, rules, &truth, &score);
         finished += truth.finished;
         preempted += truth.preempted;
         hits += truth.hits;
@@ -142,6 +180,8 @@ static void run_rules(struct engine_options options, enum requests_rules rules, 
             (unsigned long long) score.wrong, (unsigned long long) score.rejected, (unsigned long long) score.unsure,
             finished, preempted, hits);
     cr_assert_eq(score.wrong, 0);
+    if (options.sequences && !options.loss)
+        cr_assert_eq(score.exact, finished, "%llu", (unsigned long long) score.exact);
     cr_assert_eq(score.rejected, 0);
     if (options.draft || options.block > 1) /* with blocks of one slot any block may be taken back */
         cr_assert(options.draft ? score.unsure > 0 : score.unsure == 0);
@@ -158,6 +198,7 @@ static const struct engine_options usual = {
     .block = 16, .blocks = 600, .batch = 24, .budget = 128, .prompt_max = 200, .output_max = 100};
 
 TestSuite(requests, .timeout = 7200);
+TestSuite(shown, .timeout = 7200);
 
 Test(requests, continuous_batching)
 {
@@ -276,4 +317,75 @@ Test(requests, slots_one_by_one)
     o.apart = true;
     o.budget = 1000;
     run(o, 4, 50, 1000);
+}
+
+/* With the engine's own sequences and block tables nothing is left to find out: all is known, but what was lost. */
+static void run_shown(struct engine_options o)
+{
+    o.sequences = true;
+    run(o, 4, 1000, 1000);
+}
+
+Test(shown, continuous_batching)
+{
+    run_shown(usual);
+}
+
+Test(shown, prefix_hits)
+{
+    struct engine_options o = usual;
+    o.prefix_cache = o.turns = true;
+    run_shown(o);
+    o.apart = o.fill_holes = true;
+    run_shown(o);
+}
+
+Test(shown, preemption)
+{
+    struct engine_options o = usual;
+    o.blocks = 120;
+    o.prefix_cache = o.turns = true;
+    run_shown(o);
+}
+
+Test(shown, drafts)
+{
+    struct engine_options o = usual;
+    o.draft = 3;
+    run_shown(o);
+    o.draft = 1;
+    o.blocks = 200;
+    o.prefix_cache = o.turns = true;
+    run_shown(o);
+}
+
+Test(shown, small_blocks)
+{
+    struct engine_options o = usual;
+    o.block = 4;
+    o.blocks = 1200;
+    o.prefix_cache = o.turns = true;
+    run_shown(o);
+}
+
+/* The same tokens twice in the cache, routed in two ways: which of them a request found, its table says. */
+Test(shown, few_words_and_noise)
+{
+    struct engine_options o = usual;
+    o.block = 4;
+    o.blocks = 1200;
+    o.prefix_cache = o.turns = o.fill_holes = o.sequences = true;
+    o.words = 2;
+    o.noise = 300;
+    run(o, 4, 1000, 800);
+}
+
+Test(shown, losses)
+{
+    struct engine_options o = usual;
+    o.loss = 1000;
+    o.prefix_cache = o.turns = o.sequences = true;
+    o.draft = 2;
+    o.blocks = 200;
+    run(o, 4, 300, 50);
 }
