@@ -13,7 +13,8 @@
 #define SLOTS_MAX (1u << 26)
 #define POSITIONS_MAX (1u << 25)
 #define DRAFTS_MAX 32u /* that a step may verify */
-#define LINGER 16u     /* passes for which a sequence that was left behind may come back */
+#define BLOCK_MAX 65536u
+#define LINGER 16u /* passes for which a sequence that was left behind may come back */
 
 enum link {
     LINK_ROOT,
@@ -32,10 +33,11 @@ struct node {
     uint32_t experts; /* what they are in all layers, as one number; 0: not all are known */
     uint32_t page;    /* in which it stands now, once there are pages; NONE */
     uint8_t link;
-    bool starts;   /* first of its sequence in the pass */
-    bool proven;   /* by the slots alone */
-    bool dropped;  /* a rejected token: its sequence wrote the position again */
-    bool parental; /* something came behind it */
+    bool starts;    /* first of its sequence in the pass */
+    bool tokenless; /* some rows came without their token */
+    bool proven;    /* by the slots alone */
+    bool dropped;   /* a rejected token: its sequence wrote the position again */
+    bool parental;  /* something came behind it */
 };
 
 /* A sequence as it stood when it last ran: its rows of that pass. */
@@ -89,6 +91,7 @@ struct requests {
     uint64_t blind_rows;
     struct entry *entries;
     uint32_t entry_count, entry_room;
+    bool tokenless;      /* some rows came without their token */
     bool proven;         /* links over a block's end are proven ones */
     struct proof *proof; /* NULL until made */
     struct request *list;

@@ -210,6 +210,7 @@ static int write_rows(struct work *w, const struct pass *pass)
                                         .row = i,
                                         .old = r->content[slot],
                                         .experts = w->complete ? experts_of(r, pass, i) : 0};
+        r->tokenless |= r->nodes[index].token == MT_CONTEXT_OVERFLOW;
         start_or_join(w, index);
         hold(r, index);
     }
@@ -295,6 +296,14 @@ static uint32_t confirmed(const struct requests *r, uint32_t leaf)
     return (uint32_t) n->position + !cut;
 }
 
+/* Is what this node came behind the leaf's own, too, or perhaps another copy of it? */
+static bool is_own(const struct requests *r, uint32_t leaf, const struct node *n)
+{
+    uint32_t page = n->page, ahead = r->nodes[n->parent].page;
+    return !r->proven || page == ahead || page == r->nodes[leaf].page ||
+           links_attends(r->proof, r->nodes[leaf].page, ahead);
+}
+
 static bool to_list(const struct requests *r, uint32_t leaf, struct request *request)
 {
     const struct node *n = &r->nodes[leaf];
@@ -310,7 +319,7 @@ static bool to_list(const struct requests *r, uint32_t leaf, struct request *req
         request->complete += r->layers_seen[n->pass] == r->layers;
         if (r->times[n->pass] < request->first_ns)
             request->first_ns = r->times[n->pass];
-        if (n->parent >= UNKNOWN)
+        if (n->parent >= UNKNOWN || !is_own(r, leaf, n))
             return true;
         n = &r->nodes[n->parent];
     }
@@ -328,7 +337,7 @@ int requests_end(struct requests *r)
 {
     uint32_t leaves = 0;
     r->proven = r->rules == REQUESTS_PROVEN || (r->rules == REQUESTS_AUTO && (r->hits || r->foreign));
-    if (r->proven && links_prove(r) != 0)
+    if (r->proven && (links_prove(r) != 0 || links_sort(r->proof) != 0))
         return -ENOMEM;
     for (uint32_t i = 0; i < r->node_count; i++)
         r->nodes[i].parental = false;
