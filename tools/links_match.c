@@ -45,7 +45,7 @@ static int compare_pages(const void *a, const void *b, void *user)
     if (p->pages[x].index != p->pages[y].index)
         return p->pages[x].index < p->pages[y].index ? -1 : 1;
     for (uint32_t i = 0; i < p->r->block; i++) {
-        uint32_t m = p->rows[(size_t) x * p->r->block + i], n = p->rows[(size_t) y * p->r->block + i];
+        uint32_t m = page_row(p, x, i), n = page_row(p, y, i);
         int order = n == NONE ? m != NONE : compare_node(p, m, p->r->nodes[n].token);
         if (order)
             return order;
@@ -60,7 +60,7 @@ static int compare_wanted(const struct proof *p, uint32_t page, const struct wan
     if (p->pages[page].index != wanted->index)
         return p->pages[page].index < wanted->index ? -1 : 1;
     for (uint32_t i = 0; i < wanted->count; i++) {
-        int order = compare_node(p, p->rows[(size_t) page * p->r->block + i], wanted->tokens[i]);
+        int order = compare_node(p, page_row(p, page, i), wanted->tokens[i]);
         if (order)
             return order;
     }
@@ -73,18 +73,23 @@ int links_sort(struct proof *p)
         return 0;
     const struct requests *r = p->r;
     p->sorted = malloc((p->page_count + 1u) * sizeof *p->sorted);
-    p->rows = malloc(((size_t) p->page_count * r->block + 1) * sizeof *p->rows);
+    p->rows = malloc((r->node_count + 1u) * sizeof *p->rows);
     p->marks = calloc(p->page_count + 1u, sizeof *p->marks);
     if (!p->sorted || !p->rows || !p->marks)
         return -ENOMEM;
-    memset(p->rows, 0xff, (size_t) p->page_count * r->block * sizeof *p->rows);
-    for (uint32_t i = 0; i < r->node_count; i++) {
-        if (r->nodes[i].page != NONE)
-            p->rows[(size_t) r->nodes[i].page * r->block + (uint32_t) r->nodes[i].position % r->block] = i;
-    }
+    memset(p->rows, 0xff, (r->node_count + 1u) * sizeof *p->rows);
+    uint32_t at = 0;
     for (uint32_t i = 0; i < p->page_count; i++) {
-        if (p->pages[i].head != NONE)
-            p->sorted[p->sorted_count++] = i;
+        if (p->pages[i].head == NONE)
+            continue;
+        p->pages[i].rows = at;
+        at += p->pages[i].filled;
+        p->sorted[p->sorted_count++] = i;
+    }
+    for (uint32_t i = 0; i < r->node_count; i++) {
+        const struct page *page = &p->pages[r->nodes[i].page];
+        if (page->head != NONE)
+            p->rows[page->rows + (uint32_t) r->nodes[i].position % r->block] = i;
     }
     qsort_r(p->sorted, p->sorted_count, sizeof *p->sorted, compare_pages, p);
     p->sorted_times = malloc((p->sorted_count + 1u) * sizeof *p->sorted_times);
@@ -252,7 +257,7 @@ static uint32_t take_rows(const struct match *m, uint32_t count, struct request_
         uint32_t block = at / r->block, first = NONE;
         bool same = true;
         for (uint32_t i = m->from[block]; i < m->from[block + 1] && m->pages[i] != NONE; i++) {
-            uint32_t node = m->p->rows[(size_t) m->pages[i] * r->block + at % r->block];
+            uint32_t node = page_row(m->p, m->pages[i], at % r->block);
             if (first == NONE)
                 first = node;
             else
@@ -271,7 +276,7 @@ static bool same_experts(const struct proof *p, uint32_t a, uint32_t b)
 {
     const struct requests *r = p->r;
     for (uint32_t i = 0; i < r->block; i++) {
-        uint32_t m = p->rows[(size_t) a * r->block + i], n = p->rows[(size_t) b * r->block + i];
+        uint32_t m = page_row(p, a, i), n = page_row(p, b, i);
         if (m == NONE || n == NONE || !r->nodes[m].experts || r->nodes[m].experts != r->nodes[n].experts)
             return false;
     }
@@ -286,7 +291,7 @@ bool links_attends(struct proof *p, uint32_t leaf, uint32_t page)
     if (end->head == NONE || r->tokenless || r->block > BLOCK_MAX || p->pages[page].gone <= end->last)
         return false;
     for (uint32_t i = 0; i < r->block; i++) {
-        uint32_t node = p->rows[(size_t) page * r->block + i];
+        uint32_t node = page_row(p, page, i);
         if (node == NONE)
             return false;
         tokens[i] = r->nodes[node].token;

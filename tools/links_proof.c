@@ -46,15 +46,24 @@ static int find_pages(struct proof *p)
 {
     struct requests *r = p->r;
     for (uint32_t i = 0; i < r->node_count; i++) {
-        const struct node *n = &r->nodes[i];
-        uint32_t block = (uint32_t) n->slot / r->block, page = p->of_block[block];
+        struct node *n = &r->nodes[i];
+        uint32_t block = (uint32_t) n->slot / r->block, slot = (uint32_t) n->position % r->block;
+        uint32_t page = p->of_block[block];
         bool goes_on = n->link == LINK_BLOCK && page != NONE;
+        if (goes_on && slot > p->pages[page].filled) {
+            /* What is ahead of it in the block is another sequence's: its own was not seen. */
+            r->foreign = true;
+            n->parent = UNKNOWN;
+            goes_on = false;
+        }
         if (!goes_on && open_page(p, block, i) != 0)
             return -ENOMEM;
         struct page *now = &p->pages[p->of_block[block]];
-        r->nodes[i].page = p->of_block[block];
+        n->page = p->of_block[block];
         now->last = n->pass;
-        if ((uint32_t) n->position % r->block == r->block - 1) {
+        if (slot >= now->filled)
+            now->filled = slot + 1;
+        if (slot == r->block - 1) {
             if (now->full == NONE) {
                 now->full = n->pass;
                 p->filled[p->filled_count++] = p->of_block[block];

@@ -7,16 +7,18 @@
 
 /* What a block of the cache holds from its first row until another sequence takes it. */
 struct page {
-    uint32_t head;  /* its first node; NONE: not of the block's start */
-    uint32_t tail;  /* the node at the block's last slot; NONE */
-    uint32_t full;  /* the pass in which it became so */
-    uint32_t gone;  /* the pass in which another took its block; NONE */
-    uint32_t last;  /* the pass of its last row: its sequence ran until then at least */
-    uint32_t ahead; /* page, for the sequence that wrote this one; ROOT, UNKNOWN */
-    uint32_t index; /* of the block in its sequence */
-    uint32_t next;  /* at this index, still there */
-    bool alike;     /* ahead is one of several that hold the same */
-    uint64_t chain; /* of all that it and those ahead of it hold; 0 unless known from the start */
+    uint32_t head;   /* its first node; NONE: not of the block's start */
+    uint32_t tail;   /* the node at the block's last slot; NONE */
+    uint32_t full;   /* the pass in which it became so */
+    uint32_t gone;   /* the pass in which another took its block; NONE */
+    uint32_t last;   /* the pass of its last row: its sequence ran until then at least */
+    uint32_t ahead;  /* page, for the sequence that wrote this one; ROOT, UNKNOWN */
+    uint32_t filled; /* how many of its slots were written */
+    uint32_t rows;   /* where they begin in struct proof's */
+    uint32_t index;  /* of the block in its sequence */
+    uint32_t next;   /* at this index, still there */
+    bool alike;      /* ahead is one of several that hold the same */
+    uint64_t chain;  /* of all that it and those ahead of it hold; 0 unless known from the start */
 };
 
 /* Side by side, as many are looked through. */
@@ -37,6 +39,12 @@ struct proof {
     uint32_t *marks, mark;
     uint32_t *rows; /* of each page: the node at each of its slots, NONE */
 };
+
+/* The node at that slot of a page in the sorted ones; NONE. */
+static inline uint32_t page_row(const struct proof *p, uint32_t page, uint32_t slot)
+{
+    return slot < p->pages[page].filled ? p->rows[p->pages[page].rows + slot] : UINT32_MAX;
+}
 
 /*
  * Could `page` be ahead of `behind`, whose first row was of the pass `since`? That what was ahead of `page` is gone
