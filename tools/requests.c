@@ -126,9 +126,14 @@ static void note_links(const struct work *w)
         const struct node *n = &r->nodes[i];
         r->hits |= is_hit(w, n);
         r->foreign |= n->link == LINK_LOST && !r->blind;
-        if (n->parent >= UNKNOWN || r->nodes[n->parent].parental)
+        if (n->parent >= UNKNOWN)
             continue;
         struct node *parent = &r->nodes[n->parent];
+        if (parent->parental) {
+            /* Two behind one row: the first was a draft, or both found it in the cache. */
+            r->hits |= n->old == NONE || r->nodes[n->old].position != n->position;
+            continue;
+        }
         parent->parental = true;
         r->open[parent->position] -= r->content[parent->slot] == n->parent;
     }
