@@ -13,7 +13,8 @@
 #define SLOTS_MAX (1u << 26)
 #define POSITIONS_MAX (1u << 25)
 #define DRAFTS_MAX 32u /* that a step may verify */
-#define LINGER 16u     /* passes for which a sequence that was left behind may come back */
+#define BLOCK_MAX 65536u
+#define LINGER 16u /* passes for which a sequence that was left behind may come back */
 
 enum link {
     LINK_ROOT,
@@ -101,6 +102,7 @@ struct requests {
     uint32_t bridge_count, bridge_room;
     uint32_t *bridge_tails, tail_count, tail_room;
     uint32_t *element, element_room; /* of the pass: where in its block table each sequence is, 0: nowhere */
+    bool tokenless;                  /* some rows came without their token */
     bool proven;                     /* links over a block's end are proven ones */
     struct proof *proof;             /* NULL until made */
     bool guessed, shown;             /* links were made without, and by, the engine's own sequences */

@@ -3,15 +3,13 @@
  * Which row came behind which over a block's end, by what must hold in any engine, whatever its scheduler does:
  * all that a sequence attends to stays in the cache from the pass in which it is first attended to until the sequence's
  * last one. So the block ahead can only be one that was full by then and was not taken for something else until then.
- * Where that leaves one, or several that hold the same, it is known; each link that is found leaves fewer for others.
+ * Where that leaves one, or several that hold the same, it is known.
  */
 #include "pages.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define SWEEPS_MAX 32u /* what is known by then is right, too */
 
 static uint64_t mix(uint64_t a, uint64_t b)
 {
@@ -48,17 +46,25 @@ static int find_pages(struct proof *p)
 {
     struct requests *r = p->r;
     for (uint32_t i = 0; i < r->node_count; i++) {
-        const struct node *n = &r->nodes[i];
-        uint32_t block = (uint32_t) n->slot / r->block, page = p->of_block[block];
-        bool within = n->link == LINK_BLOCK ||
-                      (n->link == LINK_TABLE && (uint32_t) n->position % r->block && n->parent < UNKNOWN);
+        struct node *n = &r->nodes[i];
+        uint32_t block = (uint32_t) n->slot / r->block, slot = (uint32_t) n->position % r->block;
+        uint32_t page = p->of_block[block];
+        bool within = n->link == LINK_BLOCK || (n->link == LINK_TABLE && slot && n->parent < UNKNOWN);
         bool goes_on = within && page != NONE;
+        if (goes_on && n->link == LINK_BLOCK && slot > p->pages[page].filled) {
+            /* What is ahead of it in the block is another sequence's: its own was not seen. */
+            r->foreign = true;
+            n->parent = UNKNOWN;
+            goes_on = false;
+        }
         if (!goes_on && open_page(p, block, i) != 0)
             return -ENOMEM;
         struct page *now = &p->pages[p->of_block[block]];
-        r->nodes[i].page = p->of_block[block];
-        now->needed = n->pass;
-        if ((uint32_t) n->position % r->block == r->block - 1) {
+        n->page = p->of_block[block];
+        now->last = n->pass;
+        if (slot >= now->filled)
+            now->filled = slot + 1;
+        if (slot == r->block - 1) {
             if (now->full == NONE) {
                 now->full = n->pass;
                 p->filled[p->filled_count++] = p->of_block[block];
@@ -91,26 +97,10 @@ static void find_chain(const struct proof *p, struct page *page)
     page->chain = mix(ahead, chain);
 }
 
-/* Nothing is left to find out but how long it can have been there. */
-static bool follow(const struct proof *p, struct page *behind)
+/* The pages that can be ahead of this one; those that are gone by its first pass are for no later one either. */
+static void look_ahead(struct proof *p, struct page *behind)
 {
-    uint32_t gone = p->pages[behind->ahead].gone;
-    bool news = behind->gone > gone;
-    if (news)
-        behind->gone = gone;
-    find_chain(p, behind);
-    return news;
-}
-
-/*
- * The pages that can be ahead of this one; those that are gone by its first pass are for no later one either. Returns
- * whether something new is known.
- */
-static bool look_ahead(struct proof *p, struct page *behind)
-{
-    if (behind->ahead < UNKNOWN && !behind->alike)
-        return follow(p, behind);
-    uint32_t since = p->r->nodes[behind->head].pass, count = 0, found = UNKNOWN, gone = 0;
+    uint32_t since = p->r->nodes[behind->head].pass, count = 0, found = UNKNOWN;
     uint32_t *at = &p->there[behind->index - 1];
     while (*at != NONE) {
         const struct page *page = &p->pages[*at];
@@ -120,33 +110,24 @@ static bool look_ahead(struct proof *p, struct page *behind)
         }
         if (page_can_be_ahead(page, behind, since)) {
             if (count++ > 0 && (!page->chain || page->chain != p->pages[found].chain))
-                return false;
-            if (page->gone > gone) {
-                found = *at;
-                gone = page->gone;
-            }
+                return;
+            found = *at;
         }
         at = &p->pages[*at].next;
     }
     if (count == 0) {
         p->r->foreign = true;
-        behind->ahead = UNKNOWN;
-        return false;
+        return;
     }
-    bool news = behind->ahead != found || behind->gone > gone || behind->alike != (count > 1);
     behind->ahead = found;
     behind->alike = count > 1;
-    if (behind->gone > gone)
-        behind->gone = gone;
     find_chain(p, behind);
-    return news;
 }
 
-/* In the order of time what is found goes on to those behind; needs go the other way. */
-static bool sweep(struct proof *p)
+/* In the order of time: what a page holds from position 0 on is known once it is of the one ahead. */
+static void look_for_all(struct proof *p)
 {
     struct requests *r = p->r;
-    bool news = false;
     uint32_t filled = 0;
     memset(p->there, 0xff, p->index_count * sizeof *p->there);
     for (uint32_t i = 0; i < p->page_count; i++) {
@@ -160,16 +141,8 @@ static bool sweep(struct proof *p)
             full->next = p->there[full->index];
             p->there[full->index] = p->filled[filled++];
         }
-        news |= look_ahead(p, page);
+        look_ahead(p, page);
     }
-    for (uint32_t i = p->page_count; i-- > 0;) {
-        const struct page *page = &p->pages[i];
-        if (page->ahead < UNKNOWN && !page->alike && p->pages[page->ahead].needed < page->needed) {
-            p->pages[page->ahead].needed = page->needed;
-            news = true;
-        }
-    }
-    return news;
 }
 
 /* Was this page taken back by its own sequence, as draft tokens were rejected? */
@@ -210,8 +183,7 @@ static int prove(struct proof *p)
     memset(p->of_block, 0xff, p->block_count * sizeof *p->of_block);
     if (find_pages(p) != 0 || !(p->there = malloc((p->index_count + 1u) * sizeof *p->there)))
         return -ENOMEM;
-    for (uint32_t i = 0; i < SWEEPS_MAX && sweep(p); i++)
-        ;
+    look_for_all(p);
     return 0;
 }
 
@@ -239,6 +211,7 @@ void links_proof_free(struct proof *p)
     free(p->filled);
     free(p->there);
     free(p->sorted);
+    free(p->sorted_times);
     free(p->marks);
     free(p->rows);
     free(p);

@@ -158,7 +158,9 @@ int requests_surveyed(struct requests *r)
     if (!r->block && r->told_block && r->divisor % r->told_block == 0)
         r->block = r->told_block;
     if (!r->block)
-        r->block = r->divisor > 0 && r->divisor < SLOTS_MAX ? r->divisor : 1;
+        r->block = r->divisor == 0 ? 1 : r->divisor <= BLOCK_MAX ? r->divisor : r->divisor & -r->divisor;
+    if (r->block > BLOCK_MAX)
+        r->block = BLOCK_MAX;
     r->drafts = r->rewritten && (r->block == 1 || r->rewritten % r->block);
     return 0;
 }

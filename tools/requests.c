@@ -132,11 +132,14 @@ static void note_links(const struct work *w)
         const struct node *n = &r->nodes[i];
         r->hits |= is_hit(w, n);
         r->foreign |= n->link == LINK_LOST && !r->blind;
-        if (n->bridged)
-            continue; /* what is ahead of it is told by its bridge */
-        if (n->parent >= UNKNOWN || r->nodes[n->parent].parental)
+        if (n->parent >= UNKNOWN || n->bridged) /* a bridge tells what is ahead of it */
             continue;
         struct node *parent = &r->nodes[n->parent];
+        if (parent->parental) {
+            /* Two behind one row: the first was a draft, or both found it in the cache. */
+            r->hits |= n->old == NONE || r->nodes[n->old].position != n->position;
+            continue;
+        }
         parent->parental = true;
         r->open[parent->position] -= r->content[parent->slot] == n->parent;
     }
@@ -218,6 +221,7 @@ static int write_rows(struct work *w, const struct pass *pass)
                                         .row = i,
                                         .old = r->content[slot],
                                         .experts = w->complete ? experts_of(r, pass, i) : 0};
+        r->tokenless |= r->nodes[index].token == MT_CONTEXT_OVERFLOW;
         start_or_join(w, index);
         hold(r, index);
     }
@@ -308,6 +312,14 @@ static uint32_t confirmed(const struct requests *r, uint32_t leaf)
     return (uint32_t) n->position + !cut;
 }
 
+/* Is what this node came behind the leaf's own, too, or perhaps another copy of it? */
+static bool is_own(const struct requests *r, uint32_t leaf, const struct node *n)
+{
+    uint32_t page = n->page, ahead = r->nodes[n->parent].page;
+    return !r->proven || page == ahead || page == r->nodes[leaf].page ||
+           links_attends(r->proof, r->nodes[leaf].page, ahead);
+}
+
 static bool to_list(const struct requests *r, uint32_t leaf, struct request *request)
 {
     const struct node *n = &r->nodes[leaf];
@@ -324,7 +336,8 @@ static bool to_list(const struct requests *r, uint32_t leaf, struct request *req
         request->complete += r->layers_seen[n->pass] == r->layers;
         if (r->times[n->pass] < request->first_ns)
             request->first_ns = r->times[n->pass];
-        if ((node = links_up(r, node, &bridge)) >= UNKNOWN)
+        node = links_up(r, node, &bridge);
+        if (node >= UNKNOWN || (n->link != LINK_TABLE && !is_own(r, leaf, n)))
             return true;
         n = &r->nodes[node];
     }
@@ -347,7 +360,7 @@ int requests_end(struct requests *r)
 {
     uint32_t leaves = 0;
     r->proven = r->rules == REQUESTS_PROVEN || (r->rules == REQUESTS_AUTO && (r->hits || r->foreign));
-    if (r->proven && links_prove(r) != 0)
+    if (r->proven && (links_prove(r) != 0 || links_sort(r->proof) != 0))
         return -ENOMEM;
     for (uint32_t i = 0; i < r->node_count; i++)
         r->nodes[i].parental = false;

@@ -402,7 +402,7 @@ static void finish(struct engine *e, struct sequence *s)
         t->said_rows[t->kept + i] = (uint32_t) *row_at(e, s, i);
     t->kept += s->computed;
     t->said_to[t->finished++] = t->kept;
-    e->truth->rows[*row_at(e, s, s->computed - 1)].ends = true;
+    t->rows[*row_at(e, s, s->computed - 1)].ends = t->finished;
     take_out(e, s);
     release(e, s);
     uint32_t place = below(e, OLD);

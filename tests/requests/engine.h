@@ -33,7 +33,8 @@ struct engine_row {
     uint64_t parent;            /* the chain of the position before it, 0 at position 0 */
     uint64_t said, said_before; /* the same of tokens alone */
     int32_t position, token;
-    bool rejected, ends; /* ends: the last of a finished request */
+    bool rejected;
+    uint32_t ends; /* the last one of this finished request, from 1 */
 };
 
 struct engine_truth {
