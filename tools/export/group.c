@@ -108,14 +108,14 @@ int export_add_group(struct export *export, uint64_t rows, uint32_t segment, con
     export->groups[export->group_count++] =
         (struct group){.rows = rows, .arrays = (uint32_t) export->array_count, .segment = segment};
     const bool mask = !elements[type].is_signed;
-    struct array of[PER_GROUP + 1] = {
+    struct array of[EXTRA + 1] = {
         [IDS] = {"routed_experts", (enum element_type) type, 3, {rows, layers, k}, NULL},
         [TOKENS] = {"token_ids", ELEMENT_INT32, 1, {rows}, NULL},
         [POSITIONS] = {"positions", ELEMENT_INT32, 1, {rows}, NULL},
         [LAYERS] = {"layers", ELEMENT_INT32, 1, {layers}, NULL},
         [EXTRA] = {"missing", ELEMENT_BOOL, 3, {rows, layers, k}, NULL},
     };
-    for (uint32_t i = 0; i < PER_GROUP; i++) {
+    for (uint32_t i = 0; i <= EXTRA; i++) {
         if (i == EXTRA && !mask)
             continue;
         char name[16];
