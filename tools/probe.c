@@ -9,29 +9,33 @@
 #include <dirent.h>
 #include <errno.h>
 #include <getopt.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static const char *const confidences[] = {"rejected", "possible", "likely", "certain"};
 
 /* Every process of the command has left a file. */
-static int read_folder(const char *folder, struct evidence *evidence)
+static int read_folder(const char *folder, bool keep, struct evidence *evidence)
 {
     DIR *dir = opendir(folder);
     int status = dir ? EXIT_OK : say_failed("%s: %s", folder, strerror(errno));
     for (struct dirent *entry; dir && (entry = readdir(dir));) {
-        char path[512];
+        char path[PATH_MAX + 256];
         if (entry->d_name[0] == '.')
             continue;
         snprintf(path, sizeof path, "%s/%.255s", folder, entry->d_name);
         if (!status && !evidence_read(evidence, path, (unsigned) atoi(entry->d_name)))
-            status = say_failed("cannot read what was sampled: %s", strerror(errno));
-        unlink(path);
+            status = say_failed("%s: cannot read what was sampled: %s", path, strerror(errno));
+        if (!keep)
+            unlink(path);
     }
     if (dir)
         closedir(dir);
-    rmdir(folder);
+    if (!keep)
+        rmdir(folder);
     return status;
 }
 
@@ -206,54 +210,98 @@ static int report(const struct evidence *evidence, const struct verdict *verdict
     return status;
 }
 
-int verb_probe(int argc, char **argv)
+struct options {
+    const char *output, *source, *keep, *from;
+    bool all, verbose;
+};
+
+static int parse(int argc, char **argv, struct options *options)
 {
-    enum { SOURCE = 256, ALL };
+    enum { SOURCE = 256, ALL, KEEP, FROM };
     static const struct option longs[] = {{"output", required_argument, NULL, 'o'},
                                           {"source", required_argument, NULL, SOURCE},
                                           {"all", no_argument, NULL, ALL},
+                                          {"keep", required_argument, NULL, KEEP},
+                                          {"from", required_argument, NULL, FROM},
                                           {"verbose", no_argument, NULL, 'v'},
                                           {NULL, 0, NULL, 0}};
-    const char *output = NULL, *source = NULL;
-    bool all = false, verbose = false;
     int opt;
     while ((opt = getopt_long(argc, argv, "+:o:v", longs, NULL)) != -1) {
         switch (opt) {
         case 'o':
-            output = optarg;
+            options->output = optarg;
             break;
         case SOURCE:
             if ((opt = check_source(optarg)))
                 return opt;
-            source = optarg;
+            options->source = optarg;
             break;
         case ALL:
-            all = true;
+            options->all = true;
+            break;
+        case KEEP:
+            options->keep = optarg;
+            break;
+        case FROM:
+            options->from = optarg;
             break;
         case 'v':
-            verbose = true;
+            options->verbose = true;
             break;
         default:
             return say_bad_option(argv, opt);
         }
     }
-    if (optind == argc)
+    if (options->from && (optind < argc || options->keep))
+        return say_usage("--from judges what an earlier run has kept: it takes no command and no --keep");
+    if (!options->from && optind == argc)
         return say_usage("probe what? moetap probe [OPTIONS] -- CMD...");
-    char folder[] = "/tmp/moetap-probe-XXXXXX";
-    if (!mkdtemp(folder))
-        return say_failed("%s: %s", folder, strerror(errno));
-    if (setenv("MOETAP_PROBE", folder, 1) != 0 || setenv("MOETAP_PROBE_ALL", all ? "1" : "0", 1) != 0) {
+    return EXIT_OK;
+}
+
+/* Where the library puts its samples, as an absolute path: CMD may go elsewhere. */
+static int make_folder(const char *keep, char *folder)
+{
+    snprintf(folder, PATH_MAX, "/tmp/moetap-probe-XXXXXX");
+    if (!keep)
+        return mkdtemp(folder) ? EXIT_OK : say_failed("%s: %s", folder, strerror(errno));
+    if (mkdir(keep, 0700) != 0 || !realpath(keep, folder))
+        return say_failed("--keep %s: %s%s", keep, strerror(errno),
+                          errno == EEXIST ? ": name a folder that is not there yet" : "");
+    return EXIT_OK;
+}
+
+/* Runs CMD; `status` is what to end with if nothing else fails. */
+static int sample(char **command, const struct options *options, char *folder, int *status, bool *ran)
+{
+    int failed = make_folder(options->keep, folder);
+    if (failed)
+        return failed;
+    if (setenv("MOETAP_PROBE", folder, 1) != 0 || setenv("MOETAP_PROBE_ALL", options->all ? "1" : "0", 1) != 0) {
         rmdir(folder);
         return say_failed("out of memory");
     }
-    bool ran = false;
-    int status = run_preloaded(argv + optind, source, &ran);
+    *status = run_preloaded(command, options->source, ran);
+    return EXIT_OK;
+}
+
+int verb_probe(int argc, char **argv)
+{
+    struct options options = {0};
+    char folder[PATH_MAX];
+    int status = parse(argc, argv, &options);
+    if (status)
+        return status;
+    bool ran = options.from != NULL;
+    int judged = ran ? EXIT_OK : sample(argv + optind, &options, folder, &status, &ran);
+    if (judged)
+        return judged;
     struct evidence evidence = {0};
     struct verdict verdict = {0};
-    int judged = read_folder(folder, &evidence);
+    judged = read_folder(ran && options.from ? options.from : folder, options.from || (ran && options.keep), &evidence);
     if (ran && !judged)
-        judged =
-            judge(&evidence, &verdict) ? report(&evidence, &verdict, output, verbose) : say_failed("out of memory");
+        judged = judge(&evidence, &verdict) ? report(&evidence, &verdict, options.output, options.verbose)
+                                            : say_failed("out of memory");
     free(verdict.all);
     evidence_free(&evidence);
     if (fflush(stdout) != 0)

@@ -159,6 +159,25 @@ Test(probe, failing_calls)
     }
 }
 
+/* What was kept tells the same again, without the program. */
+Test(probe, kept_samples)
+{
+    struct outcome o, again;
+    command(&o, "cd %s && %s probe --all --keep kept -o recipe -- %s struct >report", scratch(), MOETAP, ENGINE);
+    cr_assert_eq(o.status, 0, "%d %s", o.status, o.text);
+    command(&o, "cd %s && grep -v ^probe-engine report", scratch());
+    command(&again, "cd %s && %s probe --from kept -o recipe2 && cmp recipe recipe2 >&2", scratch(), MOETAP);
+    cr_assert_str_eq(o.text, again.text);
+    command(&o, "cd %s && %s probe --keep kept -- %s struct", scratch(), MOETAP, ENGINE);
+    cr_assert_eq(o.status, 1, "%d %s", o.status, o.text);
+    expect(&o, "keep", "kept: File exists: name a folder that is not there yet\n");
+    command(&o, "cd %s && %s probe --from kept -- %s struct", scratch(), MOETAP, ENGINE);
+    cr_assert_eq(o.status, 2, "%d %s", o.status, o.text);
+    command(&o, "cd %s && %s probe --from nowhere", scratch(), MOETAP);
+    cr_assert_eq(o.status, 1, "%d %s", o.status, o.text);
+    expect(&o, "from", "nowhere: No such file");
+}
+
 Test(probe, statuses)
 {
     struct outcome o;
