@@ -86,6 +86,8 @@ static void print_found(const struct candidate *c)
         word_text(&c->stride, text, sizeof text);
         printf("  stride   from %s\n", text);
     }
+    for (unsigned i = 0; i < FINALS_MAX && c->finals[i]; i++)
+        printf("  final    %s reorders them in place\n", c->finals[i]->base);
     if (c->shared)
         puts("  shared   with a sampler: the number of experts tells them apart");
     if (c->why[0])
@@ -94,12 +96,12 @@ static void print_found(const struct candidate *c)
 }
 
 /* Each recipe once: tensor-parallel processes all find the same. */
-static char *recipe_of(const struct verdict *verdict, const struct candidate *c)
+static char *recipe_of(const struct candidate *c)
 {
     char *text = NULL, why[256];
     size_t size = 0, count;
     FILE *memory = open_memstream(&text, &size);
-    bool good = memory && recipe_print(memory, verdict, c);
+    bool good = memory && recipe_print(memory, c);
     if (memory && fclose(memory) != 0)
         good = false;
     if (good && text && mt_recipes_check("recipe", text, &count, why, sizeof why))
@@ -182,7 +184,7 @@ static int report(const struct evidence *evidence, const struct verdict *verdict
     putchar('\n');
     for (size_t i = 0; i < verdict->count; i++) {
         const struct candidate *c = order[i];
-        char *recipe = c->confidence >= LIKELY ? recipe_of(verdict, c) : NULL;
+        char *recipe = c->confidence >= LIKELY ? recipe_of(c) : NULL;
         if (c->confidence == REJECTED) {
             if (rejected) {
                 print_evidence(c);

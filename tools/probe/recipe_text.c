@@ -41,10 +41,10 @@ static bool print_template_dtype(FILE *out, const struct candidate *c)
 
 static void print_name(FILE *out, const struct kernel *kernel, const char *end)
 {
-    fputs("[probe.", out);
+    fputs("probe.", out);
     for (const char *c = kernel->base; *c && c - kernel->base < 48; c++)
         fputc(isalnum((unsigned char) *c) || *c == '_' ? *c : '_', out);
-    fprintf(out, "%s]\n", end);
+    fputs(end, out);
 }
 
 static void print_kernel(FILE *out, const struct kernel *kernel)
@@ -67,11 +67,26 @@ static void print_word(FILE *out, const char *key, const struct word *word, cons
     fputc('\n', out);
 }
 
-bool recipe_print(FILE *out, const struct verdict *verdict, const struct candidate *c)
+/* Its name is enough: it must be the next launch and name the ids. */
+static void print_final(FILE *out, const struct candidate *c)
+{
+    fputs("final   = ", out);
+    print_name(out, c->kernel, ".final");
+    fputs("\n\n[", out);
+    print_name(out, c->kernel, ".final");
+    fputs("]\nkind    = final\nkernel  =", out);
+    for (unsigned i = 0; i < FINALS_MAX && c->finals[i]; i++)
+        fprintf(out, " %s", c->finals[i]->base);
+    fputc('\n', out);
+}
+
+bool recipe_print(FILE *out, const struct candidate *c)
 {
     if (!c->rows.kind || strpbrk(c->kernel->base, " \t*?#"))
         return false;
+    fputc('[', out);
     print_name(out, c->kernel, "");
+    fputs("]\n", out);
     print_kernel(out, c->kernel);
     if (c->offset)
         fprintf(out, "ids     = param %u + %u\n", c->param, c->offset);
@@ -87,15 +102,7 @@ bool recipe_print(FILE *out, const struct verdict *verdict, const struct candida
         print_word(out, "stride", &c->stride, NULL);
     if (c->shared)
         fputs("limit.experts = 2..1024\n", out);
-    if (c->final) {
-        const struct kernel *final = verdict->all[c->final - 1].kernel;
-        fputs("final   = probe.", out);
-        for (const char *n = c->kernel->base; *n && n - c->kernel->base < 48; n++)
-            fputc(isalnum((unsigned char) *n) || *n == '_' ? *n : '_', out);
-        fputs(".final\n\n", out);
-        print_name(out, c->kernel, ".final");
-        fputs("kind    = final\n", out);
-        print_kernel(out, final);
-    }
+    if (c->finals[0])
+        print_final(out, c);
     return true;
 }

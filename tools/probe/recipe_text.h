@@ -8,7 +8,7 @@
 #include <stdio.h>
 
 /* False: not enough is known for one. */
-bool recipe_print(FILE *out, const struct verdict *verdict, const struct candidate *candidate);
+bool recipe_print(FILE *out, const struct candidate *candidate);
 
 /* i32, i64, ... */
 const char *recipe_dtype(const struct candidate *candidate);
