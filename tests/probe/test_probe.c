@@ -159,6 +159,19 @@ Test(probe, failing_calls)
     }
 }
 
+/* A recording below a probe, or in a shell where its settings are left over, records all the same. */
+Test(probe, no_probe_in_a_recording)
+{
+    struct outcome o;
+    command(&o, "cd %s && mkdir left && MOETAP_PROBE=$PWD/left MOETAP_PROBE_ALL=1 %s record -o t -- %s && ls left",
+            scratch(), MOETAP, MOE_DEMO);
+    cr_assert_eq(o.status, 0, "%d %s", o.status, o.text);
+    expect(&o, "left over", "captured 32 records");
+    cr_assert_str_eq(o.text + strlen(o.text) - strlen("-> t\n"), "-> t\n", "something was probed: %s", o.text);
+    command(&o, "cd %s && %s probe -- %s record --force -o t -- %s", scratch(), MOETAP, MOETAP, MOE_DEMO);
+    expect(&o, "below", "captured 32 records");
+}
+
 /* What was kept tells the same again, without the program. */
 Test(probe, kept_samples)
 {
