@@ -187,7 +187,17 @@ static void reject(struct candidate *c, const char *what, const struct candidate
     c->score = 0;
 }
 
-/* Does `b` write where `a` does, as a's final or too late for one? */
+static bool writes_to(const struct evidence *evidence, const struct candidate *c, uint64_t address)
+{
+    for (size_t s = 0; s < evidence->sample_count; s++) {
+        const struct memory *memory = memory_in(evidence, c, s);
+        if (memory && memory->address == address)
+            return true;
+    }
+    return false;
+}
+
+/* Is `b` a final of a's, or too late for one, and writes mostly where `a` does? */
 static bool reorders(const struct evidence *evidence, const struct candidate *a, const struct candidate *b)
 {
     bool named = a->late == b->kernel;
@@ -195,9 +205,9 @@ static bool reorders(const struct evidence *evidence, const struct candidate *a,
         named |= strcmp(a->finals[i]->base, b->kernel->base) == 0;
     unsigned there = 0, all = 0;
     for (size_t s = 0; named && s < evidence->sample_count; s++) {
-        const struct memory *in_b = memory_in(evidence, b, s), *in_a = in_b ? memory_before(evidence, a, s) : NULL;
+        const struct memory *in_b = memory_in(evidence, b, s);
         all += in_b != NULL;
-        there += in_a && in_a->address == in_b->address;
+        there += in_b && writes_to(evidence, a, in_b->address);
     }
     return there > 0 && there * 2 >= all;
 }

@@ -77,48 +77,46 @@ unsigned view_rows(const struct view *view, unsigned k, const struct word *strid
     return (unsigned) rows;
 }
 
-/* Vocabularies are larger than any number of experts: such looks are a sampler's, or no ids at all. */
-static unsigned mark_large(struct view *view)
+/* Any id beyond those of experts? What is left behind the k of a row counts as well. */
+static bool holds_large(const struct view *view, unsigned look)
 {
-    unsigned marked = 0;
-    for (unsigned i = 0; i < view->count; i++) {
-        /* The first row's first id is always one; further ones may be what is left behind the k of a row. */
-        bool any = view_changed(view, i) && shown_ids(view, i);
-        bool large = !any || view_id(view, i, 0) >= EXPERTS_MAX || view_id(view, i, 0) < -1;
-        view->other[i] = large ? SAMPLERS : OURS;
-        marked += large;
-    }
-    return marked;
+    size_t n = view_changed(view, look) < shown_ids(view, look) ? view_changed(view, look) : shown_ids(view, look);
+    bool large = n == 0;
+    for (size_t i = 0; i < n && !large; i++)
+        large = view_id(view, look, i) >= EXPERTS_MAX || view_id(view, look, i) < -1;
+    return large;
 }
 
-/* One kernel for router and sampler: some of a sampler's ids are small as well, but a number of the launch, that of
+/* One kernel for router and sampler. Some of a sampler's ids are small as well, but a number of the launch, that of
  * what there is to pick from, tells all of its launches apart. */
-static void mark_alike(struct view *view)
+static void mark_by_word(struct view *view)
 {
     for (unsigned w = 0; w < view->words.count; w++) {
         const struct word *word = &view->words.all[w];
         unsigned small = 0, large = 0, wrong = 0;
         for (unsigned i = 0; i < view->count; i++) {
-            bool many = view_word(view, word, i) > EXPERTS_MAX;
-            large += many && view->other[i];
+            bool many = view_word(view, word, i) > EXPERTS_MAX, any = holds_large(view, i);
+            large += many && any;
             small += !many;
-            wrong += !many && view->other[i];
+            wrong += !many && any;
         }
         if (!large || !small || wrong || view_word(view, word, 0) > UINT32_MAX)
             continue;
-        for (unsigned i = 0; i < view->count; i++) {
-            if (view_word(view, word, i) > EXPERTS_MAX)
-                view->other[i] = SAMPLERS;
-        }
+        for (unsigned i = 0; i < view->count; i++)
+            view->other[i] = view_word(view, word, i) > EXPERTS_MAX ? SAMPLERS : OURS;
         return;
     }
 }
 
+/* Vocabularies are larger than any number of experts. */
 unsigned view_mark_samplers(struct view *view)
 {
-    unsigned marked = mark_large(view);
-    if (marked && marked < view->count)
-        mark_alike(view);
+    for (unsigned i = 0; i < view->count; i++) {
+        /* The first id of a row is always one. */
+        bool any = view_changed(view, i) && shown_ids(view, i);
+        view->other[i] = !any || view_id(view, i, 0) >= EXPERTS_MAX || view_id(view, i, 0) < -1 ? SAMPLERS : OURS;
+    }
+    mark_by_word(view);
     return view_ours(view);
 }
 
