@@ -112,7 +112,7 @@ bool mt_probe_put_memory(const struct mt_region *region, uint32_t *end)
 
 void mt_probe_put_use(const struct mt_probe_use *use)
 {
-    fprintf(out, "use\t%u\t%u\t%u\t%u\t%s\t", use->id, use->sample, use->offset, use->behind, use->how);
+    fprintf(out, "use\t%u\t%u\t%u\t%u\t%u\t%s\t", use->id, use->named, use->sample, use->offset, use->behind, use->how);
     put_hex(use->bytes, use->bytes ? use->size : 0);
 }
 

@@ -21,6 +21,7 @@ bool mt_probe_put_memory(const struct mt_region *region, uint32_t *end);
 /* Somebody names what a sampled launch had written. `bytes`: what is there now, NULL if it is as it was. */
 struct mt_probe_use {
     unsigned id;     /* of the kernel that names it */
+    uint32_t named;  /* at this offset of its params */
     unsigned sample; /* that had written it */
     uint32_t offset; /* through the pointer there */
     unsigned behind; /* launches later on the same stream; 0: on another one */

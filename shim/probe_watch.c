@@ -54,15 +54,30 @@ void mt_watch_open(unsigned id, unsigned number, CUstream stream, const struct m
     open_count++;
 }
 
-static bool names(const struct mt_sample *sample, const struct watch *watch, uint32_t *offset)
+static bool is_parameter(const struct mt_kernel *kernel, uint32_t offset)
 {
-    for (uint32_t w = 0; w < sample->bytes / 8; w++) {
-        if (sample->params[w] >= watch->address && sample->params[w] - watch->address < watch->size) {
-            *offset = w * 8;
+    for (unsigned i = 0; i < kernel->param_count; i++) {
+        if (kernel->param[i].offset == offset)
             return true;
-        }
     }
     return false;
+}
+
+/* Rather by what a parameter begins with: the rest of a struct may hold left-over bytes. */
+static bool names(const struct mt_sample *sample, const struct watch *watch, uint32_t *offset)
+{
+    bool found = false;
+    for (uint32_t w = 0; w < sample->bytes / 8; w++) {
+        if (sample->params[w] < watch->address || sample->params[w] - watch->address >= watch->size)
+            continue;
+        bool begins = is_parameter(sample->kernel, w * 8);
+        if (!found || begins)
+            *offset = w * 8;
+        if (begins)
+            return true;
+        found = true;
+    }
+    return found;
 }
 
 unsigned mt_watch_find(const struct mt_sample *sample, struct mt_watch_hit hits[MT_PROBE_HITS])
@@ -76,15 +91,6 @@ unsigned mt_watch_find(const struct mt_sample *sample, struct mt_watch_hit hits[
     return count;
 }
 
-static bool is_parameter(const struct mt_kernel *kernel, uint32_t offset)
-{
-    for (unsigned i = 0; i < kernel->param_count; i++) {
-        if (kernel->param[i].offset == offset)
-            return true;
-    }
-    return false;
-}
-
 void mt_watch_hit(const struct mt_watch_hit *hit, unsigned id, const struct mt_sample *sample,
                   const struct mt_region *region)
 {
@@ -95,7 +101,8 @@ void mt_watch_hit(const struct mt_watch_hit *hit, unsigned id, const struct mt_s
         close_watch(watch);
         return;
     }
-    struct mt_probe_use use = {.id = id, .sample = watch->number, .offset = watch->offset, .how = "unread"};
+    struct mt_probe_use use = {
+        .id = id, .named = hit->offset, .sample = watch->number, .offset = watch->offset, .how = "unread"};
     use.behind = sample->stream == watch->stream ? watch->behind + 1 : 0;
     /* A region ends where the launch's next pointer begins, and that may point into the ids as well. */
     use.size = region && region->size < watch->size ? region->size : watch->size;

@@ -86,8 +86,9 @@ static void print_found(const struct candidate *c)
         word_text(&c->stride, text, sizeof text);
         printf("  stride   from %s\n", text);
     }
-    for (unsigned i = 0; i < FINALS_MAX && c->finals[i]; i++)
-        printf("  final    %s reorders them in place\n", c->finals[i]->base);
+    const char *final;
+    for (unsigned i = 0; (final = recipe_final(c, i)); i++)
+        printf("  final    %s %s\n", final, c->replaced ? "replaces them in place" : "reorders them in place");
     if (c->shared)
         puts("  shared   with a sampler: the number of experts tells them apart");
     if (c->why[0])

@@ -126,10 +126,10 @@ static bool add_memory(struct evidence *evidence, const char *rest)
 static bool add_use(struct evidence *evidence, const char *rest, unsigned process)
 {
     static const char *const hows[] = {"same", "changed", "other", "unread"};
-    unsigned id, number, offset, behind;
+    unsigned id, named, number, offset, behind;
     char how[16];
     int at = 0;
-    if (sscanf(rest, "%u\t%u\t%u\t%u\t%15[a-z]\t%n", &id, &number, &offset, &behind, how, &at) < 5 || !at)
+    if (sscanf(rest, "%u\t%u\t%u\t%u\t%u\t%15[a-z]\t%n", &id, &named, &number, &offset, &behind, how, &at) < 6 || !at)
         return true;
     const struct kernel *kernel = find_kernel(evidence, process, id);
     const struct sample *sample = find_sample(evidence, process, number);
@@ -141,13 +141,12 @@ static bool add_use(struct evidence *evidence, const char *rest, unsigned proces
     struct use *use = ADD(evidence->uses, evidence->use_count, evidence->use_room);
     if (!use)
         return false;
-    *use = (struct use){(size_t) (kernel - evidence->kernels),
-                        (size_t) (sample - evidence->samples),
-                        offset,
-                        behind,
-                        (__typeof__(use->how)) h,
-                        NULL,
-                        0};
+    *use = (struct use){.kernel = (size_t) (kernel - evidence->kernels),
+                        .named = named,
+                        .sample = (size_t) (sample - evidence->samples),
+                        .offset = offset,
+                        .behind = behind,
+                        .how = (__typeof__(use->how)) h};
     return (use->bytes = take_hex(rest + at, &use->size)) != NULL;
 }
 

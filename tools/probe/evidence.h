@@ -44,6 +44,7 @@ struct memory {
 /* A later launch that names what a sampled one had written. */
 struct use {
     size_t kernel;   /* whose launch it is */
+    uint32_t named;  /* offset in its params */
     size_t sample;   /* that had written it */
     uint32_t offset; /* through the pointer there */
     unsigned behind; /* launches later on the same stream; 0: on another one */

@@ -34,13 +34,16 @@ static enum change change_of(const struct view *view, const struct candidate *c,
     return shown < c->k ? OVERWRITTEN : change;
 }
 
-static void add_final(struct candidate *c, const struct kernel *kernel)
+static void add_mover(struct candidate *c, const struct kernel *kernel, const struct use *use)
 {
-    for (unsigned i = 0; i < FINALS_MAX; i++) {
-        if (!c->finals[i])
-            c->finals[i] = kernel;
-        if (strcmp(c->finals[i]->base, kernel->base) == 0)
+    for (unsigned i = 0; i < MOVERS_MAX; i++) {
+        struct mover *mover = &c->movers[i];
+        if (!mover->kernel)
+            *mover = (struct mover){kernel, use->named, use->behind != 1};
+        if (mover->kernel == kernel && mover->named == use->named) {
+            mover->late |= use->behind != 1;
             return;
+        }
     }
 }
 
@@ -60,11 +63,9 @@ static void follow_look(const struct view *view, struct candidate *c, unsigned l
             c->moved_unseen += change != OVERWRITTEN;
         } else if (change == OVERWRITTEN) {
             return; /* its memory is somebody else's by now */
-        } else if (use->behind == 1) {
-            add_final(c, kernel);
-            c->replaced += change == REPLACED;
         } else {
-            c->late = kernel;
+            add_mover(c, kernel, use);
+            c->replaced += change == REPLACED;
         }
     }
 }
@@ -187,29 +188,14 @@ static void reject(struct candidate *c, const char *what, const struct candidate
     c->score = 0;
 }
 
-static bool writes_to(const struct evidence *evidence, const struct candidate *c, uint64_t address)
+/* Is `b` one that moves a's ids, read where it does so? */
+static bool reorders(const struct candidate *a, const struct candidate *b)
 {
-    for (size_t s = 0; s < evidence->sample_count; s++) {
-        const struct memory *memory = memory_in(evidence, c, s);
-        if (memory && memory->address == address)
+    for (unsigned i = 0; i < MOVERS_MAX && a->movers[i].kernel; i++) {
+        if (a->movers[i].kernel == b->kernel && a->movers[i].named == b->kernel->param[b->param].offset + b->offset)
             return true;
     }
     return false;
-}
-
-/* Is `b` a final of a's, or too late for one, and writes mostly where `a` does? */
-static bool reorders(const struct evidence *evidence, const struct candidate *a, const struct candidate *b)
-{
-    bool named = a->late == b->kernel;
-    for (unsigned i = 0; i < FINALS_MAX && a->finals[i]; i++)
-        named |= strcmp(a->finals[i]->base, b->kernel->base) == 0;
-    unsigned there = 0, all = 0;
-    for (size_t s = 0; named && s < evidence->sample_count; s++) {
-        const struct memory *in_b = memory_in(evidence, b, s);
-        all += in_b != NULL;
-        there += in_b && writes_to(evidence, a, in_b->address);
-    }
-    return there > 0 && there * 2 >= all;
 }
 
 /* Grouped routing of kernels of their own: `a` chooses groups of b's experts, another one had looked into the groups.
@@ -237,7 +223,7 @@ void fate_reject_followers(const struct evidence *evidence, struct verdict *verd
             struct candidate *a = &verdict->all[i], *b = &verdict->all[j];
             if (a->kernel == b->kernel || !a->confidence || !b->confidence || a->kernel->process != b->kernel->process)
                 continue;
-            if (reorders(evidence, a, b))
+            if (reorders(a, b))
                 reject(b, "puts the ids of", a, "into another order");
             else if (follows(evidence, a, b, COPIES, 0))
                 reject(b, "a copy of what", a, "wrote");

@@ -5,7 +5,7 @@
 
 #include "view.h"
 
-/* Sets kept, replaced, moved_unseen, finals and late from what was seen of the launches behind. */
+/* Sets kept, replaced, moved_unseen and movers from what was seen of the launches behind. */
 void fate_of_ids(const struct view *view, struct candidate *c);
 
 /* Rejects candidates that only reorder, copy or prepare what another one chooses. */

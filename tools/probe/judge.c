@@ -73,13 +73,17 @@ static void grade_experts(const struct view *view, struct candidate *c)
 /* Are the ids as they are used? */
 static void grade_fate(struct candidate *c)
 {
-    if (c->late)
-        lack(c, 1, "%s changes the ids in place, but not in the next launch: no recipe can wait for it", c->late->base);
+    const struct mover *late = NULL;
+    for (unsigned i = 0; i < MOVERS_MAX && c->movers[i].kernel; i++)
+        late = c->movers[i].late ? &c->movers[i] : late;
+    if (late)
+        lack(c, 1, "%s changes the ids in place, not always in the next launch: no recipe can wait for it",
+             late->kernel->base);
     else if (c->moved_unseen)
         lack(c, 1, "something that was not seen changes the ids in place");
     else if (c->replaced)
-        lack(c, 1, "%s puts other ids in their place", c->finals[0]->base);
-    else if (!c->kept && !c->finals[0])
+        lack(c, 1, "%s puts other ids in their place", c->movers[0].kernel->base);
+    else if (!c->kept && !c->movers[0].kernel)
         lack(c, 1, "nobody was seen to use these ids: they may still be reordered");
 }
 

@@ -8,7 +8,7 @@
 
 enum confidence { REJECTED, POSSIBLE, LIKELY, CERTAIN };
 
-#define FINALS_MAX 4
+#define MOVERS_MAX 4
 
 struct candidate {
     const struct kernel *kernel;
@@ -23,8 +23,11 @@ struct candidate {
     bool changes; /* not the same ids in every sample */
     /* What became of the ids: how often they were used as they are, and who had reordered them in place before. */
     unsigned kept, replaced, moved_unseen;
-    const struct kernel *finals[FINALS_MAX]; /* launches next; NULL behind the last */
-    const struct kernel *late;               /* launches too late for a recipe to wait for it */
+    struct mover {
+        const struct kernel *kernel; /* NULL behind the last */
+        uint32_t named;              /* where its params name the ids */
+        bool late;                   /* not the next launch: no recipe can wait for it */
+    } movers[MOVERS_MAX];
     enum confidence confidence;
     unsigned lacks; /* 0: certain */
     char why[512];  /* what is missing to `certain`, or why not at all */

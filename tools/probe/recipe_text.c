@@ -67,16 +67,31 @@ static void print_word(FILE *out, const char *key, const struct word *word, cons
     fputc('\n', out);
 }
 
-/* Its name is enough: it must be the next launch and name the ids. */
-static void print_final(FILE *out, const struct candidate *c)
+const char *recipe_final(const struct candidate *c, unsigned i)
 {
+    unsigned n = 0;
+    for (unsigned m = 0; m < MOVERS_MAX && c->movers[m].kernel; m++) {
+        const char *base = c->movers[m].kernel->base;
+        bool again = c->movers[m].late || strpbrk(base, " \t*?#");
+        for (unsigned e = 0; e < m && !again; e++)
+            again = !c->movers[e].late && strcmp(c->movers[e].kernel->base, base) == 0;
+        if (!again && n++ == i)
+            return base;
+    }
+    return NULL;
+}
+
+/* Their names are enough: it must be the next launch and name the ids. */
+static void print_finals(FILE *out, const struct candidate *c)
+{
+    const char *base;
     fputs("final   = ", out);
     print_name(out, c->kernel, ".final");
     fputs("\n\n[", out);
     print_name(out, c->kernel, ".final");
     fputs("]\nkind    = final\nkernel  =", out);
-    for (unsigned i = 0; i < FINALS_MAX && c->finals[i]; i++)
-        fprintf(out, " %s", c->finals[i]->base);
+    for (unsigned i = 0; (base = recipe_final(c, i)); i++)
+        fprintf(out, " %s", base);
     fputc('\n', out);
 }
 
@@ -102,7 +117,7 @@ bool recipe_print(FILE *out, const struct candidate *c)
         print_word(out, "stride", &c->stride, NULL);
     if (c->shared)
         fputs("limit.experts = 2..1024\n", out);
-    if (c->finals[0])
-        print_final(out, c);
+    if (recipe_final(c, 0))
+        print_finals(out, c);
     return true;
 }
