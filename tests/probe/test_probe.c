@@ -143,19 +143,50 @@ Test(probe, torch_sorted_too_late)
     check_recording(&p, 0);
 }
 
-/* Positions, slots, tokens, an argsort, sorted token ids, a permutation: nothing of these is a router's. */
+/* Among masks, ranks, counts, offsets, sorted rows, block tables, beams, trees, positions, a fixed placement. */
+#define SERVING_FOUND(test, name, calls, ...)                                                                          \
+    Test(probe, serving_##test)                                                                                        \
+    {                                                                                                                  \
+        check(SERVING, name, calls, (const char *const[]){__VA_ARGS__, NULL});                                         \
+    }
+
+SERVING_FOUND(router, "moe", 72, "certain: choose\n", "rows     4 to 24, from param 3\n")
+/* What another rank has is -1. */
+SERVING_FOUND(masked, "masked", 72, "likely: masked\n", "k        6, from param 5\n", "only ids up to 31\n")
+/* A shared expert ends each row: its number is above all others, and never changes. */
+SERVING_FOUND(shared_expert, "with-shared", 72, "certain: with_shared\n", "k        7, a constant\n",
+              "ids up to 63, from param 4\n")
+/* Grouped routing of three kernels. */
+SERVING_FOUND(own_stages, "own-stages", 72, "certain: srv_of_groups\n", "k        8, from param 5\n")
+SERVING_FOUND(two_models, "two-models", 96, "certain: choose\n", "k        6, from param 5\n")
+SERVING_FOUND(many_pointers, "many", 72, "likely: srv_many\n", "ids      param 3, i16\n", "k        6, a constant\n")
+/* Sparse attention picks k blocks of a context that grows. */
+SERVING_FOUND(sparse_attention, "sparse-moe", 72, "certain: choose\n", "possible: srv_sparse\n",
+              "the largest number keeps growing")
+
+/* Programs without a router, or with one whose ids are packed with something else: nothing that is at least likely. */
 Test(probe, no_router)
 {
+    static const struct {
+        struct program p;
+        const char *says;
+    } programs[] = {{{ENGINE, "dense", 0}, "a whole permutation: an argsort"},
+                    {{SERVING, "dense", 0}, "possible: srv_block_table\n"},
+                    {{SERVING, "sparse", 0}, "possible: srv_sparse\n"},
+                    {{SERVING, "packed", 0}, "each column holds one number"}};
     struct outcome o;
-    command(&o, "cd %s && rm -f recipe; %s probe -v -o recipe -- %s dense; echo status $?; ls recipe", scratch(),
-            MOETAP, ENGINE);
-    expect(&o, "dense", "status 1\n");
-    expect(&o, "dense", "no router was found\n");
-    expect(&o, "dense", "rises from one end to the other");
-    expect(&o, "dense", "a whole permutation: an argsort");
-    cr_assert_eq(count(o.text, "certain: ") + count(o.text, "likely: ") + count(o.text, "possible: "), 0, "%s", o.text);
-    expect(&o, "dense", "recipe': No such file");
-    check_unchanged(&o, &(struct program){ENGINE, "dense", 0});
+    for (size_t i = 0; i < sizeof programs / sizeof *programs; i++) {
+        const struct program *p = &programs[i].p;
+        command(&o, "cd %s && rm -f recipe; %s probe --all -v -o recipe -- %s %s; echo status $?; ls recipe", scratch(),
+                MOETAP, p->path, p->name);
+        expect(&o, p->name, "status 1\n");
+        expect(&o, p->name, "no router was found\n");
+        expect(&o, p->name, "rises from one end to the other");
+        expect(&o, p->name, programs[i].says);
+        cr_assert_eq(count(o.text, "certain: ") + count(o.text, "likely: "), 0, "%s: %s", p->name, o.text);
+        expect(&o, p->name, "recipe': No such file");
+        check_unchanged(&o, p);
+    }
 }
 
 Test(probe, known_recipes)

@@ -74,6 +74,24 @@ static void add_look(struct habits *all, const struct look *look, const struct c
     all->longest = look->entries > all->longest ? look->entries : all->longest;
 }
 
+/* -1 apart: a column of a router's ids holds many of them. */
+static bool fixed_columns(const struct view *view, const struct candidate *c)
+{
+    for (unsigned column = 0; column < c->k; column++) {
+        int64_t first = -1;
+        for (unsigned i = 0; i < view->count; i++) {
+            uint64_t step = c->stride.kind ? view_word(view, &c->stride, i) : c->k;
+            for (size_t row = 0; !view->other[i] && row < view_rows_shown(view, i, c->k, step); row++) {
+                int64_t id = view_id(view, i, row * step + column);
+                if (first >= 0 && id >= 0 && id != first)
+                    return false;
+                first = id >= 0 ? id : first;
+            }
+        }
+    }
+    return true;
+}
+
 const char *decoy(const struct view *view, struct candidate *c)
 {
     struct habits all = {
@@ -96,7 +114,49 @@ const char *decoy(const struct view *view, struct candidate *c)
         return "each number comes as often as any other: the rows that were sorted by expert";
     if (all.by_length && all.longest > 2 * all.shortest)
         return "as many numbers as rows: indices of a batch";
+    if (fixed_columns(view, c))
+        return "each column holds one number";
     if (c->k == 1 && c->experts_seen < 3)
         return "only 0 and 1: a mask";
     return NULL;
+}
+
+static bool same_content(const struct view *view, unsigned a, unsigned b)
+{
+    size_t n = view_changed(view, a);
+    if (n != view_changed(view, b))
+        return false;
+    for (size_t i = 0; i < n && (i + 1) * view->width <= view->look[a]->size; i++) {
+        if ((i + 1) * view->width > view->look[b]->size || view_id(view, a, i) != view_id(view, b, i))
+            return false;
+    }
+    return true;
+}
+
+bool decoy_repeats(const struct view *view)
+{
+    unsigned looks = 0, different = 0;
+    for (unsigned i = 0; i < view->count; i++) {
+        bool again = false;
+        for (unsigned j = 0; j < i && !again; j++)
+            again = !view->other[j] && same_content(view, i, j);
+        looks += !view->other[i];
+        different += !view->other[i] && !again;
+    }
+    return different == 1 || (looks >= 8 && different * 2 < looks);
+}
+
+bool decoy_grows(const struct view *view, const struct candidate *c)
+{
+    int64_t most = -1;
+    unsigned seen = 0, ours = view_ours(view), late = 0;
+    for (unsigned i = 0; i < view->count; i++) {
+        if (view->other[i])
+            continue;
+        int64_t here = read_look(view, c, i).most;
+        late += here > most && seen++ * 2 >= ours;
+        seen += here <= most;
+        most = here > most ? here : most;
+    }
+    return late >= 3;
 }

@@ -10,22 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static bool same_ids_always(const struct view *view, const struct candidate *c)
-{
-    long first = -1;
-    for (unsigned i = 0; i < view->count; i++) {
-        if (view->other[i])
-            continue;
-        if (first < 0)
-            first = (long) i;
-        for (unsigned j = 0; j < c->k; j++) {
-            if (view_id(view, i, j) != view_id(view, (unsigned) first, j))
-                return false;
-        }
-    }
-    return true;
-}
-
 static void count_layers(const struct view *view, struct candidate *c)
 {
     for (unsigned i = 0; i < view->count; i++) {
@@ -66,6 +50,8 @@ static void grade_experts(const struct view *view, struct candidate *c)
         lack(c, 1, "nothing in the launch says how many experts there are; ids up to %u", c->experts_seen - 1);
     else if (c->experts_seen * 10 < shape_experts(view, c) * 9)
         lack(c, 1, "only ids up to %u", c->experts_seen - 1);
+    if (!c->experts.kind && decoy_grows(view, c))
+        lack(c, 2, "the largest number keeps growing, as in a context that grows");
     if (view->width < 4 && !c->experts.kind)
         lack(c, 1, "narrow ids");
 }
@@ -97,8 +83,8 @@ static void grade(const struct view *view, struct candidate *c)
         lack(c, 1, "only %u rows in %u samples", c->groups, c->samples);
     if (!c->ties && c->rows_most > 1)
         lack(c, 1, "no expert was seen in two rows of a launch");
-    if (!c->changes)
-        lack(c, 2, "the same ids in every sample");
+    if (decoy_repeats(view))
+        lack(c, 2, "the same ids again and again");
     if (c->k == 1)
         lack(c, 2, "k is 1: nothing is to be distinct");
     grade_fate(c);
@@ -126,7 +112,6 @@ static bool judge_width(struct view *view, struct candidate *c)
     if (!shape_find_experts(view, c) && c->shared)
         return false;
     count_layers(view, c);
-    c->changes = !same_ids_always(view, c);
     const char *why = decoy(view, c);
     if (why) {
         snprintf(c->why, sizeof c->why, "%s", why);

@@ -1,7 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "shape.h"
 
-/* In most samples the last thing that changed is the end of a row. */
+/* Is the last thing that changed the end of a row? What a row always ends with (a shared expert) does not change. */
+static bool ends_with_row(const struct view *view, unsigned look, unsigned k)
+{
+    size_t changed = view_changed(view, look), part = changed % k, row = changed - part;
+    if (part && (row < k || (row + k) * view->width > view->look[look]->size))
+        return false;
+    for (size_t i = row + part; part && i < row + k; i++) {
+        if (view_id(view, look, i) != view_id(view, look, i - k))
+            return false;
+    }
+    return true;
+}
+
+/* In most samples. */
 static bool ends_with_rows(const struct view *view, unsigned k)
 {
     unsigned ends = 0, looks = 0;
@@ -9,7 +22,7 @@ static bool ends_with_rows(const struct view *view, unsigned k)
         if (view->other[i] || view_is_cut(view, i))
             continue;
         looks++;
-        ends += view_changed(view, i) % k == 0;
+        ends += ends_with_row(view, i, k);
     }
     return ends * 2 >= looks;
 }
@@ -33,7 +46,7 @@ static unsigned one_k(const struct view *view)
                           (view_largest_id(view, k, NULL) + 1);
         bool alone = true; /* nothing ends in the midst: no sign of smaller rows */
         for (unsigned i = 0; i < view->count; i++)
-            alone &= view->other[i] || view_changed(view, i) % k == 0;
+            alone &= view->other[i] || ends_with_row(view, i, k);
         if (expected > 3 || (alone && expected > 1))
             return k;
     }
