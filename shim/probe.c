@@ -28,7 +28,9 @@
 struct seen {
     const struct mt_kernel *kernel;
     unsigned id, samples;
-    bool off, interesting;
+    bool off;        /* a recipe knows it */
+    bool unreadable; /* it did not end in time, or its memory could not be had: not again */
+    bool interesting;
     uint64_t eager, captured;
     int32_t layers_seen;
     struct shape {
@@ -125,7 +127,7 @@ static struct shape *find_shape(struct seen *seen, const struct mt_launch *launc
 static bool wanted(struct seen *seen, const struct mt_launch *launch)
 {
     uint64_t n = seen->eager + 1;
-    if (seen->off || spent_ns > TIME_MAX_NS || seen->samples >= KERNEL_SAMPLES)
+    if (seen->off || seen->unreadable || spent_ns > TIME_MAX_NS || seen->samples >= KERNEL_SAMPLES)
         return false;
     if (!seen->interesting)
         return seen->samples < BORING_SAMPLES;
@@ -178,15 +180,15 @@ static bool told_already(const struct turn *turn, const struct mt_kernel *kernel
 }
 
 /* What there is to read of this launch. */
-static void plan(struct turn *turn, const struct mt_kernel *kernel, const struct mt_launch *launch)
+static void plan(struct turn *turn, const struct seen *seen, const struct mt_launch *launch)
 {
     struct mt_sample *sample = &turn->sample;
-    mt_sample_begin(sample, kernel, launch);
+    mt_sample_begin(sample, seen->kernel, launch);
     pthread_mutex_lock(&lock);
     turn->hit_count = mt_watch_find(sample, turn->hits);
-    bool in_time = spent_ns <= TIME_MAX_NS;
+    bool read = spent_ns <= TIME_MAX_NS && !seen->unreadable;
     pthread_mutex_unlock(&lock);
-    for (unsigned i = 0; i < turn->hit_count && in_time; i++)
+    for (unsigned i = 0; i < turn->hit_count && read; i++)
         mt_sample_add(sample, turn->hits[i].offset, turn->hits[i].address);
     if (turn->wanted)
         mt_sample_add_all(sample);
@@ -208,7 +210,7 @@ static void before(const struct mt_launch *launch)
         forget_launch(turn);
         turn->wanted = want;
         if (want || watching)
-            plan(turn, kernel, launch);
+            plan(turn, seen, launch);
         bool any = turn->wanted || turn->hit_count;
         if (any && mt_stream_captures(launch->stream))
             turn->wanted = false;
@@ -257,10 +259,8 @@ static void account(struct seen *seen, const struct turn *turn, bool read, const
     bool sampled = turn && turn->wanted;
     for (unsigned i = 0; turn && i < turn->hit_count; i++)
         mt_watch_hit(&turn->hits[i], seen->id, &turn->sample, read ? region_of(&turn->sample, &turn->hits[i]) : NULL);
-    if (sampled) {
-        seen->samples++;
-        seen->off |= turn->readable && !read; /* the wait was in vain, or the memory cannot be had: not again */
-    }
+    seen->samples += sampled;
+    seen->unreadable |= turn && turn->readable && !read;
     if (seen->interesting || (sampled && read))
         tell_layers(seen, launch);
     mt_watch_tick(launch->stream);

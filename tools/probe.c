@@ -96,19 +96,65 @@ static void print_found(const struct candidate *c)
     putchar('\n');
 }
 
-/* Each recipe once: tensor-parallel processes all find the same. */
-static char *recipe_of(const struct candidate *c)
+/* NULL: none can be written. */
+static char *print_recipe(const struct candidate *c, unsigned number, bool alone)
 {
     char *text = NULL, why[256];
     size_t size = 0, count;
     FILE *memory = open_memstream(&text, &size);
-    bool good = memory && recipe_print(memory, c);
+    bool good = memory && recipe_print(memory, c, number, alone);
     if (memory && fclose(memory) != 0)
         good = false;
     if (good && text && mt_recipes_check("recipe", text, &count, why, sizeof why))
         return text;
     free(text);
     return NULL;
+}
+
+struct found {
+    char **recipes;
+    size_t count;
+};
+
+/* Overloads, or instances of a template, whose ids are of other types say: a recipe must tell them apart. */
+static bool has_rival(const struct verdict *verdict, const struct candidate *c, const char *recipe)
+{
+    bool rival = false;
+    for (size_t i = 0; i < verdict->count && !rival; i++) {
+        const struct candidate *other = &verdict->all[i];
+        const struct kernel *a = c->kernel, *b = other->kernel;
+        if (other->confidence < LIKELY || strcmp(a->base, b->base) != 0 || strcmp(a->mangled, b->mangled) == 0)
+            continue;
+        char *another = print_recipe(other, 1, true);
+        rival = another && strcmp(another, recipe) != 0;
+        free(another);
+    }
+    return rival;
+}
+
+/* Each recipe once, as tensor-parallel processes all find the same; another one of the same kernel has a name of its
+ * own. False: it is there already. */
+static bool add_recipe(struct found *found, const struct verdict *verdict, const struct candidate *c)
+{
+    char *recipe = print_recipe(c, 1, true);
+    bool alone = recipe && !has_rival(verdict, c, recipe), named = recipe != NULL;
+    for (unsigned number = 1; named; number++) {
+        free(recipe);
+        if (!(recipe = print_recipe(c, number, alone)))
+            break;
+        size_t name = strcspn(recipe, "\n");
+        named = false;
+        for (size_t i = 0; i < found->count; i++) {
+            if (strcmp(found->recipes[i], recipe) == 0) {
+                free(recipe);
+                return false;
+            }
+            named |= strncmp(found->recipes[i], recipe, name + 1) == 0;
+        }
+    }
+    if (recipe)
+        found->recipes[found->count++] = recipe;
+    return true;
 }
 
 static int by_score(const void *a, const void *b)
@@ -145,36 +191,44 @@ static void print_totals(const struct evidence *evidence)
              "--disable-cuda-graph)");
 }
 
-static bool taken(char **recipes, size_t count, const char *recipe)
-{
-    for (size_t i = 0; i < count; i++) {
-        if (recipes[i] && strcmp(recipes[i], recipe) == 0)
-            return true;
-    }
-    return false;
-}
-
-static int write_recipes(const char *output, char **recipes, size_t count)
+static int write_recipes(const char *output, const struct found *found)
 {
     FILE *file = fopen(output, "we");
     if (!file)
         return say_failed("%s: %s", output, strerror(errno));
     fputs("# Found by `moetap probe`.\n", file);
-    for (size_t i = 0; i < count; i++)
-        fprintf(file, "\n%s", recipes[i]);
+    for (size_t i = 0; i < found->count; i++)
+        fprintf(file, "\n%s", found->recipes[i]);
     bool good = !ferror(file);
     return fclose(file) == 0 && good ? EXIT_OK : say_failed("%s: cannot write it: %s", output, strerror(errno));
 }
 
-/* What was found, best first. EXIT_FAILED: nothing that is at least likely. */
+/* Best first. */
+static void print_candidates(const struct verdict *verdict, const struct candidate **order, struct found *found,
+                             bool rejected)
+{
+    for (size_t i = 0; i < verdict->count; i++) {
+        const struct candidate *c = order[i];
+        if (c->confidence != REJECTED && (c->confidence < LIKELY || add_recipe(found, verdict, c))) {
+            print_found(c);
+        } else if (c->confidence == REJECTED && rejected) {
+            print_evidence(c);
+            printf("  not ids  %s\n\n", c->why);
+        }
+    }
+    for (size_t i = 0; i < found->count; i++)
+        printf("%s\n", found->recipes[i]);
+}
+
+/* What was found. EXIT_FAILED: nothing that is at least likely. */
 static int report(const struct evidence *evidence, const struct verdict *verdict, const char *output, bool rejected)
 {
     const struct candidate **order = calloc(verdict->count + 1, sizeof *order);
-    char **recipes = calloc(verdict->count + 1, sizeof *recipes);
-    size_t found = 0;
-    if (!order || !recipes) {
+    struct found found = {calloc(verdict->count + 1, sizeof *found.recipes), 0};
+    int status = EXIT_FAILED;
+    if (!order || !found.recipes) {
         free(order);
-        free(recipes);
+        free(found.recipes);
         return say_failed("out of memory");
     }
     for (size_t i = 0; i < verdict->count; i++)
@@ -183,32 +237,14 @@ static int report(const struct evidence *evidence, const struct verdict *verdict
     print_known(evidence);
     print_totals(evidence);
     putchar('\n');
-    for (size_t i = 0; i < verdict->count; i++) {
-        const struct candidate *c = order[i];
-        char *recipe = c->confidence >= LIKELY ? recipe_of(c) : NULL;
-        if (c->confidence == REJECTED) {
-            if (rejected) {
-                print_evidence(c);
-                printf("  not ids  %s\n\n", c->why);
-            }
-        } else if (!recipe || !taken(recipes, found, recipe)) {
-            print_found(c);
-            if (recipe)
-                recipes[found++] = recipe;
-            recipe = NULL;
-        }
-        free(recipe);
-    }
-    for (size_t i = 0; i < found; i++)
-        printf("%s\n", recipes[i]);
-    int status = found ? EXIT_OK : EXIT_FAILED;
-    if (!found)
+    print_candidates(verdict, order, &found, rejected);
+    if (!found.count)
         puts("no router was found");
-    else if (output)
-        status = write_recipes(output, recipes, found);
-    for (size_t i = 0; i < found; i++)
-        free(recipes[i]);
-    free(recipes);
+    else
+        status = output ? write_recipes(output, &found) : EXIT_OK;
+    for (size_t i = 0; i < found.count; i++)
+        free(found.recipes[i]);
+    free(found.recipes);
     free(order);
     return status;
 }

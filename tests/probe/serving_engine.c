@@ -18,13 +18,16 @@ static const struct shape {
     bool sparse;
 } shapes[] = {
     {"moe", 4, 64, 6, 6, false},        {"masked", 4, 64, 6, 6, false},     {"with-shared", 4, 64, 6, 7, false},
-    {"own-stages", 4, 64, 8, 8, false}, {"two-models", 4, 64, 6, 6, false}, {"many", 2, 96, 6, 6, false},
-    {"packed", 0, 64, 6, 6, false},     {"sparse", 0, 0, 0, 0, true},       {"sparse-moe", 4, 64, 6, 6, true},
-    {"dense", 0, 0, 0, 0, false},
+    {"own-stages", 4, 64, 8, 8, false}, {"two-models", 4, 64, 6, 6, false}, {"collective", 4, 64, 6, 6, false},
+    {"overloads", 4, 64, 6, 6, false},  {"many", 2, 96, 6, 6, false},       {"packed", 0, 64, 6, 6, false},
+    {"sparse", 0, 0, 0, 0, true},       {"sparse-moe", 4, 64, 6, 6, true},  {"dense", 0, 0, 0, 0, false},
 };
 
 static CUdeviceptr hidden, logits, ids, weights, groups, unused[3], decoys[DECOYS], router_weight[LAYERS],
     norm_weight[LAYERS], expert_weight[LAYERS];
+
+static CUdeviceptr flag;
+static CUstream side;
 
 static void decoy(const char *name, int which, int n, int a, int b)
 {
@@ -103,20 +106,31 @@ static void layer_of(const struct shape *s, int step, int layer, int rows)
     launch("acme_mix", 1, mix);
 }
 
-/* A model of its own, with other experts, that drafts: the same kernel. */
-static void draft(int rows)
+/* A model of its own, with other experts, that drafts: the same kernel, or that for wider ids. */
+static void draft(int rows, bool wide)
 {
     for (int layer = 0; layer < 2; layer++) {
         void *norm[] = {&hidden, &expert_weight[layer], &rows};
         launch("acme_norm", 1, norm);
         score(&norm_weight[layer + 2], rows, 16);
-        choose("_ZN3srv6chooseEPKfPiPfiii", &ids, rows, 16, 2);
+        choose(wide ? "_ZN3srv6chooseEPKfPlPfiii" : "_ZN3srv6chooseEPKfPiPfiii", &ids, rows, 16, 2);
         if (truth)
-            write_truth(ids, rows, 2, 2, 4);
+            write_truth(ids, rows, 2, 2, wide ? 8 : 4);
         int k = 2;
         void *mix[] = {&hidden, &ids, &router_weight[layer + 2], &rows, &k};
         launch("acme_mix", 1, mix);
     }
+}
+
+/* What runs on the other stream ends only when this one has got to its end: whoever waits for it here waits in vain. */
+static void collective(const char *name, CUstream on, int step)
+{
+    CUstream main_stream = stream;
+    int value = step + 1;
+    void *params[] = {&flag, &value};
+    stream = on;
+    launch(name, 1, params);
+    stream = main_stream;
 }
 
 static void forward(const struct shape *s, int step)
@@ -126,10 +140,14 @@ static void forward(const struct shape *s, int step)
     decoy("srv_mrope", 8, rows, step * 24, 0);
     decoy("srv_beams", 9, rows, 4, step);
     decoy("srv_tree", 10, rows, step, 0);
+    if (is(s, "collective"))
+        collective("srv_wait", side, step);
     for (int layer = 0; layer < LAYERS; layer++)
         layer_of(s, step, layer, rows);
-    if (is(s, "two-models"))
-        draft(rows);
+    if (is(s, "collective"))
+        collective("srv_set", stream, step);
+    if (is(s, "two-models") || is(s, "overloads"))
+        draft(rows, is(s, "overloads"));
     void *sample[] = {&decoys[0], &rows, &vocabulary, &step};
     launch("acme_sample", 1, sample);
 }
@@ -161,6 +179,10 @@ int main(int argc, char **argv)
         OK(cuda.MemcpyHtoD(router_weight[layer], &weight, sizeof weight));
         OK(cuda.MemcpyHtoD(norm_weight[layer], &other, sizeof other));
     }
+    int32_t none = 0;
+    flag = device_memory();
+    OK(cuda.MemcpyHtoD(flag, &none, sizeof none));
+    OK(cuda.StreamCreate(&side, CU_STREAM_NON_BLOCKING));
     for (int step = 0; step < STEPS; step++)
         forward(s, step);
     return rig_close(s->name, hidden, 24);

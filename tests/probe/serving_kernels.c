@@ -56,6 +56,17 @@ static void run_choose(const struct softcuda_block *b)
     }
 }
 
+static void run_choose_long(const struct softcuda_block *b)
+{
+    int ids[64], experts = P(int, 4), k = P(int, 5);
+    EACH_ROW(P(int, 3))
+    {
+        best(P(const float *, 0), row, experts, 0, experts, k, NULL, ids);
+        for (int i = 0; i < k; i++)
+            P(int64_t *, 1)[row * k + i] = ids[i];
+    }
+}
+
 /* As above; what another rank has is -1: the first half is ours. */
 static void run_masked(const struct softcuda_block *b)
 {
@@ -264,6 +275,18 @@ static void run_placement(const struct softcuda_block *b)
         OUT[i] = (i * 7 + B) % A;
 }
 
+/* A collective waits for another launch. flag, value */
+static void run_wait(const struct softcuda_block *b)
+{
+    while (__atomic_load_n(P(int32_t *, 0), __ATOMIC_ACQUIRE) < P(int, 1))
+        usleep(100);
+}
+
+static void run_set(const struct softcuda_block *b)
+{
+    __atomic_store_n(P(int32_t *, 0), P(int, 1), __ATOMIC_RELEASE);
+}
+
 /* Reads all decoys. */
 static void run_read(const struct softcuda_block *b)
 {
@@ -276,10 +299,12 @@ static const struct softcuda_param many[] = {{0, 8}, {8, 8}, {16, 8}, {24, 8}, {
 static const struct softcuda_param packed[] = {{0, 8}, {8, 8}, {16, 4}, {20, 4}, {24, 4}};
 static const struct softcuda_param reader[] = {{0, 8},  {8, 8},  {16, 8}, {24, 8}, {32, 8}, {40, 8},
                                                {48, 8}, {56, 8}, {64, 8}, {72, 8}, {80, 8}, {88, 8}};
+static const struct softcuda_param flag[] = {{0, 8}, {8, 4}};
 static const struct softcuda_param decoy[] = {{0, 8}, {8, 4}, {12, 4}, {16, 4}, {20, 4}};
 
 __attribute__((visibility("default"))) const struct softcuda_kernel softcuda_kernels[] = {
     {"_ZN3srv6chooseEPKfPiPfiii", run_choose, 6, plain},
+    {"_ZN3srv6chooseEPKfPlPfiii", run_choose_long, 6, plain},
     {"_ZN3srv6maskedEPKfPiPfiii", run_masked, 6, plain},
     {"_ZN3srv11with_sharedEPKfPiPfiii", run_with_shared, 6, plain},
     {"srv_in_groups", run_in_groups, 6, plain},
@@ -298,6 +323,8 @@ __attribute__((visibility("default"))) const struct softcuda_kernel softcuda_ker
     {"srv_rows_sorted", run_rows_sorted, 4, decoy},
     {"srv_tree", run_tree, 4, decoy},
     {"srv_placement", run_placement, 4, decoy},
+    {"srv_wait", run_wait, 2, flag},
+    {"srv_set", run_set, 2, flag},
     {"srv_read", run_read, 12, reader},
     {NULL, NULL, 0, NULL},
 };

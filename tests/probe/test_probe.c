@@ -159,6 +159,20 @@ SERVING_FOUND(shared_expert, "with-shared", 72, "certain: with_shared\n", "k    
 /* Grouped routing of three kernels. */
 SERVING_FOUND(own_stages, "own-stages", 72, "certain: srv_of_groups\n", "k        8, from param 5\n")
 SERVING_FOUND(two_models, "two-models", 96, "certain: choose\n", "k        6, from param 5\n")
+/* A launch that ends only when a later one of the same thread has run: sampling it is given up, nothing hangs. */
+SERVING_FOUND(collective, "collective", 72, "certain: choose\n")
+/* Two routers of one name and layout, for ids of 4 and of 8 bytes: each has its own recipe. */
+Test(probe, serving_overloads)
+{
+    const struct program p = {SERVING, "overloads", 96};
+    struct outcome o;
+    command(&o, "cd %s && %s probe --all -o recipe -- %s %s", scratch(), MOETAP, p.path, p.name);
+    cr_assert_eq(count(o.text, "certain: choose\n"), 2, "%s", o.text);
+    expect(&o, p.name, "[probe.choose.2]\n");
+    expect(&o, p.name, "within  = choose(float const*, long*, float*, int, int, int)\n");
+    check_recording(&p, p.calls);
+}
+
 SERVING_FOUND(many_pointers, "many", 72, "likely: srv_many\n", "ids      param 3, i16\n", "k        6, a constant\n")
 /* Sparse attention picks k blocks of a context that grows. */
 SERVING_FOUND(sparse_attention, "sparse-moe", 72, "certain: choose\n", "possible: srv_sparse\n",
@@ -201,6 +215,29 @@ Test(probe, known_recipes)
     expect(&o, "moe-demo", "likely: moe_demo_topk_i32\n");
     expect(&o, "moe-demo", "but      always 16 rows\n");
     cr_assert(!strstr(o.text, "known: "), "%s", o.text);
+}
+
+/* Allocations of the sample engine end with the ids, and only the low bytes of wide ones change. */
+Test(probe, sample_engine)
+{
+    static const char *const dtypes[] = {"i32", "i64", "u16", "u8"};
+    static const struct {
+        unsigned layers, experts, k, rows;
+    } shapes[] = {{12, 128, 8, 64}, {5, 8, 2, 7}, {4, 64, 6, 1}};
+    struct outcome o;
+    char line[64];
+    for (size_t i = 0; i < 12; i++) {
+        const char *dtype = dtypes[i / 3];
+        unsigned experts = shapes[i % 3].experts, k = shapes[i % 3].k;
+        command(&o, "%s probe --all -- %s --dtype %s --layers %u --experts %u --topk %u --tokens %u", MOETAP, MOE_DEMO,
+                dtype, shapes[i % 3].layers, experts, k, shapes[i % 3].rows);
+        cr_assert_eq(o.status, 0, "%s, %u of %u: %s", dtype, k, experts, o.text);
+        snprintf(line, sizeof line, "ids      param 1, %s\n", strcmp(dtype, "u16") == 0 ? "i16" : dtype);
+        expect(&o, dtype, line);
+        snprintf(line, sizeof line, "k        %u, from param 5\n", k);
+        expect(&o, dtype, line);
+        cr_assert_eq(count(o.text, "certain: ") + count(o.text, "likely: "), 1, "%s: %s", dtype, o.text);
+    }
 }
 
 Test(probe, every_source)

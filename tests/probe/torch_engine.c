@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * torch-engine CASE [TRUTH]: routing as transformers does it on PyTorch. Two prefills of 72 rows and eleven decode
- * steps of 3 through 6 layers; memory comes from a caching allocator, so that addresses go from hand to hand, and
- * unused parts of by-value structs hold what was on the stack. TRUTH gets the ids of each router as the experts use
+ * torch-engine CASE [TRUTH [EXPERTS K]]: routing as transformers does it on PyTorch. Two prefills of 72 rows and eleven
+ * decode steps of 3 through 6 layers; memory comes from a caching allocator, so that addresses go from hand to hand,
+ * and unused parts of by-value structs hold what was on the stack. TRUTH gets the ids of each router as the experts use
  * them.
  */
 #include "kernels.h"
@@ -204,6 +204,12 @@ int main(int argc, char **argv)
     if (argc < 2 || s == end) {
         fprintf(stderr, "torch-engine: which case?\n");
         return 2;
+    }
+    struct shape other = *s;
+    if (argc > 4) {
+        other.experts = atoi(argv[3]);
+        other.k = atoi(argv[4]);
+        s = &other;
     }
     rig_open(argc > 2 ? argv[2] : NULL);
     uint32_t start[PREFILL_ROWS];

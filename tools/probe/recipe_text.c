@@ -39,11 +39,13 @@ static bool print_template_dtype(FILE *out, const struct candidate *c)
     return false;
 }
 
-static void print_name(FILE *out, const struct kernel *kernel, const char *end)
+static void print_name(FILE *out, const struct kernel *kernel, unsigned number, const char *end)
 {
     fputs("probe.", out);
-    for (const char *c = kernel->base; *c && c - kernel->base < 48; c++)
+    for (const char *c = kernel->base; *c && c - kernel->base < 40; c++)
         fputc(isalnum((unsigned char) *c) || *c == '_' ? *c : '_', out);
+    if (number > 1)
+        fprintf(out, ".%u", number);
     fputs(end, out);
 }
 
@@ -53,6 +55,20 @@ static void print_kernel(FILE *out, const struct kernel *kernel)
     for (unsigned i = 0; i < kernel->param_count; i++)
         fprintf(out, " %u", kernel->param[i].size);
     fputc('\n', out);
+}
+
+#define WITHIN_MAX 95 /* what a recipe takes */
+
+/* Its name with template arguments, or with its parameters: what tells it from others of that name. */
+static void print_within(FILE *out, const struct kernel *kernel)
+{
+    size_t length = strlen(kernel->base);
+    const char *at = kernel->demangled;
+    while ((at = strstr(at, kernel->base)) && at[length] != '<' && at[length] != '(')
+        at++;
+    if (at)
+        fprintf(out, "within  = %.*s\n",
+                (int) strnlen(at, strcspn(at, "#") < WITHIN_MAX ? strcspn(at, "#") : WITHIN_MAX), at);
 }
 
 static void print_word(FILE *out, const char *key, const struct word *word, const struct word *by)
@@ -82,27 +98,29 @@ const char *recipe_final(const struct candidate *c, unsigned i)
 }
 
 /* Their names are enough: it must be the next launch and name the ids. */
-static void print_finals(FILE *out, const struct candidate *c)
+static void print_finals(FILE *out, const struct candidate *c, unsigned number)
 {
     const char *base;
     fputs("final   = ", out);
-    print_name(out, c->kernel, ".final");
+    print_name(out, c->kernel, number, ".final");
     fputs("\n\n[", out);
-    print_name(out, c->kernel, ".final");
+    print_name(out, c->kernel, number, ".final");
     fputs("]\nkind    = final\nkernel  =", out);
     for (unsigned i = 0; (base = recipe_final(c, i)); i++)
         fprintf(out, " %s", base);
     fputc('\n', out);
 }
 
-bool recipe_print(FILE *out, const struct candidate *c)
+bool recipe_print(FILE *out, const struct candidate *c, unsigned number, bool alone)
 {
     if (!c->rows.kind || strpbrk(c->kernel->base, " \t*?#"))
         return false;
     fputc('[', out);
-    print_name(out, c->kernel, "");
+    print_name(out, c->kernel, number, "");
     fputs("]\n", out);
     print_kernel(out, c->kernel);
+    if (!alone)
+        print_within(out, c->kernel);
     if (c->offset)
         fprintf(out, "ids     = param %u + %u\n", c->param, c->offset);
     else
@@ -118,6 +136,6 @@ bool recipe_print(FILE *out, const struct candidate *c)
     if (c->shared)
         fputs("limit.experts = 2..1024\n", out);
     if (recipe_final(c, 0))
-        print_finals(out, c);
+        print_finals(out, c, number);
     return true;
 }
