@@ -9,11 +9,8 @@ struct habits {
     bool whole;      /* each row holds 0 to k - 1 */
     bool listed;     /* no id comes twice */
     bool evenly;     /* each id comes as often as any other */
-    bool by_length;  /* there are as many different ids as the rows make */
     bool long_looks; /* some that are long enough to tell */
     double expected; /* ids that should have come twice */
-    double entries;  /* per different id, where by_length */
-    size_t shortest, longest;
 };
 
 struct look {
@@ -67,11 +64,6 @@ static void add_look(struct habits *all, const struct look *look, const struct c
     if (look->entries >= 8)
         all->evenly &= look->even;
     all->long_looks |= look->entries >= LONG;
-    double entries = (double) look->entries / (double) (look->most + 1);
-    all->by_length &= all->entries == 0 || entries == all->entries;
-    all->entries = entries;
-    all->shortest = look->entries < all->shortest ? look->entries : all->shortest;
-    all->longest = look->entries > all->longest ? look->entries : all->longest;
 }
 
 /* -1 apart: a column of a router's ids holds many of them. */
@@ -94,8 +86,7 @@ static bool fixed_columns(const struct view *view, const struct candidate *c)
 
 const char *decoy(const struct view *view, struct candidate *c)
 {
-    struct habits all = {
-        .rising = true, .whole = true, .listed = true, .evenly = true, .by_length = true, .shortest = SIZE_MAX};
+    struct habits all = {.rising = true, .whole = true, .listed = true, .evenly = true};
     double experts = (double) shape_experts(view, c);
     for (unsigned i = 0; i < view->count; i++) {
         if (view->other[i])
@@ -112,12 +103,8 @@ const char *decoy(const struct view *view, struct candidate *c)
         return "no id comes twice: a list of indices";
     if (all.evenly && all.long_looks)
         return "each number comes as often as any other: the rows that were sorted by expert";
-    if (all.by_length && all.longest > 2 * all.shortest)
-        return "as many numbers as rows: indices of a batch";
     if (fixed_columns(view, c))
         return "each column holds one number";
-    if (c->k == 1 && c->experts_seen < 3)
-        return "only 0 and 1: a mask";
     return NULL;
 }
 
