@@ -17,7 +17,7 @@
 #include <time.h>
 
 #define KERNELS_MAX 4096u
-#define BORING_SAMPLES 4u /* of a kernel that wrote nothing like ids in them */
+#define BORING_SAMPLES 4u /* of a kernel that wrote nothing like ids yet; then now and then */
 #define FIRST_SAMPLES 24u /* of any other, one after the other */
 #define SHAPE_SAMPLES 6u  /* then of each shape: prefill, decode, several routings that share a kernel */
 #define KERNEL_SAMPLES 96u
@@ -129,10 +129,11 @@ static bool wanted(struct seen *seen, const struct mt_launch *launch)
     uint64_t n = seen->eager + 1;
     if (seen->off || seen->unreadable || spent_ns > TIME_MAX_NS || seen->samples >= KERNEL_SAMPLES)
         return false;
+    bool now_and_then = (n & (n - 1)) == 0;
     if (!seen->interesting)
-        return seen->samples < BORING_SAMPLES;
+        return seen->samples < BORING_SAMPLES || now_and_then;
     const struct shape *shape = find_shape(seen, launch);
-    return seen->samples < FIRST_SAMPLES || (shape && shape->samples < SHAPE_SAMPLES) || (n & (n - 1)) == 0;
+    return seen->samples < FIRST_SAMPLES || (shape && shape->samples < SHAPE_SAMPLES) || now_and_then;
 }
 
 static struct use *find_use(struct seen *seen, uint64_t numbers)

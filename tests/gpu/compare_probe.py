@@ -57,7 +57,7 @@ def matched(records, calls):
 experts, k, dtype, calls = read_truth(sys.argv[3], sys.argv[4:])
 found = read_report(sys.argv[1])
 recipes = open(sys.argv[2]).read()
-right = [f for f in found if f['confidence'] != 'possible' and f['k'] == k and f['most'] in (experts - 1, experts) and same_type(f['dtype'], dtype)]
+right = [f for f in found if f['confidence'] != 'possible' and f['k'] == k and f['most'] <= experts and same_type(f['dtype'], dtype)]
 others = [f for f in found if f not in right[:1]]
 records = [json.loads(line) for line in sys.stdin]
 mine = [r for r in records if r['k'] == k and r['experts'] == experts] or [r for r in records if r['k'] == k and r['experts'] == 0]

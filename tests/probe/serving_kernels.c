@@ -56,6 +56,18 @@ static void run_choose(const struct softcuda_block *b)
     }
 }
 
+/* logits, ids, weights, room for so many rows, rows, experts, k */
+static void run_with_room(const struct softcuda_block *b)
+{
+    int ids[64], experts = P(int, 5), k = P(int, 6);
+    EACH_ROW(P(int, 4))
+    {
+        best(P(const float *, 0), row, experts, 0, experts, k, NULL, ids);
+        for (int i = 0; i < k; i++)
+            P(int32_t *, 1)[row * k + i] = ids[i];
+    }
+}
+
 static void run_choose_long(const struct softcuda_block *b)
 {
     int ids[64], experts = P(int, 4), k = P(int, 5);
@@ -307,6 +319,7 @@ __attribute__((visibility("default"))) const struct softcuda_kernel softcuda_ker
     {"_ZN3srv6chooseEPKfPlPfiii", run_choose_long, 6, plain},
     {"_ZN3srv6maskedEPKfPiPfiii", run_masked, 6, plain},
     {"_ZN3srv11with_sharedEPKfPiPfiii", run_with_shared, 6, plain},
+    {"srv_with_room", run_with_room, 7, groups},
     {"srv_in_groups", run_in_groups, 6, plain},
     {"srv_groups", run_groups, 7, groups},
     {"srv_of_groups", run_of_groups, 8, groups},

@@ -161,6 +161,11 @@ SERVING_FOUND(own_stages, "own-stages", 72, "certain: srv_of_groups\n", "k      
 SERVING_FOUND(two_models, "two-models", 96, "certain: choose\n", "k        6, from param 5\n")
 /* A launch that ends only when a later one of the same thread has run: sampling it is given up, nothing hangs. */
 SERVING_FOUND(collective, "collective", 72, "certain: choose\n")
+/* Its first launches, a warm-up without rows, write nothing. */
+SERVING_FOUND(after_warm_up, "warm-up", 72, "certain: choose\n")
+/* Of most launches only the first rows are read; another number of the launch is larger than the rows. */
+SERVING_FOUND(long_prefills, "long", 72, "certain: srv_with_room\n", "rows     4 to 3000, from param 4\n")
+
 /* Two routers of one name and layout, for ids of 4 and of 8 bytes: each has its own recipe. */
 Test(probe, serving_overloads)
 {

@@ -40,6 +40,8 @@ static void grade_rows(struct candidate *c)
         lack(c, 3, "nothing in the launch says how many rows there are");
     else if (!varied)
         lack(c, 1, "always %u row%s", c->rows_most, c->rows_most == 1 ? "" : "s");
+    if (c->rows.kind && c->rows_unseen)
+        lack(c, 1, "where the rows end was not seen");
     if (!varied && c->rows_choices > 1)
         lack(c, 1, "%u numbers of the launch could be the rows", c->rows_choices);
 }

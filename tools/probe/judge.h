@@ -18,8 +18,9 @@ struct candidate {
     struct word k_word, experts, rows, rows_by, stride; /* rows / rows_by; NONE: not found */
     unsigned experts_seen;                              /* largest id + 1 */
     unsigned rows_least, rows_most, samples, layers, groups, rows_choices;
-    bool shared; /* the same kernel also picks from far more than experts */
-    bool ties;   /* ids repeat from row to row, as they must once there are more of them than experts */
+    bool rows_unseen; /* every launch wrote more than was read: where its rows end was not seen */
+    bool shared;      /* the same kernel also picks from far more than experts */
+    bool ties;        /* ids repeat from row to row, as they must once there are more of them than experts */
     /* What became of the ids: how often they were used as they are, and who had reordered them in place before. */
     unsigned kept, replaced, moved_unseen;
     struct mover {

@@ -156,7 +156,7 @@ bool shape_find_k(struct view *view, struct candidate *c)
 }
 
 struct rows_fit {
-    unsigned exact, looks;
+    unsigned exact, whole, looks; /* whole: all that the launch wrote was read */
     uint64_t least, most;
 };
 
@@ -178,11 +178,12 @@ static bool rows_fit(const struct view *view, const struct candidate *c, const s
             return false;
         bool there = ((rows - 1) * step + c->k) * view->width <= view->look[i]->room;
         fit->looks++;
-        fit->exact += view_is_cut(view, i) || (there && rows == changed);
+        fit->whole += !view_is_cut(view, i);
+        fit->exact += !view_is_cut(view, i) && there && rows == changed;
         fit->least = rows < fit->least ? rows : fit->least;
         fit->most = rows > fit->most ? rows : fit->most;
     }
-    return fit->looks && fit->exact * 5 >= fit->looks * 4;
+    return fit->looks && fit->exact * 5 >= fit->whole * 4;
 }
 
 static void take_rows(struct candidate *c, const struct word *a, const struct word *b, const struct rows_fit *fit)
@@ -194,6 +195,7 @@ static void take_rows(struct candidate *c, const struct word *a, const struct wo
     c->rows_by = b ? *b : (struct word){0};
     c->rows_least = (unsigned) fit->least;
     c->rows_most = (unsigned) fit->most;
+    c->rows_unseen = !fit->whole;
 }
 
 void shape_find_rows(const struct view *view, struct candidate *c)

@@ -52,7 +52,8 @@ static size_t shown_ids(const struct view *view, unsigned look)
 
 bool view_is_cut(const struct view *view, unsigned look)
 {
-    return view->look[look]->room == MT_PROBE_WINDOW && view->look[look]->end + view->width > MT_PROBE_WINDOW;
+    /* The last ids of the window may be what they were before. */
+    return view->look[look]->room == MT_PROBE_WINDOW && view->look[look]->end + K_MAX * view->width > MT_PROBE_WINDOW;
 }
 
 size_t view_rows_changed(const struct view *view, unsigned look, uint64_t stride)
