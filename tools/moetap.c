@@ -45,7 +45,8 @@ static const struct verb {
      "doctor [-o REPORT] [--source=auto|cupti|preload] [--recipe FILE] -- CMD...\n"
      "         runs CMD and says what was seen, what fitted and what did not"},
     {"probe", verb_probe,
-     "probe [-o RECIPE] [--source=auto|cupti|preload] [--all] [-v] -- CMD...\n"
+     "probe [-o RECIPE] [--source=auto|cupti|preload] [--all] [--keep FOLDER] [-v] -- CMD...\n"
+     "  moetap probe --from FOLDER [-o RECIPE] [-v]\n"
      "         runs CMD and looks for a router that no recipe knows; writes a recipe for it"},
 };
 
