@@ -12,6 +12,7 @@
 struct context {
     uint64_t number;  /* 0: nothing here yet */
     bool seen, taken; /* its record came; a pass took it */
+    bool foreign;     /* slots of another space: as if it were not there */
     uint8_t kind;
     uint32_t site, rows;
     size_t room; /* values that fit */
@@ -65,6 +66,9 @@ struct passes {
     uint32_t classes;
     uint64_t lost;    /* told so far */
     uint64_t context; /* looked at so far */
+    bool has_home;    /* the slot space: */
+    uint32_t home;    /* its first site */
+    char home_recipe[64];
     struct pass_layer *shown;
     uint32_t shown_room;
 };
@@ -123,6 +127,27 @@ static int know_site(struct passes *passes, uint32_t site)
     return 0;
 }
 
+void passes_know_slots(struct passes *passes, uint32_t index, const struct mt_site *site)
+{
+    if (site->kind != MT_SITE_SLOTS || (passes->has_home && passes->home <= index))
+        return;
+    passes->has_home = true;
+    passes->home = index;
+    memcpy(passes->home_recipe, site->recipe, sizeof passes->home_recipe);
+}
+
+/* The number that ties, of those that a record was given: slots of another space come in the midst of a pass. */
+static uint64_t tying(struct passes *passes, uint64_t number)
+{
+    while (number > 0) {
+        const struct context *context = &passes->contexts[number % WINDOW];
+        if (context->number != number || !context->foreign)
+            break;
+        number--;
+    }
+    return number;
+}
+
 static int take_context(struct passes *passes, const struct mt_site *site, const struct mt_record *record,
                         const void *ids)
 {
@@ -140,7 +165,10 @@ static int take_context(struct passes *passes, const struct mt_site *site, const
     }
     for (uint32_t i = 0; i < record->rows; i++)
         context->values[i] = mt_decode_id(ids, record->width, i);
+    passes_know_slots(passes, record->site, site);
     context->seen = true;
+    context->foreign =
+        site->kind == MT_SITE_SLOTS && strncmp(passes->home_recipe, site->recipe, sizeof passes->home_recipe) != 0;
     context->site = record->site;
     context->kind = site->kind;
     context->rows = record->rows;
@@ -148,35 +176,87 @@ static int take_context(struct passes *passes, const struct mt_site *site, const
 }
 
 /* The latest of each kind behind the pass before, as far back as no number is missing. */
-static void find_context(struct passes *passes, const struct lane *lane, struct pass *pass)
+struct found {
+    struct context *of_kind[KINDS];
+    bool several[KINDS];
+};
+
+static void look_back(struct passes *passes, uint64_t from, struct found *found)
 {
-    struct context *of_kind[KINDS] = {NULL};
-    const struct context *own = lane->context && !lane->shares ? context_at(passes, lane->context) : NULL;
-    if (!own || own->ambiguous)
-        return;
-    for (uint64_t n = lane->context; n > 0 && lane->context - n < WINDOW; n--) {
+    memset(found, 0, sizeof *found);
+    for (uint64_t n = from; n > 0 && from - n < WINDOW; n--) {
         struct context *context = &passes->contexts[n % WINDOW];
-        if (context->number != n || !context->seen || (context->routed && n != lane->context))
+        if (context->number != n || !context->seen || (context->routed && n != from))
             break;
-        if (context->kind < KINDS && !of_kind[context->kind])
-            of_kind[context->kind] = context;
+        if (context->foreign || context->kind >= KINDS)
+            continue;
+        found->several[context->kind] = found->of_kind[context->kind] != NULL;
+        if (!found->several[context->kind])
+            found->of_kind[context->kind] = context;
     }
     for (uint32_t kind = 0; kind < KINDS; kind++) {
-        if (of_kind[kind])
-            of_kind[kind]->taken = true;
+        if (found->of_kind[kind])
+            found->of_kind[kind]->taken = true;
     }
+}
+
+/* The rows of all of its layers, 0 if they differ. */
+static uint32_t rows_of(const struct lane *lane)
+{
+    for (uint32_t i = 1; i < lane->layer_count; i++) {
+        if (lane->layers[i].shown.rows != lane->layers[0].shown.rows)
+            return 0;
+    }
+    return lane->layer_count ? lane->layers[0].shown.rows : 0;
+}
+
+/*
+ * Engines pad a batch for a graph, and some give their attention, outside of it, the real rows alone. That the batch
+ * was padded, rather than put together with those of other ranks, is seen by what is of the batch's own length.
+ */
+static int pad_slots(const struct found *found, uint32_t rows)
+{
+    struct context *slots = found->of_kind[MT_SITE_SLOTS];
+    const struct context *positions = found->of_kind[MT_SITE_POSITIONS], *tokens = found->of_kind[MT_SITE_TOKENS];
+    bool padded = (positions && positions->rows == rows) || (tokens && tokens->rows == rows);
+    if (!slots || slots->rows >= rows || !padded || found->several[MT_SITE_SLOTS])
+        return 0;
+    if (rows > slots->room) {
+        int32_t *values = realloc(slots->values, rows * sizeof *values);
+        if (!values)
+            return -ENOMEM;
+        slots->values = values;
+        slots->room = rows;
+    }
+    while (slots->rows < rows)
+        slots->values[slots->rows++] = -1;
+    return 0;
+}
+
+static int find_context(struct passes *passes, const struct lane *lane, struct pass *pass)
+{
+    const struct context *own = lane->context && !lane->shares ? context_at(passes, lane->context) : NULL;
+    if (!own || own->ambiguous)
+        return 0;
+    struct found found;
+    look_back(passes, lane->context, &found);
+    const uint32_t rows = rows_of(lane);
+    int result = pad_slots(&found, rows);
+    if (result)
+        return result;
+    const int32_t **shown[KINDS] = {
+        [MT_SITE_SLOTS] = &pass->slots, [MT_SITE_POSITIONS] = &pass->positions, [MT_SITE_TOKENS] = &pass->tokens};
     for (uint32_t kind = MT_SITE_SLOTS; kind <= MT_SITE_TOKENS; kind++) {
-        struct context *context = of_kind[kind];
-        for (uint32_t i = 0; context && i < lane->layer_count; i++) {
-            if (lane->layers[i].shown.rows != context->rows)
-                of_kind[kind] = context = NULL;
+        const struct context *context = found.of_kind[kind];
+        if (context && context->rows == rows) {
+            *shown[kind] = context->values;
+            pass->rows = rows;
+        } else if (context && kind == MT_SITE_SLOTS) {
+            pass->unplaced = context->values;
+            pass->unplaced_rows = context->rows;
         }
-        if (context)
-            pass->rows = context->rows;
     }
-    pass->slots = of_kind[MT_SITE_SLOTS] ? of_kind[MT_SITE_SLOTS]->values : NULL;
-    pass->positions = of_kind[MT_SITE_POSITIONS] ? of_kind[MT_SITE_POSITIONS]->values : NULL;
-    pass->tokens = of_kind[MT_SITE_TOKENS] ? of_kind[MT_SITE_TOKENS]->values : NULL;
+    return 0;
 }
 
 /*
@@ -194,6 +274,8 @@ static bool find_hole(struct passes *passes, uint64_t up_to)
             hole = true;
             continue;
         }
+        if (context->foreign)
+            continue;
         struct counted *site = &passes->sites[context->site];
         if (context->taken)
             site->taken++;
@@ -224,7 +306,8 @@ static int hand_out(struct passes *passes, struct lane *lane)
                         .time_ns = lane->time_ns,
                         .layers = passes->shown,
                         .layer_count = lane->layer_count};
-    find_context(passes, lane, &pass);
+    if (find_context(passes, lane, &pass) != 0)
+        return -ENOMEM;
     pass.hole = find_hole(passes, lane->context);
     struct context *own = lane->context && !lane->shares ? context_at(passes, lane->context) : NULL;
     if (own)
@@ -353,10 +436,13 @@ static int add_layer(struct lane *lane, const struct mt_site *site, const struct
     return 0;
 }
 
-int passes_add(struct passes *passes, const struct mt_site *site, const struct mt_record *record, const void *ids)
+int passes_add(struct passes *passes, const struct mt_site *site, const struct mt_record *given, const void *ids)
 {
     if (site->kind != MT_SITE_ROUTER)
-        return take_context(passes, site, record, ids);
+        return take_context(passes, site, given, ids);
+    struct mt_record tied = *given;
+    const struct mt_record *record = &tied;
+    tied.context = tying(passes, given->context);
     struct lane *lane = lane_of(passes, site, record->k);
     if (!lane || know_site(passes, record->site) != 0)
         return -ENOMEM;

@@ -5,6 +5,10 @@
  *
  * The producer numbers the runs of taps of row context (struct mt_record.context); they come ahead of the routers of
  * their pass. So a lost record leaves a hole, never a shift: what a hole touches is missing, not guessed.
+ *
+ * Slots are those of one slot space. Where recipes of two kinds of cache tell slots (a model with several KV groups),
+ * it is the space of the site that was made first, which is of the first such layer of a pass: the others' are left
+ * out.
  */
 #ifndef MOETAP_PASSES_H
 #define MOETAP_PASSES_H
@@ -22,8 +26,12 @@ struct pass {
     uint64_t first_seq;
     uint64_t time_ns;
     uint32_t rows; /* of its row context, 0 if it has none */
-    /* [rows]; NULL: the engine shows none, or it was lost. */
+    /* [rows]; NULL: the engine shows none, or it was lost. Where the engine gives its attention fewer rows than its
+     * routers, those behind are padding: slot -1. */
     const int32_t *slots, *positions, *tokens;
+    /* Slots that rows of this pass went to, but which rows nothing tells. */
+    const int32_t *unplaced;
+    uint32_t unplaced_rows;
     const struct pass_layer *layers; /* in the order of their records; each site at most once */
     uint32_t layer_count;
     uint32_t lost; /* records lost since the pass before, as far as known */
@@ -38,6 +46,8 @@ struct passes;
 
 struct passes *passes_new(pass_take *take, void *user);
 void passes_free(struct passes *passes);
+/* A site of slots that is known before a record of it comes, as to a reader that begins in the midst of a stream. */
+void passes_know_slots(struct passes *passes, uint32_t index, const struct mt_site *site);
 /* `site` describes record->site. Records of retracted sites are to be left out by the caller. -ENOMEM, or what take
  * returned. */
 int passes_add(struct passes *passes, const struct mt_site *site, const struct mt_record *record, const void *ids);
