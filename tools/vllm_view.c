@@ -155,7 +155,8 @@ void vllm_view_unlock(struct vllm_view *view)
     flock(view->lock, LOCK_UN);
 }
 
-void vllm_view_put(struct vllm_view *view, int64_t slot, const uint32_t *map, uint32_t mapped, const int32_t *ids)
+void vllm_view_put(struct vllm_view *view, int64_t slot, const uint32_t *map, uint32_t mapped, const int32_t *ids,
+                   uint32_t layers)
 {
     if (slot < 0 || (uint64_t) slot >= view->slots)
         return;
@@ -163,7 +164,7 @@ void vllm_view_put(struct vllm_view *view, int64_t slot, const uint32_t *map, ui
     memset(row, 0, (size_t) view->layers * view->k * sizeof *row);
     for (uint32_t layer = 0; layer < mapped; layer++) {
         for (uint32_t i = 0; i < view->k; i++) {
-            int32_t id = ids[layer * view->k + i];
+            int32_t id = layer < layers ? ids[layer * view->k + i] : MT_ID_MISSING;
             row[map[layer] * view->k + i] = id == MT_ID_MISSING ? MT_ID_NEGATIVE : id;
         }
     }

@@ -292,7 +292,10 @@ Test(table, slots_and_layers_beyond_are_counted)
     kill(keeper.pid, SIGINT);
     cr_assert_eq(live_end(&keeper), 3, "%s", keeper.text);
     cr_assert(strstr(keeper.text, "mine: no slot 900 in it: ask for more with --slots"), "%s", keeper.text);
-    cr_assert(strstr(keeper.text, "rows left out 1, of layers beyond the table 8;"), "%s", keeper.text);
+    cr_assert(strstr(keeper.text, "mine: layer 3 is beyond its 2 layers: ask for more with --layers"), "%s",
+              keeper.text);
+    cr_assert(strstr(keeper.text, "rows left out 1, of layers beyond the table 8, of which nothing told the slot 0;"),
+              "%s", keeper.text);
     mt_table_detach(table);
     close_engine();
 }
@@ -308,9 +311,12 @@ Test(table, wrong_words_are_one_line)
         {"--slots 0 a", "--slots takes a number"},
         {"--slots 5x a", "--slots takes a number"},
         {"--layers -1 a", "--layers takes a number"},
-        {"--vllm x a", "--vllm takes INSTANCE_ID:DP_RANK"},
-        {"--vllm ../x:0 --slots 5 a", "--vllm takes INSTANCE_ID:DP_RANK"},
-        {"--vllm x:0 a", "--vllm needs --slots"},
+        {"--vllm x: a", "--vllm takes INSTANCE_ID or INSTANCE_ID:DP_RANK"},
+        {"--vllm ../x:0 --slots 5 a", "--vllm takes INSTANCE_ID or INSTANCE_ID:DP_RANK"},
+        {"--vllm x:0 a", "--vllm needs --slots and --vllm-layers"},
+        {"--vllm x:0 --slots 5 a", "--vllm needs --slots and --vllm-layers"},
+        {"--vllm x:0 --vllm-layers 5 a", "--vllm needs --slots and --vllm-layers"},
+        {"--follow a", "--follow is for --session"},
         {"--vllm-layers 4 a", "--vllm-layers is for --vllm"},
         {"--vllm-layers 4:5 a", "--vllm-layers takes N or N:LIST"},
         {"--vllm-layers 4:2-1 a", "--vllm-layers takes N or N:LIST"},
@@ -395,7 +401,7 @@ Test(view, rows_are_whole_while_they_are_written)
 {
     struct live keeper, reader;
     open_engine(instance);
-    start_view(&keeper, "--slots 64");
+    start_view(&keeper, "--slots 64 --vllm-layers 4");
     int32_t slots[64];
     for (int32_t i = 0; i < 64; i++)
         slots[i] = i;
@@ -428,14 +434,15 @@ Test(view, left_ones_are_taken_over_and_others_are_not)
     open_engine(instance);
     command(&o, "echo precious >/dev/shm/vllm_routed_experts_buffer_%s_1", instance);
     pass(0, few, 4, NOTHING);
-    command(&o, "%s table -o %s --vllm %s:1 --slots 100 %s", MOETAP, instance, instance, segment_name());
+    command(&o, "%s table -o %s --vllm %s:1 --slots 100 --vllm-layers 4 %s", MOETAP, instance, instance,
+            segment_name());
     cr_assert_eq(o.status, 1);
     cr_assert(strstr(o.text, "is there already"), "%s", o.text);
     command(&o, "cat /dev/shm/vllm_routed_experts_buffer_%s_1; rm /dev/shm/vllm_routed_experts_buffer_%s_1", instance,
             instance);
     cr_assert_str_eq(o.text, "precious\n");
     for (uint32_t number = 1; number < 3; number++) {
-        start_view(&keeper, "--slots 1000");
+        start_view(&keeper, "--slots 1000 --vllm-layers 4");
         pass(number, few, 4, NOTHING);
         mt_table *table = await_table(instance);
         for (int i = 0; i < 5000 && mt_table_header(table)->written < 3 * number; i++)
