@@ -13,8 +13,9 @@ struct context {
     uint64_t number;  /* 0: nothing here yet */
     bool seen, taken; /* its record came; a pass took it */
     bool foreign;     /* slots of another space: as if it were not there */
+    bool graph;       /* of its site, as is its stream */
     uint8_t kind;
-    uint32_t site, rows;
+    uint32_t stream, site, rows;
     size_t room; /* values that fit */
     int32_t *values;
     bool routed;    /* routers with exactly this number came: what lies before it is an earlier pass's */
@@ -169,6 +170,8 @@ static int take_context(struct passes *passes, const struct mt_site *site, const
     context->seen = true;
     context->foreign =
         site->kind == MT_SITE_SLOTS && strncmp(passes->home_recipe, site->recipe, sizeof passes->home_recipe) != 0;
+    context->stream = site->stream;
+    context->graph = site->flags & MT_SITE_GRAPH;
     context->site = record->site;
     context->kind = site->kind;
     context->rows = record->rows;
@@ -181,14 +184,25 @@ struct found {
     bool several[KINDS];
 };
 
-static void look_back(struct passes *passes, uint64_t from, struct found *found)
+/*
+ * Of two streams that run at once each has row context of its own, in one row of numbers. A stream that has none takes
+ * another's: engines route on a side stream, or in a graph and give slots outside of it.
+ */
+static void look_back(struct passes *passes, const struct lane *lane, struct found *found)
 {
+    const uint64_t from = lane->context;
+    const bool graph = lane->flags & MT_SITE_GRAPH;
+    bool own = false;
+    for (uint64_t n = 0; n < WINDOW; n++)
+        own |= passes->contexts[n].seen && passes->contexts[n].stream == lane->stream &&
+               passes->contexts[n].graph == graph;
     memset(found, 0, sizeof *found);
     for (uint64_t n = from; n > 0 && from - n < WINDOW; n--) {
         struct context *context = &passes->contexts[n % WINDOW];
         if (context->number != n || !context->seen || (context->routed && n != from))
             break;
-        if (context->foreign || context->kind >= KINDS)
+        if (context->foreign || context->kind >= KINDS ||
+            (own && context->graph == graph && context->stream != lane->stream))
             continue;
         found->several[context->kind] = found->of_kind[context->kind] != NULL;
         if (!found->several[context->kind])
@@ -239,7 +253,7 @@ static int find_context(struct passes *passes, const struct lane *lane, struct p
     if (!own || own->ambiguous)
         return 0;
     struct found found;
-    look_back(passes, lane->context, &found);
+    look_back(passes, lane, &found);
     const uint32_t rows = rows_of(lane);
     int result = pad_slots(&found, rows);
     if (result)

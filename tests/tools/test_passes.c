@@ -339,6 +339,35 @@ Test(passes, context_of_streams_that_interleave_is_missing_where_it_is_not_plain
     cr_assert_eq(stage.contexts, 20);
 }
 
+/* Each stream has sites of its own for what its rows are. */
+Test(passes, context_of_another_stream_is_not_taken)
+{
+    context_sites();
+    for (uint32_t i = 0; i < 3; i++) {
+        stage.sites[50 + i] = stage.sites[60 + i];
+        stage.sites[50 + i].stream = 1;
+    }
+    stage.sites[10].stream = stage.sites[11].stream = 1;
+    for (int i = 0; i < 40; i += 2) {
+        run_site(62, 5, i, i == 20);
+        run_site(52, 5, i + 1, false);
+        run_site(61, 5, i, false);
+        run_site(60, 5, i, false);
+        run_site(0, 5, i, false);
+        run_site(1, 5, i, false);
+        run_site(51, 5, i + 1, false);
+        run_site(50, 5, i + 1, false);
+        run_site(10, 5, i + 1, false);
+        run_site(11, 5, i + 1, false);
+    }
+    cr_assert_eq(passes_flush(stage.passes), 0);
+    cr_assert_eq(stage.count, 40);
+    cr_assert_eq(stage.layers, 80);
+    cr_assert_eq(stage.mixed, 0);
+    cr_assert_eq(stage.wrong_context, 0);
+    cr_assert_eq(stage.contexts, 19, "%u", (unsigned) stage.contexts); /* of the first stream's, but one */
+}
+
 Test(passes, losses_are_told)
 {
     run_layers(0, 2, 5, 0);
