@@ -31,6 +31,7 @@ struct keeper {
     uint64_t context;
     uint32_t stream, routers;
     bool mixed;
+    uint32_t whole, sites; /* so many layers, as the first so many sites tell */
 
     uint64_t next_seq;  /* behind the latest record */
     uint64_t seen_lost; /* as records tell */
@@ -253,10 +254,24 @@ static int take_pass(const struct pass *pass, void *user)
     return 0;
 }
 
+/* Sites come ahead of their records, so that a pass with a layer that is new is not taken for whole without it. */
+static void look_for_layers(struct keeper *keeper)
+{
+    for (uint32_t count = mt_site_count(keeper->reader); keeper->sites < count; keeper->sites++) {
+        struct mt_site site;
+        if (mt_site(keeper->reader, keeper->sites, &site) == 0 && ours(keeper, &site) && site.layer >= 0 &&
+            (uint32_t) site.layer >= keeper->whole)
+            keeper->whole = (uint32_t) site.layer + 1;
+    }
+}
+
 static void note_router(struct keeper *keeper, const struct mt_site *site, const struct mt_record *record)
 {
-    if (!keeper->table || !ours(keeper, site) || site->layer < 0 || (uint32_t) site->layer >= keeper->layers)
+    if (!keeper->table || !ours(keeper, site) || site->layer < 0)
         return;
+    look_for_layers(keeper);
+    if ((uint32_t) site->layer >= keeper->whole)
+        keeper->whole = (uint32_t) site->layer + 1;
     if (keeper->routers == 0) {
         keeper->context = record->context;
         keeper->stream = site->stream;
@@ -279,7 +294,7 @@ static int take_record(const struct mt_record *record, const void *ids, void *us
     if (result == 0 && site.kind == MT_SITE_ROUTER) {
         note_router(keeper, &site, record);
         /* The next pass may be long in coming; who waits for the last token's row should not wait for it. */
-        if (keeper->table && keeper->routers == keeper->layers && !keeper->mixed)
+        if (keeper->table && keeper->routers == keeper->whole && !keeper->mixed)
             result = passes_flush(keeper->passes);
     }
     return result ? failed(keeper, result) : 0;

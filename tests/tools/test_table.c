@@ -1,151 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/*
- * From an engine's records, by `moetap table`, to those who look rows up. The engine is this process or a child of it;
- * what a token is routed to follows from its KV slot and its pass.
+/* From an engine's records, by `moetap table`, to those who look rows up: one engine, and the view for vLLM's readers.
  */
-#include "../../shm/table.h"
-#include "../shim/command.h"
-#include "../shm/device.h"
-#include "live.h"
+#include "table_rig.h"
 
-#include <criterion/criterion.h>
 #include <errno.h>
 #include <sys/stat.h>
 
-#define LAYERS 4u
-#define K 2u
-#define EXPERTS 64u
-#define ROUTER 3u /* the first one's site; before it slots, positions, tokens */
-
-static char folder[64];
-static struct outcome o;
-
-static void enter(void)
-{
-    strcpy(folder, "/dev/shm/moetap-test-XXXXXX");
-    cr_assert(mkdtemp(folder));
-    setenv("MOETAP_SHM_DIR", folder, 1);
-    setenv("TMPDIR", folder, 1);
-}
-
-static void leave(void)
-{
-    command(&o, "rm -rf %s", folder);
-}
-
-TestSuite(table, .init = enter, .fini = leave, .timeout = 60);
-
-static struct mt_segment segment;
-static struct mt_producer *producer;
-
-static const char *segment_name(void)
-{
-    return strrchr(segment.path, '/') + 1;
-}
-
-static void open_engine(const char *session)
-{
-    struct mt_error error = {""};
-    cr_assert_eq(mt_segment_create(&segment, session, 0, "fake device", 1 << 20, NULL, &error), 0, "%s", error.text);
-    for (uint32_t i = 0; i < ROUTER + LAYERS; i++) {
-        struct mt_site site = {.layer = i < ROUTER ? MT_LAYER_UNKNOWN : (int32_t) (i - ROUTER),
-                               .experts = i < ROUTER ? 0 : EXPERTS,
-                               .k = i < ROUTER ? 1 : K,
-                               .dtype = MT_DTYPE_I32,
-                               .kind = (uint8_t) (i < ROUTER ? MT_SITE_SLOTS + i : MT_SITE_ROUTER),
-                               .recipe = "fake"};
-        mt_segment_add_site(&segment, &site);
-    }
-    producer = rig_producer(&segment);
-    cr_assert(producer);
-    producer->wait_ns = 5000000000u;
-}
-
-static void close_engine(void)
-{
-    rig_producer_free(producer);
-    mt_segment_destroy(&segment, true);
-}
-
-static int32_t id_of(int32_t slot, uint32_t pass, uint32_t layer, uint32_t i)
-{
-    return (int32_t) (((uint32_t) slot + 3 * pass + 5 * layer + i) % EXPERTS);
-}
-
-/* A record of `width` bytes a value; lost: it gets its numbers and no place. */
-static void put(uint32_t site, const int32_t *values, uint32_t rows, uint32_t k, uint32_t width, bool lost)
-{
-    struct mt_claim claim;
-    const uint32_t bytes = rows * k * width;
-    if (!mt_ring_claim(producer, site, lost ? MT_RING_PAYLOAD_MAX : bytes, site < ROUTER, &claim)) {
-        cr_assert(lost);
-        return;
-    }
-    mt_ring_fill(producer, &claim, site, rows, k, width);
-    for (uint32_t i = 0; i < bytes; i++) {
-        uint64_t at = (claim.position + sizeof(struct mt_record) + i) & (producer->ring_size - 1);
-        producer->ring[at] = (uint8_t) ((uint32_t) values[i / width] >> i % width * 8);
-    }
-    mt_ring_commit(producer, claim.position);
-}
-
-#define NOTHING (-1)
-
-/* Tokens at positions 100, 101... whose ids are 1000, 1001...; `lost`: the site whose record is. */
-static void pass(uint32_t number, const int32_t *slots, uint32_t rows, int lost)
-{
-    static int32_t values[4096 * K];
-    for (uint32_t site = 0; site < ROUTER + LAYERS; site++) {
-        const uint32_t k = site < ROUTER ? 1 : K;
-        for (uint32_t row = 0; row < rows; row++) {
-            for (uint32_t i = 0; i < k; i++)
-                values[row * k + i] = site == 0   ? slots[row]
-                                      : site == 1 ? (int32_t) (100 + row)
-                                      : site == 2 ? (int32_t) (1000 + row)
-                                                  : id_of(slots[row], number, site - ROUTER, i);
-        }
-        put(site, values, rows, k, site < ROUTER ? 4 : 1, lost == (int) site);
-    }
-}
-
-static mt_table *await_table(const char *name)
-{
-    mt_table *table = NULL;
-    for (int i = 0; i < 5000 && !table; i++) {
-        mt_table_attach(name, &table, NULL);
-        usleep(1000);
-    }
-    cr_assert(table, "no table");
-    return table;
-}
-
-static struct mt_table_row row;
-static int32_t got[LAYERS * K];
-
-static void look(const mt_table *table, int64_t slot)
-{
-    uint16_t ids[LAYERS * K];
-    mt_table_get(table, &slot, 1, ids, &row);
-    for (uint32_t i = 0; i < LAYERS * K; i++)
-        got[i] = mt_table_id(table, ids, i);
-}
-
-/* Once the pass is there: its ids, `missing` a layer without. */
-static void await_row(const mt_table *table, int32_t slot, uint32_t number, enum mt_row_status status, int missing)
-{
-    for (int i = 0; i < 5000; i++) {
-        look(table, slot);
-        if (row.status == (uint32_t) status && got[(missing == 0) * K] == id_of(slot, number, missing == 0, 0))
-            break;
-        usleep(1000);
-    }
-    cr_assert_eq(row.status, status, "slot %d: status %u", slot, row.status);
-    for (uint32_t i = 0; i < LAYERS * K; i++) {
-        int32_t wanted = (int) (i / K) == missing ? MT_ID_MISSING : id_of(slot, number, i / K, i % K);
-        cr_assert_eq(got[i], wanted, "slot %d layer %u: %d, not %d", slot, i / K, got[i], wanted);
-    }
-    cr_assert_eq(row.missing, missing >= 0);
-}
+TestSuite(table, .init = table_enter, .fini = table_leave, .timeout = 60);
 
 static const int32_t few[] = {5, 900, -1, 7};
 
@@ -341,7 +202,7 @@ static char instance[64];
 
 static void enter_view(void)
 {
-    enter();
+    table_enter();
     setenv("MOETAP_SHM_DIR", "/dev/shm", 1);
     snprintf(instance, sizeof instance, "moetap-test-%d", (int) getpid());
 }
@@ -349,7 +210,7 @@ static void enter_view(void)
 static void leave_view(void)
 {
     command(&o, "rm -f /dev/shm/*%s*", instance);
-    leave();
+    table_leave();
 }
 
 TestSuite(view, .init = enter_view, .fini = leave_view, .timeout = 60);
