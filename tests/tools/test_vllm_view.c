@@ -2,6 +2,10 @@
 /* The view for code that reads vLLM's buffer, against the table itself. Python's shared_memory knows /dev/shm only. */
 #include "table_rig.h"
 
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+
 static const int32_t few[] = {5, 900, -1, 7};
 static char instance[64];
 
@@ -120,6 +124,26 @@ Test(view, left_ones_are_taken_over_and_others_are_not)
         cr_assert(has_view());
     }
     cr_assert(strstr(keeper.text, "going on with it"), "%s", keeper.text);
+    /* One of another shape: who maps the old one keeps it as it was. */
+    char path[128];
+    snprintf(path, sizeof path, "/dev/shm/vllm_routed_experts_buffer_%s_1", instance);
+    const size_t size = (size_t) 1000 * LAYERS * K * sizeof(int32_t);
+    int fd = open(path, O_RDONLY);
+    struct stat status;
+    cr_assert(fstat(fd, &status) == 0 && (size_t) status.st_size == size);
+    const int32_t *old = mmap(NULL, size, PROT_READ, MAP_SHARED, fd, 0);
+    cr_assert_neq(old, MAP_FAILED);
+    start_view(&keeper, "--slots 1000 --vllm-layers 2");
+    pass(3, few, 4, NOTHING);
+    for (int i = 0; i < 5000 && (stat(path, &status) != 0 || (size_t) status.st_size == size); i++)
+        usleep(1000);
+    cr_assert_eq((size_t) status.st_size, size / 2);
+    cr_assert_eq(old[900 * LAYERS * K], id_of(900, 2, 0, 0));
+    cr_assert_eq(old[size / sizeof *old - 1], -1);
+    munmap((void *) old, size);
+    close(fd);
+    kill(keeper.pid, SIGKILL);
+    live_end(&keeper);
     command(&o, "%s clean moetap-table.%s", MOETAP, instance);
     cr_assert_eq(o.status, 0, "%s", o.text);
     cr_assert_not(has_view());
