@@ -93,7 +93,7 @@ static void check_table(const char *name, const struct truth *truth, struct seen
     mt_table *table;
     snprintf(path, sizeof path, "%s/moetap-table.%s", scratch(), name);
     cr_assert_eq(mt_table_attach(path, &table, &error), 0, "%s", error.text);
-    cr_assert_eq(mt_table_header(table)->layers, s->layers);
+    cr_assert_eq(mt_table_header(table)->layers, (uint32_t) s->layers);
     cr_assert_eq(mt_table_header(table)->k, K);
     cr_assert_eq(mt_table_state(table), MT_TABLE_CLOSED);
     uint16_t *ids = malloc((size_t) (s->layers * K) * sizeof *ids);

@@ -187,7 +187,9 @@ Test(table_grow, a_full_folder_leaves_it_as_it_was)
         _exit(grow_in_a_small_folder());
     int status;
     cr_assert_eq(waitpid(pid, &status, 0), pid);
-    cr_assert(WIFEXITED(status) && (WEXITSTATUS(status) == 0 || WEXITSTATUS(status) == 77), "status %x", status);
+    if (WIFEXITED(status) && WEXITSTATUS(status) == 77)
+        cr_skip_test("no folder of its own can be mounted here");
+    cr_assert_eq(status, 0, "status %x", (unsigned) status);
 }
 
 static void grow_and_die(const char *point)
