@@ -38,7 +38,7 @@ struct keeper {
     struct timespec latest;
     bool flushed;
 
-    uint64_t rows, refused, beyond, without_slots, unplaced;
+    uint64_t rows, refused, beyond, without_slots, unplaced, others;
     int failed; /* the line was said */
 };
 
@@ -150,23 +150,29 @@ static int grow(struct keeper *keeper, uint32_t layers)
     return make_row(keeper, layers);
 }
 
-/* Makes room for the pass's layers, or counts what has none. `any`: there is something of our model in it. */
-static int fit(struct keeper *keeper, const struct pass *pass, bool *any)
+/*
+ * Is it a pass of our model? Makes room for its layers, or counts what has none. Layers beyond the table alone are
+ * another model's of the same shape (a draft's), whose rows would take the place of ours.
+ */
+static int fit(struct keeper *keeper, const struct pass *pass, bool *fits)
 {
-    uint32_t layers = keeper->layers;
-    for (uint32_t i = 0; pass->slots && i < pass->layer_count; i++) {
+    uint32_t layers = keeper->layers, beyond = 0;
+    *fits = false;
+    for (uint32_t i = 0; i < pass->layer_count; i++) {
         const struct pass_layer *layer = &pass->layers[i];
-        if (place_of(keeper, layer) == BEYOND && (uint32_t) layer->layer >= layers)
+        enum place place = place_of(keeper, layer);
+        *fits |= place == WITHIN;
+        beyond += place == BEYOND;
+        if (place == BEYOND && (uint32_t) layer->layer >= layers)
             layers = (uint32_t) layer->layer + 1;
     }
-    int result = layers > keeper->layers ? grow(keeper, layers) : 0;
-    *any = false;
-    for (uint32_t i = 0; !result && i < pass->layer_count; i++) {
-        enum place place = place_of(keeper, &pass->layers[i]);
-        *any |= place == WITHIN;
-        if (place == BEYOND && pass->slots)
-            keeper->beyond += pass->layers[i].rows;
+    if (!*fits) {
+        keeper->others += beyond > 0;
+        return 0;
     }
+    int result = layers > keeper->layers && pass->slots ? grow(keeper, layers) : 0;
+    if (!result && layers > keeper->layers && pass->slots)
+        keeper->beyond += (uint64_t) beyond * pass->rows;
     return result;
 }
 
@@ -241,9 +247,9 @@ static int take_pass(const struct pass *pass, void *user)
     /* Which slots got other tokens meanwhile nobody knows. */
     if (pass->lost || pass->hole)
         mt_table_lost(keeper->table, pass->first_seq);
-    bool any;
-    int result = fit(keeper, pass, &any);
-    if (result || !any)
+    bool fits;
+    int result = fit(keeper, pass, &fits);
+    if (result || !fits)
         return result ? failed(keeper, result) : 0;
     if (pass->slots)
         store_rows(keeper, pass);
@@ -385,13 +391,14 @@ static uint64_t sum_up(const struct keeper *keeper)
                 stats.records ? "no pass told its rows' KV slots" : "nothing was captured");
     fprintf(stderr,
             "moetap: stored %llu rows, %u layers, in %llu slots; records lost %llu; not captured %llu; rows left out "
-            "%llu, of layers beyond the table %llu, of which nothing told the slot %llu; passes without slots %llu -> "
-            "%s\n",
+            "%llu, of layers beyond the table %llu, of which nothing told the slot %llu; passes without slots %llu, of "
+            "other layers "
+            "alone %llu -> %s\n",
             (unsigned long long) keeper->rows, keeper->layers,
             (unsigned long long) (keeper->table ? mt_table_header(keeper->table)->used : 0),
             (unsigned long long) records, (unsigned long long) stats.not_captured, (unsigned long long) keeper->refused,
             (unsigned long long) keeper->beyond, (unsigned long long) keeper->unplaced,
-            (unsigned long long) keeper->without_slots, keeper->name);
+            (unsigned long long) keeper->without_slots, (unsigned long long) keeper->others, keeper->name);
     return lost;
 }
 

@@ -42,6 +42,8 @@ void pass(uint32_t number, const int32_t *slots, uint32_t rows, int lost);
  * `padded`. */
 void padded_pass(uint32_t number, const int32_t *slots, uint32_t real, uint32_t padded, uint32_t rows);
 
+/* Of another model: the last layer alone. */
+void draft_pass(uint32_t number, const int32_t *slots, uint32_t rows);
 /* All of its records. */
 void lose_a_pass(void);
 

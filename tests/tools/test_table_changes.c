@@ -48,6 +48,30 @@ Test(table_changes, a_late_layer_grows_the_table)
     close_engine();
 }
 
+/* A draft model of the same shape has slots of its own passes, and its layers' numbers behind: it does not write over
+ * ours. */
+Test(table_changes, a_draft_models_passes_are_left_out)
+{
+    struct live keeper;
+    open_engine("t");
+    live_start(&keeper, "%s table -o mine %s", MOETAP, segment_name());
+    pass(0, few, 4, NOTHING);
+    mt_table *table = await_table("mine");
+    await_row(table, 7, 0, MT_ROW_OK, NOTHING);
+    add_layer();
+    draft_pass(1, few, 4);
+    draft_pass(2, few, 4);
+    usleep(300000);
+    await_row(table, 7, 0, MT_ROW_OK, NOTHING);
+    cr_assert_eq(mt_table_state(table), MT_TABLE_OPEN);
+    kill(keeper.pid, SIGTERM);
+    cr_assert_eq(live_end(&keeper), 0, "%s", keeper.text);
+    cr_assert(strstr(keeper.text, "stored 3 rows, 4 layers,"), "%s", keeper.text);
+    cr_assert(strstr(keeper.text, "of other layers alone 2 ->"), "%s", keeper.text);
+    mt_table_detach(table);
+    close_engine();
+}
+
 /* Killed and started again, it goes on with the table that grew. */
 Test(table_changes, a_table_that_grew_is_taken_over)
 {
