@@ -12,6 +12,8 @@
 struct context {
     uint64_t number;  /* 0: nothing here yet */
     bool seen, taken; /* its record came; a pass took it */
+    bool foreign;     /* slots of another space: as if it were not there */
+    bool graph;       /* of its site, as is its stream */
     uint8_t kind;
     uint32_t site, stream, rows;
     size_t room; /* values that fit */
@@ -66,6 +68,11 @@ struct passes {
     uint64_t lost;    /* told so far */
     uint64_t context; /* looked at so far */
     bool slots_seen;  /* of passes with routers */
+    bool has_home;    /* the slot space: */
+    uint32_t home;    /* its first site */
+    char home_recipe[64];
+    char planner[256]; /* the kernel that shows a pass's sequences */
+    uint64_t planned;  /* number of its latest slots */
     struct pass_layer *shown;
     uint32_t shown_room;
 };
@@ -124,6 +131,60 @@ static int know_site(struct passes *passes, uint32_t site)
     return 0;
 }
 
+void passes_know_slots(struct passes *passes, uint32_t index, const struct mt_site *site)
+{
+    if (site->kind != MT_SITE_SLOTS || (passes->has_home && passes->home <= index))
+        return;
+    passes->has_home = true;
+    passes->home = index;
+    memcpy(passes->home_recipe, site->recipe, sizeof passes->home_recipe);
+}
+
+/* The number that ties, of those that a record was given: slots of another space come in the midst of a pass. */
+static uint64_t tying(struct passes *passes, uint64_t number)
+{
+    while (number > 0) {
+        const struct context *context = &passes->contexts[number % WINDOW];
+        if (context->number != number || !context->foreign)
+            break;
+        number--;
+    }
+    return number;
+}
+
+/* One kernel makes a pass's slots and another uses them: the same slots twice, but for rows of padding. */
+static bool same_slots(const struct context *a, const struct context *b)
+{
+    const struct context *more = a->rows > b->rows ? a : b, *less = a->rows > b->rows ? b : a;
+    if (memcmp(a->values, b->values, less->rows * sizeof *a->values) != 0)
+        return false;
+    for (uint32_t i = less->rows; i < more->rows; i++) {
+        if (more->values[i] >= 0)
+            return false;
+    }
+    return true;
+}
+
+/*
+ * Slots by another recipe than the first one's are of a second kind of cache, which has slots of its own. But where a
+ * kernel makes the slots of a pass and shows its sequences, slots are compared with those.
+ */
+static bool of_another_space(struct passes *passes, const struct mt_site *site, const struct context *context)
+{
+    if (site->kind == MT_SITE_STARTS)
+        memcpy(passes->planner, site->kernel, sizeof passes->planner);
+    if (site->kind != MT_SITE_SLOTS)
+        return false;
+    if (!passes->planner[0])
+        return strncmp(passes->home_recipe, site->recipe, sizeof passes->home_recipe) != 0;
+    if (strncmp(passes->planner, site->kernel, sizeof passes->planner) == 0) {
+        passes->planned = context->number;
+        return false;
+    }
+    const struct context *planned = &passes->contexts[passes->planned % WINDOW];
+    return !passes->planned || planned->number != passes->planned || !same_slots(planned, context);
+}
+
 static int take_context(struct passes *passes, const struct mt_site *site, const struct mt_record *record,
                         const void *ids)
 {
@@ -141,11 +202,14 @@ static int take_context(struct passes *passes, const struct mt_site *site, const
     }
     for (uint32_t i = 0; i < record->rows; i++)
         context->values[i] = mt_decode_id(ids, record->width, i);
+    passes_know_slots(passes, record->site, site);
     context->seen = true;
     context->site = record->site;
     context->kind = site->kind;
     context->stream = site->stream;
+    context->graph = site->flags & MT_SITE_GRAPH;
     context->rows = record->rows;
+    context->foreign = of_another_space(passes, site, context);
     return 0;
 }
 
@@ -196,6 +260,8 @@ static bool find_sequences(struct passes *passes, const struct lane *lane, struc
     bool model_ran_all = rows == most;
     for (uint64_t n = lane->context; (context = one_ahead(passes, lane, n)); n--) {
         context->taken = true;
+        if (context->foreign)
+            continue;
         if (context->kind == MT_SITE_BLOCKS ? context->number < starts->number || of_kind[MT_SITE_BLOCKS]
                                             : context->rows != rows && context->rows != most)
             continue;
@@ -204,8 +270,13 @@ static bool find_sequences(struct passes *passes, const struct lane *lane, struc
         if (best && (!*best || (context->rows == rows && (*best)->rows != rows)))
             *best = context;
     }
-    if (!model_ran_all)
+    if (!model_ran_all) {
+        if (of_kind[MT_SITE_SLOTS]) {
+            pass->unplaced = of_kind[MT_SITE_SLOTS]->values;
+            pass->unplaced_rows = of_kind[MT_SITE_SLOTS]->rows;
+        }
         return true;
+    }
     pass->rows = rows;
     pass->slots = of_kind[MT_SITE_SLOTS] ? of_kind[MT_SITE_SLOTS]->values : NULL;
     pass->positions = of_kind[MT_SITE_POSITIONS] ? of_kind[MT_SITE_POSITIONS]->values : NULL;
@@ -217,6 +288,20 @@ static bool find_sequences(struct passes *passes, const struct lane *lane, struc
         pass->block_words = of_kind[MT_SITE_BLOCKS]->rows;
     }
     return true;
+}
+
+/*
+ * Of two streams that run at once each has row context of its own, in one row of numbers. A stream that has none takes
+ * another's: engines route on a side stream, or in a graph and give slots outside of it.
+ */
+static bool has_own_context(const struct passes *passes, const struct lane *lane)
+{
+    for (uint64_t n = 0; n < WINDOW; n++) {
+        const struct context *context = &passes->contexts[n];
+        if (context->seen && context->stream == lane->stream && context->graph == !!(lane->flags & MT_SITE_GRAPH))
+            return true;
+    }
+    return false;
 }
 
 /*
@@ -233,13 +318,18 @@ static void find_context(struct passes *passes, const struct lane *lane, struct 
     const struct context *own = lane->context && !lane->shares ? context_at(passes, lane->context) : NULL;
     if (!own || own->ambiguous || find_sequences(passes, lane, pass))
         return;
+    const bool own_stream = has_own_context(passes, lane), graph = lane->flags & MT_SITE_GRAPH;
+    bool several = false; /* slots: a batch in parts */
     for (uint64_t n = lane->context; n > 0 && lane->context - n < WINDOW; n--) {
         struct context *context = &passes->contexts[n % WINDOW];
         if (context->number != n || !context->seen || (context->routed && n != lane->context))
             break;
+        if (context->foreign || (own_stream && context->graph == graph && context->stream != lane->stream))
+            continue;
         struct context **best = context->kind < KINDS ? &of_kind[context->kind] : NULL;
         if (!best)
             continue;
+        several |= context->kind == MT_SITE_SLOTS && *best;
         if (!*best || ((*best)->stream != lane->stream && context->stream == lane->stream))
             *best = context;
     }
@@ -251,7 +341,7 @@ static void find_context(struct passes *passes, const struct lane *lane, struct 
                          *tokens = of_kind[MT_SITE_TOKENS];
     bool model_ran_all = (positions && all_rows(lane, positions->rows)) || (tokens && all_rows(lane, tokens->rows));
     uint32_t most = lane->layers[0].shown.rows, rows = most;
-    if (slots && slots->rows < most && model_ran_all)
+    if (slots && slots->rows < most && model_ran_all && !several)
         rows = slots->rows;
     for (uint32_t kind = MT_SITE_SLOTS; kind <= MT_SITE_TOKENS; kind++) {
         const struct context *context = of_kind[kind];
@@ -265,6 +355,10 @@ static void find_context(struct passes *passes, const struct lane *lane, struct 
     pass->slots = of_kind[MT_SITE_SLOTS] ? of_kind[MT_SITE_SLOTS]->values : NULL;
     pass->positions = of_kind[MT_SITE_POSITIONS] ? of_kind[MT_SITE_POSITIONS]->values : NULL;
     pass->tokens = of_kind[MT_SITE_TOKENS] ? of_kind[MT_SITE_TOKENS]->values : NULL;
+    if (slots && !pass->slots) {
+        pass->unplaced = slots->values;
+        pass->unplaced_rows = slots->rows;
+    }
 }
 
 /*
@@ -283,6 +377,8 @@ static bool find_hole(struct passes *passes, uint64_t up_to)
             hole = true;
             continue;
         }
+        if (context->foreign)
+            continue;
         struct counted *site = &passes->sites[context->site];
         passes->slots_seen |= context->taken && context->kind == MT_SITE_SLOTS;
         if (context->taken)
@@ -444,10 +540,13 @@ static int add_layer(struct lane *lane, const struct mt_site *site, const struct
     return 0;
 }
 
-int passes_add(struct passes *passes, const struct mt_site *site, const struct mt_record *record, const void *ids)
+int passes_add(struct passes *passes, const struct mt_site *site, const struct mt_record *given, const void *ids)
 {
     if (site->kind != MT_SITE_ROUTER)
-        return take_context(passes, site, record, ids);
+        return take_context(passes, site, given, ids);
+    struct mt_record tied = *given;
+    const struct mt_record *record = &tied;
+    tied.context = tying(passes, given->context);
     struct lane *lane = lane_of(passes, site, record->k);
     if (!lane || know_site(passes, record->site) != 0)
         return -ENOMEM;
