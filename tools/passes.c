@@ -14,6 +14,7 @@ struct context {
     bool seen, taken; /* its record came; a pass took it */
     bool foreign;     /* slots of another space: as if it were not there */
     bool graph;       /* of its site, as is its stream */
+    uint64_t kernel;  /* a hash of its name */
     uint8_t kind;
     uint32_t site, stream, rows;
     size_t room; /* values that fit */
@@ -71,8 +72,8 @@ struct passes {
     bool has_home;    /* the slot space: */
     uint32_t home;    /* its first site */
     char home_recipe[64];
-    char planner[256]; /* the kernel that shows a pass's sequences */
-    uint64_t planned;  /* number of its latest slots */
+    uint64_t planner; /* the kernel that shows a pass's sequences, as a hash of its name */
+    uint64_t planned; /* number of its latest slots */
     struct pass_layer *shown;
     uint32_t shown_room;
 };
@@ -171,18 +172,39 @@ static bool same_slots(const struct context *a, const struct context *b)
  */
 static bool of_another_space(struct passes *passes, const struct mt_site *site, const struct context *context)
 {
-    if (site->kind == MT_SITE_STARTS)
-        memcpy(passes->planner, site->kernel, sizeof passes->planner);
     if (site->kind != MT_SITE_SLOTS)
         return false;
-    if (!passes->planner[0])
+    if (!passes->planner)
         return strncmp(passes->home_recipe, site->recipe, sizeof passes->home_recipe) != 0;
-    if (strncmp(passes->planner, site->kernel, sizeof passes->planner) == 0) {
+    if (context->kernel == passes->planner) {
         passes->planned = context->number;
         return false;
     }
     const struct context *planned = &passes->contexts[passes->planned % WINDOW];
     return !passes->planned || planned->number != passes->planned || !same_slots(planned, context);
+}
+
+/* A kernel shows a pass's sequences for the first time: the slots that it showed just before are its pass's, too. */
+static void find_planner(struct passes *passes, const struct context *starts)
+{
+    passes->planner = starts->kernel;
+    for (uint64_t n = starts->number - 1; n > 0 && starts->number - n < WINDOW; n--) {
+        struct context *context = &passes->contexts[n % WINDOW];
+        if (context->number != n || !context->seen || context->kernel != starts->kernel)
+            return;
+        if (context->kind == MT_SITE_SLOTS) {
+            context->foreign = false;
+            passes->planned = n;
+        }
+    }
+}
+
+static uint64_t hash_of(const char *text, size_t size)
+{
+    uint64_t hash = 14695981039346656037u; /* FNV-1a */
+    for (size_t i = 0; i < size && text[i]; i++)
+        hash = (hash ^ (unsigned char) text[i]) * 1099511628211u;
+    return hash | 1;
 }
 
 static int take_context(struct passes *passes, const struct mt_site *site, const struct mt_record *record,
@@ -209,7 +231,10 @@ static int take_context(struct passes *passes, const struct mt_site *site, const
     context->stream = site->stream;
     context->graph = site->flags & MT_SITE_GRAPH;
     context->rows = record->rows;
+    context->kernel = hash_of(site->kernel, sizeof site->kernel);
     context->foreign = of_another_space(passes, site, context);
+    if (context->kind == MT_SITE_STARTS && !passes->planner)
+        find_planner(passes, context);
     return 0;
 }
 

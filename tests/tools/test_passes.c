@@ -104,6 +104,22 @@ static void run_site(uint32_t site, uint32_t rows, int of, bool lose)
     free(ids);
 }
 
+/* A sequence of all rows. */
+static void run_starts(uint32_t site, uint32_t rows)
+{
+    const int32_t starts[2] = {0, (int32_t) rows};
+    struct mt_record record = {.seq = stage.seq++,
+                               .step = stage.steps[site]++,
+                               .lost = stage.lost,
+                               .site = site,
+                               .rows = 2,
+                               .k = 1,
+                               .width = 4,
+                               .bytes = sizeof starts,
+                               .context = ++stage.context};
+    cr_assert_eq(passes_add(stage.passes, &stage.sites[site], &record, starts), 0);
+}
+
 /* Sites 60, 61, 62 are slots, positions, tokens. */
 static void context_sites(void)
 {
@@ -505,4 +521,31 @@ Test(passes, a_storm_of_losses_with_context)
     storm(true, 20000);
     cr_assert_lt(stage.count, 20000);
     cr_assert_gt(stage.contexts, 10000);
+}
+
+/*
+ * One kernel makes the slots and shows the sequences, another stores by them, as in vLLM, where the second one was seen
+ * first, as the engine warmed up. The first pass has its slots, too; of slots that are others the makers' are the
+ * pass's.
+ */
+Test(passes, slots_that_are_made_and_used)
+{
+    context_sites();
+    for (uint32_t site = 63; site > 61; site--) {
+        stage.sites[site] = stage.sites[60];
+        strcpy(stage.sites[site].recipe, site == 63 ? "maker" : "maker.starts");
+        strcpy(stage.sites[site].kernel, "make");
+    }
+    stage.sites[62].kind = MT_SITE_STARTS;
+    strcpy(stage.sites[60].kernel, "store");
+    run_site(60, 5, 7, false);
+    run_layers(0, 2, 5, 7);
+    for (int i = 0; i < 3; i++) {
+        run_site(63, 5, i, false);
+        run_starts(62, 5);
+        run_site(60, 5, i == 2 ? 99 : i, false);
+        run_layers(0, 2, 5, i);
+    }
+    expect("7:2s 0:2s 1:2s 2:2s ");
+    cr_assert_eq(stage.wrong_context, 0);
 }
