@@ -33,11 +33,10 @@ struct node {
     uint32_t experts; /* what they are in all layers, as one number; 0: not all are known */
     uint32_t page;    /* in which it stands now, once there are pages; NONE */
     uint8_t link;
-    bool starts;    /* first of its sequence in the pass */
-    bool tokenless; /* some rows came without their token */
-    bool proven;    /* by the slots alone */
-    bool dropped;   /* a rejected token: its sequence wrote the position again */
-    bool parental;  /* something came behind it */
+    bool starts;   /* first of its sequence in the pass */
+    bool proven;   /* by the slots alone */
+    bool dropped;  /* a rejected token: its sequence wrote the position again */
+    bool parental; /* something came behind it */
 };
 
 /* A sequence as it stood when it last ran: its rows of that pass. */
