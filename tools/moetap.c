@@ -33,11 +33,12 @@ static const struct verb {
      "dump FILE [--format=text|jsonl|csv] [-o OUT] [--segment N] [--stream N] [--all] [--context]\n"
      "         prints the records"},
     {"requests", verb_requests,
-     "requests FILE [--block-size N]\n"
+     "requests FILE [--block-size N] [--links=auto|proven|likely]\n"
      "         puts the rows together to requests, by KV slots and positions, and lists them"},
     {"export", verb_export,
      "export FILE --request N|--all|--tokens LIST|--passes -o OUT.npz|OUT.safetensors [--format=npz|safetensors]\n"
-     "         [--dtype=int32|int16|uint16|uint8] [--block-size N] [--model-config CONFIG]\n"
+     "         [--dtype=int32|int16|uint16|uint8] [--block-size N]\n         [--links=auto|proven|likely] "
+     "[--model-config CONFIG]\n"
      "         writes ids as arrays [rows, layers, k], for trainers"},
     {"recipes", verb_recipes,
      "recipes [check FILE]\n"
