@@ -2,6 +2,7 @@
 #include "capture.h"
 
 #include "driver.h"
+#include "join.h"
 #include "kernels.h"
 #include "lane.h"
 #include "layer.h"
@@ -487,6 +488,29 @@ static void fence(CUstream stream)
     mt_quiet_end();
 }
 
+/* Before a router was seen nobody asks who made its input. */
+static void recorded(CUevent event, CUstream stream)
+{
+    if (!__atomic_load_n(&routers_seen, __ATOMIC_RELAXED))
+        return;
+    mt_quiet_begin();
+    struct mt_lane *lane = mt_lane_peek(stream);
+    if (lane)
+        mt_join_recorded(event, lane);
+    mt_quiet_end();
+}
+
+static void waits(CUstream stream, CUevent event)
+{
+    if (!__atomic_load_n(&routers_seen, __ATOMIC_RELAXED))
+        return;
+    mt_quiet_begin();
+    struct mt_lane *lane = mt_lane_find(stream);
+    if (lane)
+        mt_join_waited(lane, event);
+    mt_quiet_end();
+}
+
 static void capture_ends(CUstream stream)
 {
     fence(stream);
@@ -538,6 +562,7 @@ void mt_capture_start(struct mt_recipes *recipes, bool taps_beside)
 
 const struct mt_sink *mt_capture_sink(void)
 {
-    static const struct mt_sink sink = {&open_count, before, after, fence, capture_ends, node, unload, context_gone};
+    static const struct mt_sink sink = {&open_count, before,       after, fence,  recorded,
+                                        waits,       capture_ends, node,  unload, context_gone};
     return &sink;
 }

@@ -71,6 +71,28 @@ void mt_history_add(struct mt_history *history, const struct mt_kernel *kernel, 
     }
 }
 
+static void copy_entry(struct mt_history_entry *to, const struct mt_history_entry *from)
+{
+    to->kernel = from->kernel;
+    to->bytes = from->bytes;
+    memcpy(to->words, from->words, (from->bytes + 7) & ~7u);
+}
+
+bool mt_history_get(const struct mt_history *history, uint32_t i, struct mt_history_entry *entry)
+{
+    if (i >= history->count || history->count - i > MT_HISTORY_LAUNCHES)
+        return false;
+    copy_entry(entry, &history->entries[i % MT_HISTORY_LAUNCHES]);
+    return true;
+}
+
+void mt_history_join(struct mt_history *history, const struct mt_history_entry *entry)
+{
+    struct mt_history_joined *joined = &history->joined[history->joined_count++ % MT_HISTORY_JOINED];
+    joined->count = history->count;
+    copy_entry(&joined->entry, entry);
+}
+
 static uint32_t hash(uint64_t word, uint32_t size)
 {
     return (uint32_t) ((word * 0x9e3779b97f4a7c15ull) >> 40) & (size - 1);
@@ -161,6 +183,24 @@ static bool shared(const struct mt_history *history, uint32_t launches, uint32_t
         return true;
     for (uint32_t back = 1; back < launches; back++) {
         if (back != own_back && holds(entry_back(history, back), word))
+            return true;
+    }
+    return false;
+}
+
+/*
+ * Did another stream, which this one waited for since the last router, make it? The same kernel with the word in the
+ * same place does the same work, for another micro-batch: it is a weight of both.
+ */
+static bool made_elsewhere(const struct mt_history *history, uint32_t launches, const struct mt_history_entry *own,
+                           uint32_t index)
+{
+    for (uint32_t i = 0; i < MT_HISTORY_JOINED && i < history->joined_count; i++) {
+        const struct mt_history_joined *joined = &history->joined[i];
+        const struct mt_history_entry *entry = &joined->entry;
+        if (history->count - joined->count > launches || !holds(entry, own->words[index]))
+            continue;
+        if (entry->kernel != own->kernel || entry->words[index] != own->words[index])
             return true;
     }
     return false;
@@ -308,6 +348,8 @@ static void gather(struct mt_layers *layers, const struct mt_history *history, u
                 own(layers, word, NOBODY); /* an activation, here and wherever its memory is used again */
                 continue;
             }
+            if (made_elsewhere(history, launches, entry, i))
+                continue;
             if (!owner->word && !is_device_address(word)) {
                 own(layers, word, NOBODY);
                 continue;
