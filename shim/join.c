@@ -34,7 +34,7 @@ void mt_join_waited(struct mt_lane *lane, CUevent event)
     pthread_mutex_unlock(&marks_lock);
     if (mark.event != event || !mark.lane || mark.lane == lane)
         return;
-    for (uint32_t i = MT_HISTORY_JOINED; i; i--) {
+    for (uint32_t i = MT_HISTORY_WAITED; i; i--) {
         /* Never two locks at a time: another stream may be joining this one. */
         struct mt_history_entry entry;
         mt_lane_lock(mark.lane);

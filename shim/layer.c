@@ -15,17 +15,19 @@
 #define KEYS 8u
 #define PROVEN 16u /* so often right before a place is believed without a look at the rest */
 
-struct owner {
-    uint64_t word; /* 0: free */
-    int32_t layer; /* or NOBODY */
-    uint32_t hits, misses;
-};
-
 /* Where in a launch, and how far before the router. A place that holds weights agrees with each decision. */
 struct place {
     const struct mt_kernel *kernel; /* NULL: free */
     uint32_t back, index;
     uint32_t good, bad;
+};
+
+struct owner {
+    uint64_t word; /* 0: free */
+    int32_t layer; /* or NOBODY */
+    uint32_t hits, misses;
+    const struct mt_kernel *kernel; /* and the offset: where it was learnt */
+    uint32_t index;
 };
 
 struct mt_layers {
@@ -124,7 +126,7 @@ static void make_room(struct mt_layers *layers)
     free(old);
 }
 
-static void own(struct mt_layers *layers, uint64_t word, int32_t layer)
+static void own(struct mt_layers *layers, uint64_t word, int32_t layer, const struct place *place)
 {
     if (layers->owners_used > OWNERS * 3 / 4)
         make_room(layers);
@@ -134,7 +136,7 @@ static void own(struct mt_layers *layers, uint64_t word, int32_t layer)
             return;
         layers->owners_used++;
     }
-    *owner = (struct owner){word, layer, 0, 0};
+    *owner = (struct owner){word, layer, 0, 0, place ? place->kernel : NULL, place ? place->index : 0};
 }
 
 /* Any device address, at least as aligned as a weight is. */
@@ -326,6 +328,9 @@ static double worth(const struct place *place, bool known)
 static void gather(struct mt_layers *layers, const struct mt_history *history, uint32_t launches,
                    struct evidence *evidence)
 {
+    /* The router before: what it was given and what it stored is no weight of this layer. */
+    const struct mt_history_entry *before =
+        launches < history->count && launches < MT_HISTORY_LAUNCHES ? entry_back(history, launches) : NULL;
     double distance = 1;
     evidence->count = 0;
     /* 0 is the router itself: it only witnesses what is shared. */
@@ -345,13 +350,13 @@ static void gather(struct mt_layers *layers, const struct mt_history *history, u
                     continue;
             }
             if (shared(history, launches, back, word)) {
-                own(layers, word, NOBODY); /* an activation, here and wherever its memory is used again */
+                own(layers, word, NOBODY, NULL); /* an activation, here and wherever its memory is used again */
                 continue;
             }
-            if (made_elsewhere(history, launches, entry, i))
+            if (made_elsewhere(history, launches, entry, i) || (before && router_names(before, word)))
                 continue;
             if (!owner->word && !is_device_address(word)) {
-                own(layers, word, NOBODY);
+                own(layers, word, NOBODY, NULL);
                 continue;
             }
             if (!place)
@@ -410,11 +415,12 @@ static void learn(struct mt_layers *layers, const struct evidence *evidence, int
             drop_key(layers, place);
         }
         if (witness->layer == NEW)
-            own(layers, witness->word, layer);
+            own(layers, witness->word, layer, place);
         else if (witness->layer == layer)
             owner->hits++;
-        else if (++owner->misses * 8 > owner->hits)
-            owner->layer = NOBODY; /* a workspace, an activation; not a weight that was left over on the stack once */
+        /* Elsewhere it is a left-over of the stack, and only that place is to blame. */
+        else if (owner->kernel == place->kernel && owner->index == place->index && ++owner->misses * 8 > owner->hits)
+            owner->layer = NOBODY; /* a workspace, an activation */
     }
 }
 

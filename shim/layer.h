@@ -29,7 +29,8 @@ struct mt_history_entry {
     uint64_t words[MT_HISTORY_BYTES / sizeof(uint64_t)];
 };
 
-#define MT_HISTORY_JOINED 4u /* latest launches of a stream that are looked at where another one waits for it */
+#define MT_HISTORY_JOINED 16u /* launches of other streams */
+#define MT_HISTORY_WAITED 4u  /* of them by one wait: the latest */
 
 /* The latest launches on one stream. */
 struct mt_history {
