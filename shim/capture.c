@@ -14,11 +14,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Layer numbers are one for all streams: the layers of a recipe, E and k in this process. */
+/* Layer numbers are one for all streams and all kernels: the layers of the routers to k of E experts in this process.
+ * Row context has its own for each recipe. */
 struct model {
     struct model *next;
-    const struct mt_recipe *recipe;
-    uint32_t experts, k; /* 0 and 1 for row context */
+    const struct mt_recipe *context; /* NULL: routers */
+    uint32_t experts, k;             /* 0 and 1 for row context */
     struct mt_layers *layers;
     struct first { /* of row context that comes with every layer: the layer that speaks for all, in each context */
         struct first *next;
@@ -29,19 +30,22 @@ struct model {
 static struct model *models;
 static pthread_mutex_t models_lock = PTHREAD_MUTEX_INITIALIZER;
 
-/* A model's routers on one lane. Guarded by the lane's lock. */
+/* A model's routers on one lane, of one recipe: prefill and decode often take different kernels. Guarded by the lane's
+ * lock. */
 struct mt_group {
     struct mt_group *next;
+    const struct mt_recipe *recipe;
     struct model *model;
     bool stage;                 /* a stage of grouped routing, no router: not tapped any more */
-    uint32_t last;              /* history count behind its last router */
+    uint32_t last;              /* history count behind the model's last router, whatever recipe read it */
     struct mt_tap_state *state; /* whose sites these are */
     uint64_t once;              /* the first of that state, 0: not looked up yet */
     uint32_t since_once;        /* launches of other layers since */
     uint32_t sites_len;
     struct site {
         int32_t index; /* -1: none yet */
-        bool graph;    /* flagged as MT_SITE_GRAPH */
+        int32_t counter;
+        bool graph; /* flagged as MT_SITE_GRAPH */
         struct mt_occurrences occurrences;
     } * sites; /* [layer + 1] */
 };
@@ -53,12 +57,13 @@ static pthread_mutex_t sites_lock = PTHREAD_MUTEX_INITIALIZER;
 
 static struct model *find_model(const struct mt_recipe *recipe, uint32_t experts, uint32_t k)
 {
+    const struct mt_recipe *context = mt_recipe_site_kind(recipe) == MT_SITE_ROUTER ? NULL : recipe;
     pthread_mutex_lock(&models_lock);
     struct model *model = models;
-    while (model && !(model->recipe == recipe && model->experts == experts && model->k == k))
+    while (model && !(model->context == context && model->experts == experts && model->k == k))
         model = model->next;
     if (!model && (model = calloc(1, sizeof *model))) {
-        *model = (struct model){models, recipe, experts, k, mt_layers_new(), NULL};
+        *model = (struct model){models, context, experts, k, mt_layers_new(), NULL};
         if (model->layers) {
             models = model;
         } else {
@@ -73,7 +78,7 @@ static struct model *find_model(const struct mt_recipe *recipe, uint32_t experts
 static struct mt_group *find_group(struct mt_lane *lane, const struct mt_recipe *recipe, uint32_t experts, uint32_t k)
 {
     for (struct mt_group *group = lane->groups; group; group = group->next) {
-        if (group->model->recipe == recipe && group->model->experts == experts && group->model->k == k)
+        if (group->recipe == recipe && group->model->experts == experts && group->model->k == k)
             return group;
     }
     struct mt_group *group = calloc(1, sizeof *group);
@@ -82,9 +87,25 @@ static struct mt_group *find_group(struct mt_lane *lane, const struct mt_recipe 
         free(group);
         return NULL;
     }
+    group->recipe = recipe;
     group->model = model;
+    for (const struct mt_group *other = lane->groups; other; other = other->next) {
+        if (other->model == model)
+            group->last = other->last;
+    }
     group->next = lane->groups;
     return lane->groups = group;
+}
+
+/* A known layer's runs are counted together, whatever kernel routes: else `step` would name two of them. */
+static int32_t find_counter(const struct mt_lane *lane, const struct mt_group *group, uint32_t slot)
+{
+    for (const struct mt_group *other = lane->groups; slot && other; other = other->next) {
+        if (other != group && other->model == group->model && other->state == group->state && slot < other->sites_len &&
+            other->sites[slot].index >= 0)
+            return other->sites[slot].counter;
+    }
+    return -1;
 }
 
 /* The site of a layer on this lane, made at its first router. NULL: no room. */
@@ -116,11 +137,11 @@ static struct site *find_site(struct mt_lane *lane, struct mt_group *group, stru
         .experts = routing->experts,
         .k = routing->k,
         .dtype = (uint8_t) routing->dtype,
-        .id_space = (uint8_t) mt_recipe_id_space(group->model->recipe),
-        .kind = (uint8_t) mt_recipe_site_kind(group->model->recipe),
+        .id_space = (uint8_t) mt_recipe_id_space(group->recipe),
+        .kind = (uint8_t) mt_recipe_site_kind(group->recipe),
     };
     snprintf(site.kernel, sizeof site.kernel, "%.255s", kernel->info->demangled);
-    snprintf(site.recipe, sizeof site.recipe, "%.63s", mt_recipe_name(group->model->recipe));
+    snprintf(site.recipe, sizeof site.recipe, "%.63s", mt_recipe_name(group->recipe));
     pthread_mutex_lock(&sites_lock);
     int index = mt_segment_add_site(mt_tap_segment(state), &site);
     pthread_mutex_unlock(&sites_lock);
@@ -130,6 +151,9 @@ static struct site *find_site(struct mt_lane *lane, struct mt_group *group, stru
         return NULL;
     }
     found->index = index;
+    found->counter = find_counter(lane, group, slot);
+    if (found->counter < 0)
+        found->counter = index;
     return found;
 }
 
@@ -151,17 +175,17 @@ static void tap(struct mt_lane *lane, struct mt_group *group, const struct mt_ke
     bool capturing = status == CU_STREAM_CAPTURE_STATUS_ACTIVE;
     struct site *site = find_site(lane, group, state, kernel, routing, layer);
     /* What rows are must be in line: their number is counted up before the pass's routers read it. */
-    bool context = mt_recipe_site_kind(group->model->recipe) != MT_SITE_ROUTER;
+    bool context = mt_recipe_site_kind(group->recipe) != MT_SITE_ROUTER;
     uint8_t width = context ? MT_CONTEXT_WIDTH : routing->experts && routing->experts <= MT_ID8_EXPERTS_MAX ? 1 : 2;
     if (!site) {
         mt_segment_count_not_captured(mt_tap_segment(state));
         return;
     }
-    uint32_t index = (uint32_t) site->index;
+    struct mt_tap_site where = {(uint32_t) site->index, (uint32_t) site->counter};
     if (capturing && beside && !context &&
-        mt_branch_open(&lane->branch, lane->stream, state, routing, index, &site->occurrences, width)) {
+        mt_branch_open(&lane->branch, lane->stream, state, routing, where, &site->occurrences, width)) {
         __atomic_fetch_add(&open_count, 1, __ATOMIC_RELAXED);
-    } else if (!mt_tap_launch(state, lane->stream, routing, index, width, capturing)) {
+    } else if (!mt_tap_launch(state, lane->stream, routing, where, width, capturing)) {
         mt_segment_count_not_captured(mt_tap_segment(state));
         return;
     }
@@ -260,7 +284,10 @@ static void explain_no_tap(const struct mt_kernel *kernel, const char *why)
 static int32_t identify(struct mt_lane *lane, struct mt_group *group)
 {
     int32_t layer = mt_layers_identify(group->model->layers, &lane->history, lane->history.count - group->last);
-    group->last = lane->history.count;
+    for (struct mt_group *other = lane->groups; other; other = other->next) {
+        if (other->model == group->model)
+            other->last = lane->history.count;
+    }
     return layer;
 }
 
@@ -340,7 +367,7 @@ static bool speaks_for_all(struct mt_group *group, struct mt_tap_state *state, u
             mt_log(MT_LOG_PROBLEM,
                    "%s: the layer that stood for all is no longer seen: its memory has moved, what rows "
                    "are is not captured any more",
-                   mt_recipe_name(group->model->recipe));
+                   mt_recipe_name(group->recipe));
         if (group->once == once)
             group->since_once = 0;
         return group->once == once;
@@ -435,7 +462,7 @@ static void before(const struct mt_launch *launch)
         if (lane->pending.open) {
             const struct mt_kernel *kernel = mt_kernels_find(launch);
             bool final = kernel->recipe && mt_recipe_kind(kernel->recipe) == MT_RECIPE_FINAL &&
-                         mt_recipe_is_final_of(kernel->recipe, lane->pending.group->model->recipe) &&
+                         mt_recipe_is_final_of(kernel->recipe, lane->pending.group->recipe) &&
                          names(kernel, launch, lane->pending.routing.ids);
             if (final)
                 lane->pending.final = true;

@@ -56,7 +56,9 @@ struct mt_tap_args {
     uint8_t dtype;        /* enum mt_dtype */
     uint8_t width;        /* 1 or 2; row context: MT_CONTEXT_WIDTH */
     uint8_t context;      /* row context, not ids */
-    uint8_t reserved[5];
+    uint8_t reserved;
+    uint16_t counter; /* whose step it is: the first site of the same layer on the same stream */
+    uint8_t reserved1[2];
 };
 
 /* The only parameter of write, by value. */
@@ -168,7 +170,7 @@ MT_FN void mt_tap_begin(const struct mt_tap_args *args, int staged, uint32_t blo
     struct mt_claim claim;
     /* A record has 16 bits for k. */
     uint64_t payload = args->k - 1 < 0xFFFFu ? (uint64_t) args->rows * args->k * args->width : ~(uint64_t) 0;
-    if (mt_ring_claim(args->producer, args->site, payload, args->context, &claim)) {
+    if (mt_ring_claim(args->producer, args->counter, payload, args->context, &claim)) {
         if (staged)
             claim.context = *mt_tap_stage_context(args);
         mt_ring_fill(args->producer, &claim, args->site, args->rows, args->k, args->width);

@@ -290,8 +290,8 @@ static const struct node_memory *memory_for_tap(struct mt_tap_state *state, cons
     return &state->memories[state->memory_count++];
 }
 
-static struct mt_tap_args args_of(const struct mt_tap_state *state, const struct mt_routing *routing, uint32_t site,
-                                  uint8_t width)
+static struct mt_tap_args args_of(const struct mt_tap_state *state, const struct mt_routing *routing,
+                                  struct mt_tap_site site, uint8_t width)
 {
     return (struct mt_tap_args){
         .producer = (struct mt_producer *) (uintptr_t) state->producer,
@@ -299,7 +299,8 @@ static struct mt_tap_args args_of(const struct mt_tap_state *state, const struct
         .stride = routing->stride,
         .rows = routing->rows,
         .k = routing->k,
-        .site = site,
+        .site = site.index,
+        .counter = (uint16_t) site.counter,
         .dtype = (uint8_t) routing->dtype,
         .width = width,
         .context = width == MT_CONTEXT_WIDTH,
@@ -313,8 +314,8 @@ static bool launched(CUresult result)
     return result == CUDA_SUCCESS;
 }
 
-bool mt_tap_launch(struct mt_tap_state *state, CUstream stream, const struct mt_routing *routing, uint32_t site,
-                   uint8_t width, bool capturing)
+bool mt_tap_launch(struct mt_tap_state *state, CUstream stream, const struct mt_routing *routing,
+                   struct mt_tap_site site, uint8_t width, bool capturing)
 {
     struct mt_tap_args args = args_of(state, routing, site, width);
     void *params[] = {&args};
@@ -348,11 +349,12 @@ static bool add_node(CUgraph graph, const CUgraphNode *deps, size_t count, CUfun
 }
 
 bool mt_tap_add_stage(struct mt_tap_state *state, CUgraph graph, CUgraphNode dep, const struct mt_routing *routing,
-                      uint32_t site, uint32_t occurrence, uint8_t width, struct mt_tap_args *args, CUgraphNode *node)
+                      struct mt_tap_site site, uint32_t occurrence, uint8_t width, struct mt_tap_args *args,
+                      CUgraphNode *node)
 {
     *args = args_of(state, routing, site, width);
     pthread_mutex_lock(&state->lock);
-    const struct node_memory *memory = memory_for_tap(state, routing, site, occurrence, width);
+    const struct node_memory *memory = memory_for_tap(state, routing, site.index, occurrence, width);
     if (memory) {
         args->stage = (uint8_t *) (uintptr_t) memory->stage;
         args->scratch = (struct mt_tap_scratch *) (uintptr_t) memory->scratch;

@@ -23,13 +23,18 @@ static struct cuda cuda;
 enum graph_mode { EAGER, PLAIN, PIECES, FORK, UPDATE, RELAXED };
 static const char *const graph_modes[] = {"eager", "plain", "pieces", "fork", "update", "relaxed", NULL};
 
+/* Which of two router kernels: one for every second step, or for every second layer. */
+enum routers { ONE, TURNS, MIXED };
+static const char *const router_modes[] = {"one", "turns", "mixed", NULL};
+
 /* pdl: programmatic dependent launch, each kernel may start while the one ahead still runs. */
 static struct {
     long layers, experts, topk, tokens, steps, streams, seed, device;
     enum graph_mode graph;
+    enum routers routers;
     bool scrub, context, pdl;
     const char *dtype, *truth, *door;
-} options = {4, 64, 6, 16, 8, 1, 1, 0, EAGER, false, false, false, "i32", NULL, "dlsym"};
+} options = {4, 64, 6, 16, 8, 1, 1, 0, EAGER, ONE, false, false, false, "i32", NULL, "dlsym"};
 
 static void check(CUresult result, const char *what)
 {
@@ -78,7 +83,7 @@ static CUdeviceptr random_matrix(size_t elements)
 }
 
 static struct {
-    CUfunction gemm, topk, experts, keep, scrub, embed, lookup, rotary, cache;
+    CUfunction gemm, topk, route, experts, keep, scrub, embed, lookup, rotary, cache;
 } kernels;
 
 static struct {
@@ -91,7 +96,8 @@ struct batch {
     CUevent routed, mixed; /* from one to the other and back */
     CUdeviceptr hidden[2], logits, ids, topk_weights, truth;
     void *truth_host;
-    CUgraphExec *graphs; /* a step: one after the other */
+    bool turn;              /* --routers=turns: the other kernel's */
+    CUgraphExec *graphs[2]; /* a step, by turn: one after the other */
     long graph_count;
     /* --context: what the rows of a step are, put there ahead of it */
     CUdeviceptr tokens, positions, slots, looked_up, q;
@@ -182,8 +188,11 @@ static void forward_layer(struct batch *b, long layer)
     CUdeviceptr *in = &b->hidden[layer % 2], *out = &b->hidden[(layer + 1) % 2];
     void *gemm[] = {in, &weights.router[layer], &b->logits, &rows, &dim, &experts};
     launch(kernels.gemm, row_blocks, b, gemm);
+    bool other = b->turn || (options.routers == MIXED && layer % 2);
     void *topk[] = {&b->logits, &b->ids, &b->topk_weights, &rows, &experts, &k};
-    launch(kernels.topk, (row_blocks + MOE_DEMO_THREADS - 1) / MOE_DEMO_THREADS, b, topk);
+    void *route[] = {&b->ids, &b->topk_weights, &b->logits, &experts, &k, &rows};
+    launch(other ? kernels.route : kernels.topk, (row_blocks + MOE_DEMO_THREADS - 1) / MOE_DEMO_THREADS, b,
+           other ? route : topk);
     CUstream stream = options.graph == FORK ? b->side : b->stream;
     if (stream != b->stream) {
         CHECK(cuda.EventRecord(b->routed, b->stream));
@@ -234,14 +243,15 @@ static CUgraph capture(struct batch *b, long from, long to)
 
 static void make_graphs(struct batch *b)
 {
+    CUgraphExec *graphs = must(calloc((size_t) options.layers, sizeof(CUgraphExec)));
+    b->graphs[b->turn] = graphs;
     b->graph_count = options.graph == PIECES ? options.layers : 1;
-    b->graphs = must(calloc((size_t) b->graph_count, sizeof(CUgraphExec)));
     for (long i = 0; i < b->graph_count; i++) {
         long to = options.graph == PIECES ? i + 1 : options.layers;
-        CHECK(cuda.GraphInstantiate(&b->graphs[i], capture(b, i, to), 0));
+        CHECK(cuda.GraphInstantiate(&graphs[i], capture(b, i, to), 0));
         CUgraphExecUpdateResultInfo info;
         if (options.graph == UPDATE)
-            CHECK(cuda.GraphExecUpdate(b->graphs[i], capture(b, i, to), &info));
+            CHECK(cuda.GraphExecUpdate(graphs[i], capture(b, i, to), &info));
     }
 }
 
@@ -295,6 +305,8 @@ static void load_kernels(void)
     }
     snprintf(name, sizeof name, "moe_demo_topk_%s", options.dtype);
     CHECK(cuda.ModuleGetFunction(&kernels.topk, module, name));
+    snprintf(name, sizeof name, "moe_demo_route_%s", options.dtype);
+    CHECK(cuda.ModuleGetFunction(&kernels.route, module, name));
     /* A C++ kernel, as most are: moe_demo_experts(float const*, int const*, ...) */
     char mangled = strcmp(options.dtype, "i64") == 0 ? 'l' : options.dtype[0] == 'u' ? 'j' : 'i';
     snprintf(name, sizeof name, "_Z16moe_demo_expertsPKfPK%cS0_S0_Pfiii", mangled);
@@ -358,8 +370,10 @@ static void make_batch(struct batch *b)
     }
     if (options.context)
         make_context(b);
-    if (options.graph)
+    for (int turn = 0; options.graph && turn < (options.routers == TURNS ? 2 : 1); turn++) {
+        b->turn = turn;
         make_graphs(b);
+    }
 }
 
 static void put_rows(FILE *file, const struct batch *b)
@@ -376,12 +390,13 @@ static void run(struct batch *batches, FILE *truth, FILE *rows_truth)
     for (long step = 0; step < options.steps; step++) {
         for (long i = 0; i < options.streams; i++) {
             struct batch *b = &batches[i];
+            b->turn = options.routers == TURNS && step % 2;
             if (options.context) {
                 next_rows(b, step);
                 put_rows(rows_truth, b);
             }
             for (long n = 0; n < b->graph_count; n++)
-                CHECK(cuda.GraphLaunch(b->graphs[n], b->stream));
+                CHECK(cuda.GraphLaunch(b->graphs[b->turn][n], b->stream));
             if (!options.graph)
                 forward(b, 0, options.layers);
             if (truth)
@@ -416,6 +431,7 @@ static int usage(const char *problem)
     fprintf(stderr,
             "moe-demo: %s\nmoe-demo [--layers L] [--experts E] [--topk K] [--tokens N] [--steps S] "
             "[--graph[=plain|pieces|fork|update|relaxed]]\n         [--scrub] [--context] [--pdl] "
+            "[--routers=one|turns|mixed] "
             "[--streams M]\n"
             "         [--dtype i32|i64|u32] [--seed X] [--truth FILE] [--door dlsym|getproc] [--device D]\n",
             problem);
@@ -432,8 +448,8 @@ static const char *parse(int argc, char **argv)
                    {"topk", &options.topk, 1, 32},           {"tokens", &options.tokens, 1, 65536},
                    {"steps", &options.steps, 1, 1000000},    {"streams", &options.streams, 1, 64},
                    {"seed", &options.seed, 0, LONG_MAX / 2}, {"device", &options.device, 0, 63}};
-    enum { NUMBERS = sizeof numbers / sizeof *numbers, GRAPH = 100, SCRUB, CONTEXT, PDL, DTYPE, TRUTH, DOOR };
-    struct option longs[NUMBERS + 8] = {{0}};
+    enum { NUMBERS = sizeof numbers / sizeof *numbers, GRAPH = 100, SCRUB, CONTEXT, PDL, DTYPE, TRUTH, DOOR, ROUTERS };
+    struct option longs[NUMBERS + 9] = {{0}};
     for (int i = 0; i < NUMBERS; i++)
         longs[i] = (struct option){numbers[i].name, required_argument, NULL, i + 1};
     longs[NUMBERS] = (struct option){"graph", optional_argument, NULL, GRAPH};
@@ -443,6 +459,7 @@ static const char *parse(int argc, char **argv)
     longs[NUMBERS + 4] = (struct option){"scrub", no_argument, NULL, SCRUB};
     longs[NUMBERS + 5] = (struct option){"context", no_argument, NULL, CONTEXT};
     longs[NUMBERS + 6] = (struct option){"pdl", no_argument, NULL, PDL};
+    longs[NUMBERS + 7] = (struct option){"routers", required_argument, NULL, ROUTERS};
     int opt;
     while ((opt = getopt_long(argc, argv, "", longs, NULL)) != -1) {
         if (opt >= 1 && opt <= NUMBERS) {
@@ -457,6 +474,11 @@ static const char *parse(int argc, char **argv)
                 options.graph++;
             if (!graph_modes[options.graph])
                 return "--graph is plain, pieces, fork, update or relaxed";
+        } else if (opt == ROUTERS) {
+            while (router_modes[options.routers] && strcmp(router_modes[options.routers], optarg))
+                options.routers++;
+            if (!router_modes[options.routers])
+                return "--routers is one, turns or mixed";
         } else if (opt == SCRUB) {
             options.scrub = true;
         } else if (opt == CONTEXT) {

@@ -305,6 +305,40 @@ Test(run, next_recipe_where_the_first_does_not_hold)
     }
 }
 
+/* A model's layers are one, whichever kernel routes: in turns, as for prefill and decode, or a layer each. */
+Test(run, two_router_kernels)
+{
+    static const char *const modes[] = {"",
+                                        "--graph",
+                                        "--scrub --graph=pieces",
+                                        "--scrub --graph=fork",
+                                        "--graph=update --streams 3",
+                                        "--dtype i64 --context --streams 2"};
+    static const char *const routers[] = {"turns", "mixed"};
+    struct outcome o;
+    for (size_t r = 0; r < 2; r++) {
+        for (size_t m = 0; m < sizeof modes / sizeof *modes; m++) {
+            const char *streams = strstr(modes[m], "--streams");
+            command(&o,
+                    "cd %s && rm -f t truth; %s record -q --source=preload -o t -- %s %s --routers=%s --layers 7 "
+                    "--steps 6 --truth truth",
+                    scratch(), MOETAP, MOE_DEMO, modes[m], routers[r]);
+            cr_assert_eq(o.status, 0, "%s", o.text);
+            /* By layer and step, each of which must be there once. */
+            command(&o, "cd %s && %s dump --format=jsonl t | %s truth --layers 7 --steps 6 %s; %s info t", scratch(),
+                    MOETAP, TRUTH_COMPARE, streams ? streams : "", MOETAP);
+            cr_assert(strstr(o.text, "match: ") && !strstr(o.text, "not expected") && !strstr(o.text, "twice"),
+                      "%s %s: %s", routers[r], modes[m], o.text);
+            cr_assert(strstr(o.text, " 7 layers, 6 steps"), "%s %s: %s", routers[r], modes[m], o.text);
+            cr_assert(strstr(o.text, "moe-demo.route"), "%s %s: %s", routers[r], modes[m], o.text);
+            long ids = 7 * 6 * 16 * 6 * (streams ? strtol(streams + 9, NULL, 10) : 1);
+            char match[64];
+            snprintf(match, sizeof match, "match: %ld of %ld ids", ids, ids);
+            cr_assert(strstr(o.text, match), "%s %s: %s", routers[r], modes[m], o.text);
+        }
+    }
+}
+
 Test(run, bad_recipe_is_named_with_its_line)
 {
     struct outcome o;

@@ -82,6 +82,7 @@ void rig_put(struct rig *rig, uint32_t site, uint32_t rows)
         .rows = rows ? rows : rig_rows(rig, site, step),
         .k = rig_k(site),
         .site = site,
+        .counter = (uint16_t) site,
         .dtype = MT_DTYPE_I32,
         .width = (uint8_t) rig_width(site),
     };
