@@ -150,6 +150,7 @@ static void put(const struct options *o, struct mt_producer *producer, uint32_t 
         .rows = rows,
         .k = (uint32_t) o->k,
         .site = site,
+        .counter = (uint16_t) site,
         .dtype = MT_DTYPE_I32,
         .width = (uint8_t) engine_width((uint32_t) o->experts),
     };
