@@ -309,7 +309,8 @@ static int parse_key(const struct parser *parser, struct mt_recipe *recipe, cons
         const char *key;
         struct mt_expr *expr;
     } exprs[] = {{"column", &recipe->column},   {"rows", &recipe->rows},     {"k", &recipe->k},
-                 {"experts", &recipe->experts}, {"stride", &recipe->stride}, {"input", &recipe->input}};
+                 {"experts", &recipe->experts}, {"stride", &recipe->stride}, {"input", &recipe->input},
+                 {"start", &recipe->start}};
     for (size_t i = 0; i < sizeof exprs / sizeof *exprs; i++) {
         if (strcmp(exprs[i].key, key) == 0)
             return parse_expr(parser, value, exprs[i].expr);
@@ -364,7 +365,7 @@ static int parse_key(const struct parser *parser, struct mt_recipe *recipe, cons
     return mistake(
         parser,
         "found key '%s', expected kernel, kind, within, suffix, params, ids, dtype, rows, k, experts, stride, "
-        "column, skip, input, id_space, require, limit.experts, limit.k, final, once or note",
+        "column, start, skip, input, id_space, require, limit.experts, limit.k, final, once or note",
         key);
 }
 
@@ -444,8 +445,8 @@ static int check_exprs(struct parser *parser, const struct mt_recipe *recipe)
     parser->line = recipe->rows.line;
     if (names_early(&recipe->rows, false))
         return mistake(parser, "found rows by rows, expected a parameter or the like");
-    const struct mt_expr *all[] = {&recipe->ids,     &recipe->rows,   &recipe->k,      &recipe->input,
-                                   &recipe->experts, &recipe->stride, &recipe->column, &recipe->once};
+    const struct mt_expr *all[] = {&recipe->ids,    &recipe->rows,   &recipe->k,     &recipe->input, &recipe->experts,
+                                   &recipe->stride, &recipe->column, &recipe->start, &recipe->once};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
         bool address = all[i] == &recipe->ids || all[i] == &recipe->input || all[i] == &recipe->once;
         uint32_t bytes = address ? 8 : 0;

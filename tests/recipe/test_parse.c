@@ -400,7 +400,7 @@ Test(parse, mutations)
         struct mt_routing routing;
         const char *reason;
         if (recipe)
-            mt_recipe_read_spread(recipe, &rig.kernel, &rig.launch, &routing, &reason);
+            mt_recipe_read(recipe, &rig.kernel, &rig.launch, &routing, &reason);
         mt_recipes_free(recipes);
     }
     cr_assert_gt(taken, 100);

@@ -147,6 +147,7 @@ static void put(const struct options *o, struct mt_producer *producer, uint32_t 
         .producer = producer,
         .ids = ids,
         .stride = o->k,
+        .column = 1,
         .rows = rows,
         .k = (uint32_t) o->k,
         .site = site,
