@@ -340,14 +340,16 @@ static void on_consumer(struct mt_lane *lane, const struct mt_kernel *kernel, co
 {
     struct mt_routing routing;
     const char *why;
-    if (__atomic_load_n(&routers_seen, __ATOMIC_RELAXED) || !mt_recipe_tells_shape(kernel->recipe) ||
-        !mt_recipe_read(kernel->recipe, kernel->info, launch, &routing, &why))
+    const struct mt_recipe *recipe = __atomic_load_n(&routers_seen, __ATOMIC_RELAXED)
+                                         ? NULL
+                                         : read_launch(kernel, launch, &routing, &why);
+    if (!recipe)
         return;
     struct mt_range range = mt_range_of(&routing);
     if (lane->consumed.begin == range.begin && lane->consumed.end == range.end)
         return;
     settle(lane);
-    struct mt_group *group = find_group(lane, kernel->recipe, routing.experts, routing.k);
+    struct mt_group *group = find_group(lane, recipe, routing.experts, routing.k);
     if (!group)
         return;
     mt_log_once(MT_LOG_EXPLAIN, "no router's recipe fits: ids are taken from who reads them, first from %s",

@@ -257,7 +257,11 @@ Test(run, consumers_of_an_unknown_router)
 {
     static const char *const hide =
         "[hidden]\\nkernel = moe_demo_topk_i32\\nkind = final\\nparams = 8 8 8 4 4 4\\nids = param 1\\n";
-    static const char *const consumers = "[experts]\\nkind = consumer\\nkernel = moe_demo_experts\\nparams = 8 8 8 8 8 "
+    /* Of two that fit the experts' kernel the first one's condition never holds. */
+    static const char *const consumers = "[never]\\nkind = consumer\\nkernel = moe_demo_experts\\nparams = 8 8 8 8 8 "
+                                         "4 4 4\\nids = param 1\\ndtype = i32\\nrows = param 5\\n"
+                                         "k = param 7\\nrequire = param 5 == 9999\\n"
+                                         "[experts]\\nkind = consumer\\nkernel = moe_demo_experts\\nparams = 8 8 8 8 8 "
                                          "4 4 4\\nids = param 1\\ndtype = i32\\nrows = param 5\\n"
                                          "k = param 7\\n[keep]\\nkind = consumer\\nkernel = moe_demo_keep\\nparams = 8 "
                                          "8 4\\nids = param 0\\ndtype = i32\\nk = 6\\n"
@@ -276,6 +280,7 @@ Test(run, consumers_of_an_unknown_router)
             cr_assert(strstr(o.text, "match: 3360 of 3360 ids"), "%d %s: %s", hidden, modes[m], o.text);
             cr_assert(strstr(o.text, " 35 records, 560 rows, 7 layers"), "%d %s: %s", hidden, modes[m], o.text);
             cr_assert_eq(strstr(o.text, "moe-demo.i32") == NULL, hidden, "%s", o.text);
+            cr_assert_eq(strstr(o.text, " experts\n") != NULL, hidden, "%s", o.text);
         }
     }
 }
