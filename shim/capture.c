@@ -53,6 +53,7 @@ struct mt_group {
 static unsigned open_count; /* pending taps and open branches; lets before() and fence() leave at once */
 static bool beside;         /* taps of graphs may run beside the engine's kernels */
 static bool routers_seen;   /* a launch was read by a router's recipe */
+static bool ids_seen;       /* or by a consumer's */
 static pthread_mutex_t sites_lock = PTHREAD_MUTEX_INITIALIZER;
 
 static struct model *find_model(const struct mt_recipe *recipe, uint32_t experts, uint32_t k)
@@ -283,7 +284,11 @@ static void explain_no_tap(const struct mt_kernel *kernel, const char *why)
 
 static int32_t identify(struct mt_lane *lane, struct mt_group *group)
 {
-    int32_t layer = mt_layers_identify(group->model->layers, &lane->history, lane->history.count - group->last);
+    struct mt_layers *layers = group->model->layers;
+    uint32_t launches = lane->history.count - group->last;
+    int32_t layer = mt_recipe_kind(group->recipe) == MT_RECIPE_CONSUMER
+                        ? mt_layers_identify_reader(layers, &lane->history, launches)
+                        : mt_layers_identify(layers, &lane->history, launches);
     for (struct mt_group *other = lane->groups; other; other = other->next) {
         if (other->model == group->model)
             other->last = lane->history.count;
@@ -316,6 +321,7 @@ static void on_router(struct mt_lane *lane, const struct mt_kernel *kernel, cons
         return;
     }
     __atomic_store_n(&routers_seen, true, __ATOMIC_RELAXED);
+    __atomic_store_n(&ids_seen, true, __ATOMIC_RELAXED);
     struct mt_group *group = find_group(lane, recipe, routing.experts, routing.k);
     if (!group)
         return;
@@ -340,11 +346,11 @@ static void on_consumer(struct mt_lane *lane, const struct mt_kernel *kernel, co
 {
     struct mt_routing routing;
     const char *why;
-    const struct mt_recipe *recipe = __atomic_load_n(&routers_seen, __ATOMIC_RELAXED)
-                                         ? NULL
-                                         : read_launch(kernel, launch, &routing, &why);
+    const struct mt_recipe *recipe =
+        __atomic_load_n(&routers_seen, __ATOMIC_RELAXED) ? NULL : read_launch(kernel, launch, &routing, &why);
     if (!recipe)
         return;
+    __atomic_store_n(&ids_seen, true, __ATOMIC_RELAXED);
     struct mt_range range = mt_range_of(&routing);
     if (lane->consumed.begin == range.begin && lane->consumed.end == range.end)
         return;
@@ -517,10 +523,10 @@ static void fence(CUstream stream)
     mt_quiet_end();
 }
 
-/* Before a router was seen nobody asks who made its input. */
+/* Before ids were seen nobody asks who made them or their routers' input. */
 static void recorded(CUevent event, CUstream stream)
 {
-    if (!__atomic_load_n(&routers_seen, __ATOMIC_RELAXED))
+    if (!__atomic_load_n(&ids_seen, __ATOMIC_RELAXED))
         return;
     mt_quiet_begin();
     struct mt_lane *lane = mt_lane_peek(stream);
@@ -531,7 +537,7 @@ static void recorded(CUevent event, CUstream stream)
 
 static void waits(CUstream stream, CUevent event)
 {
-    if (!__atomic_load_n(&routers_seen, __ATOMIC_RELAXED))
+    if (!__atomic_load_n(&ids_seen, __ATOMIC_RELAXED))
         return;
     mt_quiet_begin();
     struct mt_lane *lane = mt_lane_find(stream);

@@ -181,7 +181,7 @@ static bool router_names(const struct mt_history_entry *router, uint64_t word)
 
 static bool shared(const struct mt_history *history, uint32_t launches, uint32_t own_back, uint64_t word)
 {
-    if (router_names(entry_back(history, 0), word))
+    if (own_back && router_names(entry_back(history, 0), word))
         return true;
     for (uint32_t back = 1; back < launches; back++) {
         if (back != own_back && holds(entry_back(history, back), word))
@@ -325,7 +325,7 @@ static double worth(const struct place *place, bool known)
 #define CLEAR 1.15 /* times the votes of the next best */
 #define CLEAR_NEW 2.0
 
-static void gather(struct mt_layers *layers, const struct mt_history *history, uint32_t launches,
+static void gather(struct mt_layers *layers, const struct mt_history *history, uint32_t launches, bool reader,
                    struct evidence *evidence)
 {
     /* The router before: what it was given and what it stored is no weight of this layer. */
@@ -334,7 +334,7 @@ static void gather(struct mt_layers *layers, const struct mt_history *history, u
     double distance = 1;
     evidence->count = 0;
     /* 0 is the router itself: it only witnesses what is shared. */
-    for (uint32_t back = 1; back < launches; back++) {
+    for (uint32_t back = reader ? 0 : 1; back < launches; back++) {
         const struct mt_history_entry *entry = entry_back(history, back);
         double best = 0;
         for (uint32_t i = 0; i < entry->bytes / 8 && evidence->count < EVIDENCE_MAX; i++) {
@@ -424,14 +424,14 @@ static void learn(struct mt_layers *layers, const struct evidence *evidence, int
     }
 }
 
-static int32_t identify(struct mt_layers *layers, const struct mt_history *history, uint32_t launches)
+static int32_t identify(struct mt_layers *layers, const struct mt_history *history, uint32_t launches, bool reader)
 {
     layers->routers++;
     int32_t layer = by_key(layers, history, launches);
     if (layer != MT_LAYER_UNKNOWN)
         return layer;
     struct evidence evidence;
-    gather(layers, history, launches, &evidence);
+    gather(layers, history, launches, reader, &evidence);
     if (!evidence.count)
         return MT_LAYER_UNKNOWN;
     bool settled = layers->routers - layers->newest > 2 * (uint64_t) layers->count + 8;
@@ -448,12 +448,23 @@ static int32_t identify(struct mt_layers *layers, const struct mt_history *histo
     return layer;
 }
 
-int32_t mt_layers_identify(struct mt_layers *layers, const struct mt_history *history, uint32_t launches)
+static int32_t identify_locked(struct mt_layers *layers, const struct mt_history *history, uint32_t launches,
+                               bool reader)
 {
     if (launches > MT_HISTORY_LAUNCHES)
         launches = MT_HISTORY_LAUNCHES;
     pthread_mutex_lock(&layers->lock);
-    int32_t layer = identify(layers, history, launches);
+    int32_t layer = identify(layers, history, launches, reader);
     pthread_mutex_unlock(&layers->lock);
     return layer;
+}
+
+int32_t mt_layers_identify(struct mt_layers *layers, const struct mt_history *history, uint32_t launches)
+{
+    return identify_locked(layers, history, launches, false);
+}
+
+int32_t mt_layers_identify_reader(struct mt_layers *layers, const struct mt_history *history, uint32_t launches)
+{
+    return identify_locked(layers, history, launches, true);
 }

@@ -66,4 +66,7 @@ struct mt_layers *mt_layers_new(void); /* NULL: out of memory */
  */
 int32_t mt_layers_identify(struct mt_layers *layers, const struct mt_history *history, uint32_t launches);
 
+/* The same where the newest entry is no router but a reader of its ids: it may name the experts' weights itself. */
+int32_t mt_layers_identify_reader(struct mt_layers *layers, const struct mt_history *history, uint32_t launches);
+
 #endif

@@ -18,10 +18,10 @@
 
 static struct cuda cuda;
 
-/* How a step becomes a graph: as a whole; a graph a layer; with the experts on a second stream; captured a second time
- * to update what was instantiated; in relaxed capture mode. */
-enum graph_mode { EAGER, PLAIN, PIECES, FORK, UPDATE, RELAXED };
-static const char *const graph_modes[] = {"eager", "plain", "pieces", "fork", "update", "relaxed", NULL};
+/* How a step becomes a graph: as a whole; a graph a layer; captured a second time to update what was instantiated; in
+ * relaxed capture mode; as a whole with --fork: the experts on a second stream. */
+enum graph_mode { EAGER, PLAIN, PIECES, UPDATE, RELAXED, FORK };
+static const char *const graph_modes[] = {"eager", "plain", "pieces", "update", "relaxed", "fork", NULL};
 
 /* Which of two router kernels: one for every second step, or for every second layer. */
 enum routers { ONE, TURNS, MIXED };
@@ -32,9 +32,9 @@ static struct {
     long layers, experts, topk, tokens, steps, streams, seed, device;
     enum graph_mode graph;
     enum routers routers;
-    bool scrub, context, pdl;
+    bool scrub, context, pdl, fork;
     const char *dtype, *truth, *door;
-} options = {4, 64, 6, 16, 8, 1, 1, 0, EAGER, ONE, false, false, false, "i32", NULL, "dlsym"};
+} options = {4, 64, 6, 16, 8, 1, 1, 0, EAGER, ONE, false, false, false, false, "i32", NULL, "dlsym"};
 
 static void check(CUresult result, const char *what)
 {
@@ -142,15 +142,15 @@ static void launch(CUfunction kernel, unsigned blocks, struct batch *batch, void
 }
 
 /* Destroys the ids as soon as nobody in the engine needs them any more. */
-static void keep_and_scrub(struct batch *b, long layer)
+static void keep_and_scrub(struct batch *b, CUstream stream, long layer)
 {
     int count = (int) ids_per_layer();
     unsigned blocks = ((unsigned) count + MOE_DEMO_THREADS - 1) / MOE_DEMO_THREADS;
     CUdeviceptr kept = b->truth + (size_t) layer * ids_per_layer() * id_size();
     void *keep[] = {&b->ids, &kept, &count};
-    launch(kernels.keep, blocks, b, keep);
+    launch_on(stream, kernels.keep, blocks, keep);
     void *scrub[] = {&b->ids, &count};
-    launch(kernels.scrub, blocks, b, scrub);
+    launch_on(stream, kernels.scrub, blocks, scrub);
 }
 
 static void lookup(struct batch *b, CUdeviceptr *index, CUdeviceptr *table, int table_rows)
@@ -193,20 +193,20 @@ static void forward_layer(struct batch *b, long layer)
     void *route[] = {&b->ids, &b->topk_weights, &b->logits, &experts, &k, &rows};
     launch(other ? kernels.route : kernels.topk, (row_blocks + MOE_DEMO_THREADS - 1) / MOE_DEMO_THREADS, b,
            other ? route : topk);
-    CUstream stream = options.graph == FORK ? b->side : b->stream;
+    CUstream stream = options.fork ? b->side : b->stream;
     if (stream != b->stream) {
         CHECK(cuda.EventRecord(b->routed, b->stream));
         CHECK(cuda.StreamWaitEvent(stream, b->routed, 0));
     }
     void *mix[] = {in, &b->ids, &b->topk_weights, &weights.experts[layer], out, &rows, &dim, &k};
     launch_on(stream, kernels.experts, row_blocks, mix);
+    if (options.scrub)
+        keep_and_scrub(b, stream, layer);
     if (stream != b->stream) {
         CHECK(cuda.EventRecord(b->mixed, stream));
         CHECK(cuda.StreamWaitEvent(b->stream, b->mixed, 0));
     }
-    if (options.scrub)
-        keep_and_scrub(b, layer);
-    else if (options.truth)
+    if (options.truth && !options.scrub)
         CHECK(cuda.MemcpyDtoDAsync(b->truth + (size_t) layer * ids_per_layer() * id_size(), b->ids,
                                    ids_per_layer() * id_size(), b->stream));
 }
@@ -363,7 +363,7 @@ static void make_batch(struct batch *b)
     size_t truth = (size_t) options.layers * ids_per_layer() * id_size();
     b->truth = device_alloc(truth);
     b->truth_host = must(malloc(truth));
-    if (options.graph == FORK) {
+    if (options.fork) {
         CHECK(cuda.StreamCreate(&b->side, CU_STREAM_NON_BLOCKING));
         CHECK(cuda.EventCreate(&b->routed, CU_EVENT_DISABLE_TIMING));
         CHECK(cuda.EventCreate(&b->mixed, CU_EVENT_DISABLE_TIMING));
@@ -430,7 +430,7 @@ static int usage(const char *problem)
 {
     fprintf(stderr,
             "moe-demo: %s\nmoe-demo [--layers L] [--experts E] [--topk K] [--tokens N] [--steps S] "
-            "[--graph[=plain|pieces|fork|update|relaxed]]\n         [--scrub] [--context] [--pdl] "
+            "[--graph[=eager|plain|pieces|fork|update|relaxed]]\n         [--scrub] [--fork] [--context] [--pdl] "
             "[--routers=one|turns|mixed] "
             "[--streams M]\n"
             "         [--dtype i32|i64|u32] [--seed X] [--truth FILE] [--door dlsym|getproc] [--device D]\n",
@@ -448,8 +448,19 @@ static const char *parse(int argc, char **argv)
                    {"topk", &options.topk, 1, 32},           {"tokens", &options.tokens, 1, 65536},
                    {"steps", &options.steps, 1, 1000000},    {"streams", &options.streams, 1, 64},
                    {"seed", &options.seed, 0, LONG_MAX / 2}, {"device", &options.device, 0, 63}};
-    enum { NUMBERS = sizeof numbers / sizeof *numbers, GRAPH = 100, SCRUB, CONTEXT, PDL, DTYPE, TRUTH, DOOR, ROUTERS };
-    struct option longs[NUMBERS + 9] = {{0}};
+    enum {
+        NUMBERS = sizeof numbers / sizeof *numbers,
+        GRAPH = 100,
+        SCRUB,
+        CONTEXT,
+        PDL,
+        DTYPE,
+        TRUTH,
+        DOOR,
+        ROUTERS,
+        APART
+    };
+    struct option longs[NUMBERS + 10] = {{0}};
     for (int i = 0; i < NUMBERS; i++)
         longs[i] = (struct option){numbers[i].name, required_argument, NULL, i + 1};
     longs[NUMBERS] = (struct option){"graph", optional_argument, NULL, GRAPH};
@@ -460,6 +471,7 @@ static const char *parse(int argc, char **argv)
     longs[NUMBERS + 5] = (struct option){"context", no_argument, NULL, CONTEXT};
     longs[NUMBERS + 6] = (struct option){"pdl", no_argument, NULL, PDL};
     longs[NUMBERS + 7] = (struct option){"routers", required_argument, NULL, ROUTERS};
+    longs[NUMBERS + 8] = (struct option){"fork", no_argument, NULL, APART};
     int opt;
     while ((opt = getopt_long(argc, argv, "", longs, NULL)) != -1) {
         if (opt >= 1 && opt <= NUMBERS) {
@@ -469,11 +481,14 @@ static const char *parse(int argc, char **argv)
                 return "a number is out of range";
             *numbers[opt - 1].value = value;
         } else if (opt == GRAPH) {
-            options.graph = PLAIN;
+            options.graph = optarg ? EAGER : PLAIN;
             while (optarg && graph_modes[options.graph] && strcmp(graph_modes[options.graph], optarg))
                 options.graph++;
             if (!graph_modes[options.graph])
-                return "--graph is plain, pieces, fork, update or relaxed";
+                return "--graph is eager, plain, pieces, fork, update or relaxed";
+            options.fork |= options.graph == FORK;
+        } else if (opt == APART) {
+            options.fork = true;
         } else if (opt == ROUTERS) {
             while (router_modes[options.routers] && strcmp(router_modes[options.routers], optarg))
                 options.routers++;

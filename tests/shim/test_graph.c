@@ -71,7 +71,18 @@ Test(graph, experts_out_of_sight)
         run_keeping(&o, environment, "fork", "--layers 7");
         run_keeping(&o, environment, "fork", "--layers 20 --streams 3 --steps 3");
         run_keeping(&o, environment, "fork --pdl", "--layers 7 --steps 3");
+        run(&o, environment, "pieces --fork", "--layers 7 --steps 3");
     }
+}
+
+/* The ids are destroyed on the stream of their readers, where no router was seen. */
+Test(graph, readers_on_another_stream)
+{
+    struct outcome o;
+    run(&o, "SOFTCUDA_ORDER=late", "eager --fork", "--layers 7");
+    run(&o, "SOFTCUDA_ORDER=late", "eager --fork", "--streams 3 --dtype i64");
+    run(&o, "SOFTCUDA_ORDER=parallel SOFTCUDA_SLOW=moetap_tap:2000", "eager --fork", "--steps 3");
+    run(&o, "SOFTCUDA_ORDER=parallel SOFTCUDA_SLOW=moetap_stage:2000", "fork", "--steps 3");
 }
 
 Test(graph, branches_run_at_the_same_time)
