@@ -43,6 +43,9 @@ enum mt_recipe_kind {
     MT_RECIPE_SLOTS = 4,
     MT_RECIPE_POSITIONS = 5,
     MT_RECIPE_TOKENS = 6,
+    /* What the sequences of a pass are. */
+    MT_RECIPE_STARTS = 7,
+    MT_RECIPE_BLOCKS = 8,
 };
 
 /* After load balancing an engine's ids name physical copies of experts; before it, experts of the model. */
@@ -57,11 +60,14 @@ struct mt_routing {
     enum mt_dtype dtype;
     uint32_t rows;
     uint32_t k;
-    uint32_t experts; /* of row context: how many values there are; 0: not told by the launch */
-    uint64_t stride;  /* elements from a row to the next */
-    uint64_t column;  /* elements from one id of a row to its next */
-    uint64_t input;   /* device address of the logits or scores, 0 if the recipe does not say */
-    uint64_t once;    /* what differs from layer to layer, 0 if the recipe does not say */
+    uint32_t experts;   /* of row context: how many values there are; 0: not told by the launch */
+    uint64_t stride;    /* elements from a row to the next */
+    uint64_t column;    /* elements from one id of a row to its next */
+    uint64_t input;     /* device address of the logits or scores, 0 if the recipe does not say */
+    uint64_t starts;    /* of a block table: device address of [rows + 1] int32, the sequences' first rows */
+    uint64_t positions; /* and of the rows' positions, int64 */
+    uint32_t block;     /* slots of a KV block */
+    uint64_t once;      /* what differs from layer to layer, 0 if the recipe does not say */
 };
 
 /*
@@ -108,6 +114,12 @@ const struct mt_recipe *mt_recipes_match(const struct mt_recipes *recipes, const
  */
 const struct mt_recipe *mt_recipes_next(const struct mt_recipes *recipes, const struct mt_kernel_info *kernel,
                                         const struct mt_recipe *recipe);
+
+/* Row context of other kinds that the same kernel shows, one of each; returns how many. `recipe`: the one that fitted
+ * first.
+ */
+unsigned mt_recipes_also(const struct mt_recipes *recipes, const struct mt_kernel_info *kernel,
+                         const struct mt_recipe *recipe, const struct mt_recipe **also, unsigned room);
 
 /*
  * Reads a launch. False with a reason (static string) if it is no router's: out of the recipe's limits (a sampler), no

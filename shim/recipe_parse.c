@@ -132,8 +132,13 @@ static int take_expr(const struct parser *parser, const char **at, struct mt_exp
     *expr = (struct mt_expr){.line = parser->line};
     if (take_term(parser, at, &expr->a))
         return -1;
-    expr->product = take_char(at, '*');
-    return expr->product || take_char(at, '/') ? take_term(parser, at, &expr->b) : 0;
+    for (const char *operation = "*/-"; *operation; operation++) {
+        if (take_char(at, *operation)) {
+            expr->operation = *operation;
+            return take_term(parser, at, &expr->b);
+        }
+    }
+    return 0;
 }
 
 static int at_end(const struct parser *parser, const char *at)
@@ -308,8 +313,9 @@ static int parse_key(const struct parser *parser, struct mt_recipe *recipe, cons
     const struct {
         const char *key;
         struct mt_expr *expr;
-    } exprs[] = {{"column", &recipe->column},   {"rows", &recipe->rows},     {"k", &recipe->k},
-                 {"experts", &recipe->experts}, {"stride", &recipe->stride}, {"input", &recipe->input},
+    } exprs[] = {{"column", &recipe->column},   {"rows", &recipe->rows},           {"k", &recipe->k},
+                 {"experts", &recipe->experts}, {"stride", &recipe->stride},       {"input", &recipe->input},
+                 {"starts", &recipe->starts},   {"positions", &recipe->positions}, {"block", &recipe->block},
                  {"start", &recipe->start}};
     for (size_t i = 0; i < sizeof exprs / sizeof *exprs; i++) {
         if (strcmp(exprs[i].key, key) == 0)
@@ -348,8 +354,8 @@ static int parse_key(const struct parser *parser, struct mt_recipe *recipe, cons
     }
     int word;
     if (strcmp(key, "kind") == 0) {
-        static const char *const kinds[] = {"router", "final",     "no-ids", "consumer",
-                                            "slots",  "positions", "tokens", NULL};
+        static const char *const kinds[] = {"router",    "final",  "no-ids", "consumer", "slots",
+                                            "positions", "tokens", "starts", "blocks",   NULL};
         if (parse_word(parser, value, kinds, &word))
             return -1;
         recipe->kind = (enum mt_recipe_kind) word;
@@ -364,8 +370,8 @@ static int parse_key(const struct parser *parser, struct mt_recipe *recipe, cons
     }
     return mistake(
         parser,
-        "found key '%s', expected kernel, kind, within, suffix, params, ids, dtype, rows, k, experts, stride, "
-        "column, start, skip, input, id_space, require, limit.experts, limit.k, final, once or note",
+        "found key '%s', expected kernel, kind, within, suffix, params, ids, dtype, rows, k, experts, stride, column, "
+        "start, skip, input, id_space, require, limit.experts, limit.k, final, once, starts, positions, block or note",
         key);
 }
 
@@ -431,7 +437,11 @@ static int check_exprs(struct parser *parser, const struct mt_recipe *recipe)
     const struct {
         const char *key;
         const struct mt_expr *expr;
-    } addresses[] = {{"ids", &recipe->ids}, {"input", &recipe->input}, {"once", &recipe->once}};
+    } addresses[] = {{"ids", &recipe->ids},
+                     {"input", &recipe->input},
+                     {"once", &recipe->once},
+                     {"starts", &recipe->starts},
+                     {"positions", &recipe->positions}};
     for (size_t i = 0; i < sizeof addresses / sizeof *addresses; i++) {
         const struct mt_expr *expr = addresses[i].expr;
         parser->line = expr->line;
@@ -445,10 +455,13 @@ static int check_exprs(struct parser *parser, const struct mt_recipe *recipe)
     parser->line = recipe->rows.line;
     if (names_early(&recipe->rows, false))
         return mistake(parser, "found rows by rows, expected a parameter or the like");
-    const struct mt_expr *all[] = {&recipe->ids,    &recipe->rows,   &recipe->k,     &recipe->input, &recipe->experts,
-                                   &recipe->stride, &recipe->column, &recipe->start, &recipe->once};
+    const struct mt_expr *all[] = {&recipe->ids,     &recipe->rows,   &recipe->k,         &recipe->input,
+                                   &recipe->experts, &recipe->stride, &recipe->column,    &recipe->start,
+                                   &recipe->once,    &recipe->starts, &recipe->positions, &recipe->block};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
-        bool address = all[i] == &recipe->ids || all[i] == &recipe->input || all[i] == &recipe->once;
+        bool address = false;
+        for (size_t n = 0; n < sizeof addresses / sizeof *addresses; n++)
+            address |= all[i] == addresses[n].expr;
         uint32_t bytes = address ? 8 : 0;
         parser->line = all[i]->line;
         if (!fits(recipe, &all[i]->a, bytes) || !fits(recipe, &all[i]->b, 0))
@@ -489,6 +502,29 @@ static int check_context(struct parser *parser, struct mt_recipe *recipe)
     return 0;
 }
 
+/* A block table is read by sequences and positions, nothing else is. */
+static int check_blocks(struct parser *parser, const struct mt_recipe *recipe)
+{
+    const struct {
+        const char *key;
+        const struct mt_expr *expr;
+    } keys[] = {{"starts", &recipe->starts}, {"positions", &recipe->positions}, {"block", &recipe->block}};
+    const bool blocks = recipe->kind == MT_RECIPE_BLOCKS;
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+        const bool found = keys[i].expr->a.kind != TERM_NONE;
+        if (found == blocks)
+            continue;
+        parser->line = found ? keys[i].expr->line : recipe->line;
+        return mistake(parser,
+                       found ? "found %s in [%s], expected it only in blocks"
+                             : "found no %s in [%s], expected it in blocks",
+                       keys[i].key, recipe->name);
+    }
+    if (blocks && recipe->dtype != MT_DTYPE_I32)
+        return mistake(parser, "found another dtype in [%s], expected i32 for a block table", recipe->name);
+    return 0;
+}
+
 static int finish(struct parser *parser, struct mt_recipe *recipe)
 {
     parser->line = recipe->line;
@@ -496,11 +532,13 @@ static int finish(struct parser *parser, struct mt_recipe *recipe)
         return mistake(parser, "found no kernel in [%s], expected kernel = NAME", recipe->name);
     if (mt_recipe_site_kind(recipe) == MT_SITE_ROUTER && recipe->once.a.kind != TERM_NONE) {
         parser->line = recipe->once.line;
-        return mistake(parser, "found once in [%s], expected it only in slots, positions and tokens", recipe->name);
+        return mistake(parser, "found once in [%s], expected it only in row context", recipe->name);
     }
     if (recipe->kind == MT_RECIPE_FINAL || recipe->kind == MT_RECIPE_NO_IDS)
         return 0;
     if (mt_recipe_site_kind(recipe) != MT_SITE_ROUTER && check_context(parser, recipe))
+        return -1;
+    if (check_blocks(parser, recipe))
         return -1;
     if (check_needed(parser, recipe))
         return -1;

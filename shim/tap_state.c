@@ -4,6 +4,7 @@
 #include "driver.h"
 #include "log.h"
 #include "tap.h"
+#include "tap_blocks.h"
 #include "tap_image.h"
 
 #include <pthread.h>
@@ -22,7 +23,7 @@ struct mt_tap_state {
     struct mt_segment segment;
     bool has_segment;
     CUmodule module;
-    CUfunction kernel, stage, write;
+    CUfunction kernel, stage, write, blocks;
     CUdeviceptr producer;
     CUdeviceptr scratch_eager;
     uint32_t next_eager;
@@ -155,6 +156,8 @@ static bool make(struct mt_tap_state *state)
         !failed(mt_driver.cuModuleGetFunction(&state->kernel, state->module, MT_TAP_KERNEL), "cuModuleGetFunction") &&
         !failed(mt_driver.cuModuleGetFunction(&state->stage, state->module, MT_STAGE_KERNEL), "cuModuleGetFunction") &&
         !failed(mt_driver.cuModuleGetFunction(&state->write, state->module, MT_WRITE_KERNEL), "cuModuleGetFunction") &&
+        !failed(mt_driver.cuModuleGetFunction(&state->blocks, state->module, MT_BLOCKS_KERNEL),
+                "cuModuleGetFunction") &&
         make_producer(state, stream);
     if (stream)
         failed(mt_driver.cuStreamDestroy_v2(stream), "cuStreamDestroy");
@@ -315,9 +318,33 @@ static bool launched(CUresult result)
     return result == CUDA_SUCCESS;
 }
 
+static bool launch_blocks(const struct mt_tap_state *state, CUstream stream, const struct mt_routing *routing,
+                          uint32_t site)
+{
+    if (routing->rows > MT_BLOCKS_SEQUENCES_MAX) {
+        mt_log_once(MT_LOG_PROBLEM, "a block table of %u sequences, more than %u: counted as not captured",
+                    routing->rows, MT_BLOCKS_SEQUENCES_MAX);
+        return false;
+    }
+    struct mt_blocks_args args = {
+        .producer = (struct mt_producer *) (uintptr_t) state->producer,
+        .table = (const int32_t *) (uintptr_t) routing->ids,
+        .starts = (const int32_t *) (uintptr_t) routing->starts,
+        .positions = (const int64_t *) (uintptr_t) routing->positions,
+        .stride = routing->stride,
+        .sequences = routing->rows,
+        .block = routing->block,
+        .site = site,
+    };
+    void *params[] = {&args};
+    return launched(mt_driver.cuLaunchKernel(state->blocks, 1, 1, 1, MT_TAP_THREADS, 1, 1, 0, stream, params, NULL));
+}
+
 bool mt_tap_launch(struct mt_tap_state *state, CUstream stream, const struct mt_routing *routing,
                    struct mt_tap_site site, uint8_t width, bool capturing)
 {
+    if (routing->block)
+        return launch_blocks(state, stream, routing, site.index);
     struct mt_tap_args args = args_of(state, routing, site, width);
     void *params[] = {&args};
     if (grid_of(routing) > 1) {

@@ -25,7 +25,7 @@ extern "C" {
 
 #define MT_MAGIC "MOETAP\r\n" /* 8 bytes; CR LF shows a text-mode copy, as in PNG */
 #define MT_ABI_MAJOR 1u       /* a reader refuses another major */
-#define MT_ABI_MINOR 1u       /* fields were added at a struct's end; older readers still work */
+#define MT_ABI_MINOR 2u       /* fields were added at a struct's end; older readers still work */
 #define MT_ENDIAN 0x01020304u
 #define MT_PAGE 4096u
 
@@ -119,6 +119,11 @@ enum mt_site_kind {
     MT_SITE_SLOTS = 1,     /* KV cache slot of each row; negative: a padded row */
     MT_SITE_POSITIONS = 2, /* position of each row in its sequence, from 0 */
     MT_SITE_TOKENS = 3,    /* token id of each row */
+    /* Of sequences, not rows; since ABI 1.2. */
+    MT_SITE_STARTS = 4, /* row at which each sequence of the pass begins, and behind the last where it ends */
+    MT_SITE_BLOCKS = 5, /* slots of a KV block, and then, for each sequence whose first row begins a block and is not
+                           its position 0: that row, how many blocks are ahead of it, and their numbers. No record if
+                           there is no such sequence. Slot = block's number * slots of a block + place in it */
 };
 
 /*

@@ -32,9 +32,9 @@ static struct {
     long layers, experts, topk, tokens, steps, streams, seed, device;
     enum graph_mode graph;
     enum routers routers;
-    bool scrub, context, pdl, fork;
+    bool scrub, context, plan, pdl, fork;
     const char *dtype, *truth, *door;
-} options = {4, 64, 6, 16, 8, 1, 1, 0, EAGER, ONE, false, false, false, false, "i32", NULL, "dlsym"};
+} options = {4, 64, 6, 16, 8, 1, 1, 0, EAGER, ONE, false, false, false, false, false, "i32", NULL, "dlsym"};
 
 static void check(CUresult result, const char *what)
 {
@@ -83,7 +83,7 @@ static CUdeviceptr random_matrix(size_t elements)
 }
 
 static struct {
-    CUfunction gemm, topk, route, experts, keep, scrub, embed, lookup, rotary, cache;
+    CUfunction gemm, topk, route, experts, keep, scrub, embed, lookup, rotary, cache, plan;
 } kernels;
 
 static struct {
@@ -103,7 +103,15 @@ struct batch {
     CUdeviceptr tokens, positions, slots, looked_up, q;
     long first_slot;
     int32_t *rows_are; /* [3, tokens]: tokens, positions, slots */
+    /* --plan: the sequences of a step; starts [PLAN_SEQUENCES + 1] and the table [PLAN_SEQUENCES, PLAN_STRIDE] behind
+     * them */
+    CUdeviceptr plan;
+    int32_t *sequences_are;
 };
+#define PLAN_SEQUENCES (options.tokens / 4)
+#define PLAN_STRIDE 12
+#define PLAN_BLOCK 4
+#define PLAN_WORDS (PLAN_SEQUENCES + 1 + PLAN_SEQUENCES * PLAN_STRIDE)
 #define CACHE_SLOTS (2 * options.tokens)
 #define ROTARY_ROWS 512
 
@@ -269,6 +277,38 @@ static void write_truth(FILE *file, const struct batch *b)
     free(ids);
 }
 
+/* The slots of the real rows, by the GPU from a block table, as vLLM does. Sequences of several lengths, many of them
+ * where a block begins; their blocks as they come. */
+static void plan_rows(struct batch *b, long step)
+{
+    const long sequences = PLAN_SEQUENCES, real = options.tokens - options.tokens / 5;
+    int32_t *starts = b->sequences_are, *table = starts + sequences + 1;
+    int32_t *positions = b->rows_are + options.tokens, *slots = positions + options.tokens;
+    int64_t *wide = must(calloc((size_t) options.tokens, sizeof *wide));
+    const long blocks = CACHE_SLOTS / PLAN_BLOCK;
+    for (long i = 0; i < sequences * PLAN_STRIDE; i++)
+        table[i] = (int32_t) (b->first_slot / PLAN_BLOCK + (i * 7 + step * 5) % blocks);
+    for (long i = 0; i <= sequences; i++)
+        starts[i] = (int32_t) (i * real / sequences);
+    for (long i = 0; i < sequences; i++) {
+        for (long row = starts[i]; row < starts[i + 1]; row++) {
+            long position = (step + i) % 9 * 3 + row - starts[i];
+            positions[row] = (int32_t) position;
+            slots[row] =
+                table[i * PLAN_STRIDE + position / PLAN_BLOCK] * PLAN_BLOCK + (int32_t) (position % PLAN_BLOCK);
+        }
+    }
+    for (long row = 0; row < options.tokens; row++)
+        wide[row] = positions[row];
+    CHECK(cuda.MemcpyHtoD(b->positions, wide, (size_t) options.tokens * sizeof *wide));
+    CHECK(cuda.MemcpyHtoD(b->plan, starts, (size_t) PLAN_WORDS * sizeof *starts));
+    free(wide);
+    CUdeviceptr table_at = b->plan + (size_t) (sequences + 1) * sizeof *starts;
+    int rows = (int) options.tokens, stride = PLAN_STRIDE, block = PLAN_BLOCK;
+    void *params[] = {&b->plan, &b->positions, &table_at, &b->slots, &rows, &stride, &block};
+    launch(kernels.plan, (unsigned) sequences + 1, b, params);
+}
+
 /* A fifth of the rows is padding. */
 static void next_rows(struct batch *b, long step)
 {
@@ -288,6 +328,8 @@ static void next_rows(struct batch *b, long step)
         wide[i] = slots[i];
     CHECK(cuda.MemcpyHtoD(b->slots, wide, n * sizeof *wide));
     free(wide);
+    if (options.plan)
+        plan_rows(b, step);
 }
 
 static void load_kernels(void)
@@ -302,6 +344,7 @@ static void load_kernels(void)
         CHECK(cuda.ModuleGetFunction(&kernels.lookup, module, "moe_demo_lookup"));
         CHECK(cuda.ModuleGetFunction(&kernels.rotary, module, "moe_demo_rotary"));
         CHECK(cuda.ModuleGetFunction(&kernels.cache, module, "moe_demo_cache"));
+        CHECK(cuda.ModuleGetFunction(&kernels.plan, module, "moe_demo_plan"));
     }
     snprintf(name, sizeof name, "moe_demo_topk_%s", options.dtype);
     CHECK(cuda.ModuleGetFunction(&kernels.topk, module, name));
@@ -349,6 +392,10 @@ static void make_context(struct batch *b)
     /* As large as the vocabulary: the last look-up reads it by token ids. */
     b->q = device_alloc((rows + MOE_DEMO_VOCABULARY) * MOE_DEMO_DIM * sizeof(float));
     b->rows_are = must(calloc(3 * rows, sizeof *b->rows_are));
+    if (options.plan) {
+        b->plan = device_alloc((size_t) PLAN_WORDS * sizeof(int32_t));
+        b->sequences_are = must(calloc((size_t) PLAN_WORDS, sizeof *b->sequences_are));
+    }
 }
 
 static void make_batch(struct batch *b)
@@ -378,8 +425,9 @@ static void make_batch(struct batch *b)
 
 static void put_rows(FILE *file, const struct batch *b)
 {
-    size_t count = 3 * (size_t) options.tokens;
-    if (file && fwrite(b->rows_are, sizeof *b->rows_are, count, file) != count) {
+    size_t count = 3 * (size_t) options.tokens, plan = options.plan ? (size_t) PLAN_WORDS : 0;
+    if (file && (fwrite(b->rows_are, sizeof *b->rows_are, count, file) != count ||
+                 (plan && fwrite(b->sequences_are, sizeof *b->sequences_are, plan, file) != plan))) {
         fprintf(stderr, "moe-demo: %s.context: %s\n", options.truth, strerror(errno));
         exit(1);
     }
@@ -428,13 +476,14 @@ static uint64_t checksum(struct batch *batches)
 
 static int usage(const char *problem)
 {
-    fprintf(stderr,
-            "moe-demo: %s\nmoe-demo [--layers L] [--experts E] [--topk K] [--tokens N] [--steps S] "
-            "[--graph[=eager|plain|pieces|fork|update|relaxed]]\n         [--scrub] [--fork] [--context] [--pdl] "
-            "[--routers=one|turns|mixed] "
-            "[--streams M]\n"
-            "         [--dtype i32|i64|u32] [--seed X] [--truth FILE] [--door dlsym|getproc] [--device D]\n",
-            problem);
+    fprintf(
+        stderr,
+        "moe-demo: %s\nmoe-demo [--layers L] [--experts E] [--topk K] [--tokens N] [--steps S] "
+        "[--graph[=eager|plain|pieces|fork|update|relaxed]]\n         [--scrub] [--fork] [--context] [--plan] [--pdl] "
+        "[--routers=one|turns|mixed] "
+        "[--streams M]\n"
+        "         [--dtype i32|i64|u32] [--seed X] [--truth FILE] [--door dlsym|getproc] [--device D]\n",
+        problem);
     return 2;
 }
 
@@ -453,6 +502,7 @@ static const char *parse(int argc, char **argv)
         GRAPH = 100,
         SCRUB,
         CONTEXT,
+        PLAN,
         PDL,
         DTYPE,
         TRUTH,
@@ -460,7 +510,7 @@ static const char *parse(int argc, char **argv)
         ROUTERS,
         APART
     };
-    struct option longs[NUMBERS + 10] = {{0}};
+    struct option longs[NUMBERS + 11] = {{0}};
     for (int i = 0; i < NUMBERS; i++)
         longs[i] = (struct option){numbers[i].name, required_argument, NULL, i + 1};
     longs[NUMBERS] = (struct option){"graph", optional_argument, NULL, GRAPH};
@@ -470,8 +520,9 @@ static const char *parse(int argc, char **argv)
     longs[NUMBERS + 4] = (struct option){"scrub", no_argument, NULL, SCRUB};
     longs[NUMBERS + 5] = (struct option){"context", no_argument, NULL, CONTEXT};
     longs[NUMBERS + 6] = (struct option){"pdl", no_argument, NULL, PDL};
-    longs[NUMBERS + 7] = (struct option){"routers", required_argument, NULL, ROUTERS};
-    longs[NUMBERS + 8] = (struct option){"fork", no_argument, NULL, APART};
+    longs[NUMBERS + 7] = (struct option){"plan", no_argument, NULL, PLAN};
+    longs[NUMBERS + 8] = (struct option){"routers", required_argument, NULL, ROUTERS};
+    longs[NUMBERS + 9] = (struct option){"fork", no_argument, NULL, APART};
     int opt;
     while ((opt = getopt_long(argc, argv, "", longs, NULL)) != -1) {
         if (opt >= 1 && opt <= NUMBERS) {
@@ -498,6 +549,8 @@ static const char *parse(int argc, char **argv)
             options.scrub = true;
         } else if (opt == CONTEXT) {
             options.context = true;
+        } else if (opt == PLAN) {
+            options.context = options.plan = true;
         } else if (opt == PDL) {
             options.pdl = true;
         } else if (opt == DTYPE) {
@@ -516,6 +569,8 @@ static const char *parse(int argc, char **argv)
         return "--dtype is i32, i64 or u32";
     if (strcmp(options.door, "dlsym") && strcmp(options.door, "getproc"))
         return "--door is dlsym or getproc";
+    if (options.plan && options.tokens < 16)
+        return "--plan needs --tokens of 16 and more";
     return options.topk > options.experts ? "--topk is at most --experts" : NULL;
 }
 
