@@ -373,6 +373,24 @@ static void gather(struct mt_layers *layers, const struct mt_history *history, u
 }
 
 /*
+ * The nearest launch with something to say is most likely the router's GEMM. If a place of it was never wrong so far
+ * and the word there is known, whatever is new further back is not of this layer: the end of the pass before.
+ */
+static int32_t nearest(const struct evidence *evidence)
+{
+    int32_t layer = MT_LAYER_UNKNOWN;
+    for (uint32_t n = 0; n < evidence->count && evidence->all[n].place->back == evidence->all[0].place->back; n++) {
+        const struct witness *witness = &evidence->all[n];
+        if (!witness->place->good || witness->place->bad)
+            continue;
+        if (witness->layer == NEW || (layer != MT_LAYER_UNKNOWN && witness->layer != layer))
+            return MT_LAYER_UNKNOWN;
+        layer = witness->layer;
+    }
+    return layer;
+}
+
+/*
  * What has most votes, unless something else has nearly as many. `settled`: no new layer came for a while, so there
  * must be little that speaks against one.
  */
@@ -435,7 +453,9 @@ static int32_t identify(struct mt_layers *layers, const struct mt_history *histo
     if (!evidence.count)
         return MT_LAYER_UNKNOWN;
     bool settled = layers->routers - layers->newest > 2 * (uint64_t) layers->count + 8;
-    int32_t decision = decide(&evidence, settled);
+    int32_t decision = nearest(&evidence);
+    if (decision == MT_LAYER_UNKNOWN)
+        decision = decide(&evidence, settled);
     if (decision == MT_LAYER_UNKNOWN)
         return decision;
     layer = decision;
