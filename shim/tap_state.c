@@ -10,8 +10,10 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/statvfs.h>
 
 #define CONTEXTS_MAX 64
+#define RING_SIZE_SMALL (1u << 20)
 #define SCRATCH_EAGER 16384u /* more than launches in flight, so that two running taps never share one */
 #define SLAB (1u << 20)      /* bytes of memory for graph nodes, each of which keeps its own */
 
@@ -120,6 +122,23 @@ static bool is_primary(CUcontext context, CUdevice device)
     return mt_driver.cuDevicePrimaryCtxRelease_v2(device) == CUDA_SUCCESS && primary == context;
 }
 
+/* A container may have little shared memory, and the engine's ranks need some of it to talk to each other. */
+static uint64_t usual_ring_size(void)
+{
+    uint64_t size = MT_RING_SIZE_DEFAULT;
+    struct statvfs folder;
+    if (statvfs(mt_shm_dir(), &folder) != 0 || folder.f_blocks == 0)
+        return size;
+    const uint64_t spare = (uint64_t) folder.f_bavail * folder.f_frsize;
+    while (size > spare / 4 && size > RING_SIZE_SMALL)
+        size /= 2;
+    if (size < MT_RING_SIZE_DEFAULT)
+        mt_log(MT_LOG_PROBLEM, "%s has %llu KiB free: a ring of %llu KiB instead of %u (--ring-size asks for another)",
+               mt_shm_dir(), (unsigned long long) spare >> 10, (unsigned long long) size >> 10,
+               MT_RING_SIZE_DEFAULT >> 10);
+    return size;
+}
+
 static bool make_segment(struct mt_tap_state *state)
 {
     CUdevice device;
@@ -130,8 +149,8 @@ static bool make_segment(struct mt_tap_state *state)
     state->device = device;
     state->primary = is_primary(state->context, device);
     struct mt_error note = {""}, error = {""};
-    int result =
-        mt_segment_create(&state->segment, settings.session, (int) device, name, settings.ring_size, &note, &error);
+    const uint64_t ring_size = settings.ring_size ? settings.ring_size : usual_ring_size();
+    int result = mt_segment_create(&state->segment, settings.session, (int) device, name, ring_size, &note, &error);
     if (note.text[0])
         mt_log(MT_LOG_PROBLEM, "%s", note.text);
     if (result < 0) {

@@ -35,7 +35,7 @@ static const struct verb {
      "requests FILE [--block-size N]\n"
      "         puts the rows together to requests, by KV slots and positions, and lists them"},
     {"export", verb_export,
-     "export FILE --request N|--all|--passes -o OUT.npz|OUT.safetensors [--format=npz|safetensors]\n"
+     "export FILE --request N|--all|--tokens LIST|--passes -o OUT.npz|OUT.safetensors [--format=npz|safetensors]\n"
      "         [--dtype=int32|int16|uint16|uint8] [--block-size N] [--model-config CONFIG]\n"
      "         writes ids as arrays [rows, layers, k], for trainers"},
     {"recipes", verb_recipes,
@@ -45,7 +45,8 @@ static const struct verb {
      "doctor [-o REPORT] [--source=auto|cupti|preload] [--recipe FILE] -- CMD...\n"
      "         runs CMD and says what was seen, what fitted and what did not"},
     {"probe", verb_probe,
-     "probe [-o RECIPE] [--source=auto|cupti|preload] [--all] [-v] -- CMD...\n"
+     "probe [-o RECIPE] [--source=auto|cupti|preload] [--all] [--keep FOLDER] [-v] -- CMD...\n"
+     "  moetap probe --from FOLDER [-o RECIPE] [-v]\n"
      "         runs CMD and looks for a router that no recipe knows; writes a recipe for it"},
 };
 

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define KINDS 4u    /* enum mt_site_kind */
+#define KINDS 6u    /* enum mt_site_kind */
 #define WINDOW 128u /* numbers of row context that are remembered: a pass takes a few of them */
 
 /* One number of row context: its record, if it came, and who routed right behind it. */
@@ -13,7 +13,7 @@ struct context {
     uint64_t number;  /* 0: nothing here yet */
     bool seen, taken; /* its record came; a pass took it */
     uint8_t kind;
-    uint32_t site, rows;
+    uint32_t site, stream, rows;
     size_t room; /* values that fit */
     int32_t *values;
     bool routed;    /* routers with exactly this number came: what lies before it is an earlier pass's */
@@ -66,6 +66,7 @@ struct passes {
     uint32_t classes;
     uint64_t lost;    /* told so far */
     uint64_t context; /* looked at so far */
+    bool slots_seen;  /* of passes with routers */
     struct pass_layer *shown;
     uint32_t shown_room;
 };
@@ -144,36 +145,123 @@ static int take_context(struct passes *passes, const struct mt_site *site, const
     context->seen = true;
     context->site = record->site;
     context->kind = site->kind;
+    context->stream = site->stream;
     context->rows = record->rows;
     return 0;
 }
 
-/* The latest of each kind behind the pass before, as far back as no number is missing. */
+static bool all_rows(const struct lane *lane, uint32_t rows)
+{
+    for (uint32_t i = 0; i < lane->layer_count; i++) {
+        if (lane->layers[i].shown.rows != rows)
+            return false;
+    }
+    return true;
+}
+
+/* The one ahead of `number` that came behind the pass before, as far back as no number is missing. */
+static struct context *one_ahead(struct passes *passes, const struct lane *lane, uint64_t number)
+{
+    struct context *context = &passes->contexts[number % WINDOW];
+    bool there = number > 0 && lane->context - number < WINDOW && context->number == number && context->seen &&
+                 (!context->routed || number == lane->context);
+    return there ? context : NULL;
+}
+
+/* Rows that a pass's sequences have, 0 if they make no sense. */
+static uint32_t sequence_rows(const struct context *starts)
+{
+    if (starts->rows < 2 || starts->values[0] != 0)
+        return 0;
+    for (uint32_t i = 1; i < starts->rows; i++) {
+        if (starts->values[i] < starts->values[i - 1])
+            return 0;
+    }
+    return (uint32_t) starts->values[starts->rows - 1];
+}
+
+/*
+ * Where the engine shows its sequences, these tell how many rows are real; of what the rows are, what has as many is
+ * theirs, or as many as the routers of a padded graph. False: it shows none.
+ */
+static bool find_sequences(struct passes *passes, const struct lane *lane, struct pass *pass)
+{
+    struct context *starts = NULL, *of_kind[KINDS] = {NULL}, *context;
+    for (uint64_t n = lane->context; (context = one_ahead(passes, lane, n)); n--) {
+        if (context->kind == MT_SITE_STARTS && !starts)
+            starts = context;
+    }
+    const uint32_t rows = starts ? sequence_rows(starts) : 0, most = lane->layers[0].shown.rows;
+    if (!rows || rows > most || !all_rows(lane, most))
+        return false;
+    bool model_ran_all = rows == most;
+    for (uint64_t n = lane->context; (context = one_ahead(passes, lane, n)); n--) {
+        context->taken = true;
+        if (context->kind == MT_SITE_BLOCKS ? context->number < starts->number || of_kind[MT_SITE_BLOCKS]
+                                            : context->rows != rows && context->rows != most)
+            continue;
+        model_ran_all |= context->kind != MT_SITE_BLOCKS && context->rows == most;
+        struct context **best = context->kind < KINDS ? &of_kind[context->kind] : NULL;
+        if (best && (!*best || (context->rows == rows && (*best)->rows != rows)))
+            *best = context;
+    }
+    if (!model_ran_all)
+        return true;
+    pass->rows = rows;
+    pass->slots = of_kind[MT_SITE_SLOTS] ? of_kind[MT_SITE_SLOTS]->values : NULL;
+    pass->positions = of_kind[MT_SITE_POSITIONS] ? of_kind[MT_SITE_POSITIONS]->values : NULL;
+    pass->tokens = of_kind[MT_SITE_TOKENS] ? of_kind[MT_SITE_TOKENS]->values : NULL;
+    pass->starts = starts->values;
+    pass->sequences = starts->rows - 1;
+    if (of_kind[MT_SITE_BLOCKS]) {
+        pass->blocks = of_kind[MT_SITE_BLOCKS]->values;
+        pass->block_words = of_kind[MT_SITE_BLOCKS]->rows;
+    }
+    return true;
+}
+
+/*
+ * The latest of each kind behind the pass before, as far back as no number is missing; of several, one of the routers'
+ * own stream.
+ *
+ * Where a graph is padded, its routers have more rows than the slots, which are stored outside of it: then the first
+ * ones are real. Only if the model itself ran as many rows as its routers, though: routers that are given the rows of
+ * other ranks have more, too, and the first ones may be another rank's.
+ */
 static void find_context(struct passes *passes, const struct lane *lane, struct pass *pass)
 {
     struct context *of_kind[KINDS] = {NULL};
     const struct context *own = lane->context && !lane->shares ? context_at(passes, lane->context) : NULL;
-    if (!own || own->ambiguous)
+    if (!own || own->ambiguous || find_sequences(passes, lane, pass))
         return;
     for (uint64_t n = lane->context; n > 0 && lane->context - n < WINDOW; n--) {
         struct context *context = &passes->contexts[n % WINDOW];
         if (context->number != n || !context->seen || (context->routed && n != lane->context))
             break;
-        if (context->kind < KINDS && !of_kind[context->kind])
-            of_kind[context->kind] = context;
+        struct context **best = context->kind < KINDS ? &of_kind[context->kind] : NULL;
+        if (!best)
+            continue;
+        if (!*best || ((*best)->stream != lane->stream && context->stream == lane->stream))
+            *best = context;
     }
     for (uint32_t kind = 0; kind < KINDS; kind++) {
         if (of_kind[kind])
             of_kind[kind]->taken = true;
     }
+    const struct context *slots = of_kind[MT_SITE_SLOTS], *positions = of_kind[MT_SITE_POSITIONS],
+                         *tokens = of_kind[MT_SITE_TOKENS];
+    bool model_ran_all = (positions && all_rows(lane, positions->rows)) || (tokens && all_rows(lane, tokens->rows));
+    uint32_t most = lane->layers[0].shown.rows, rows = most;
+    if (slots && slots->rows < most && model_ran_all)
+        rows = slots->rows;
     for (uint32_t kind = MT_SITE_SLOTS; kind <= MT_SITE_TOKENS; kind++) {
-        struct context *context = of_kind[kind];
-        for (uint32_t i = 0; context && i < lane->layer_count; i++) {
-            if (lane->layers[i].shown.rows != context->rows)
-                of_kind[kind] = context = NULL;
-        }
-        if (context)
-            pass->rows = context->rows;
+        const struct context *context = of_kind[kind];
+        if (context && context->rows != rows && (rows == most || context->rows != most))
+            of_kind[kind] = NULL;
+        else if (context && rows == most && !all_rows(lane, rows))
+            of_kind[kind] = NULL;
+        else if (context)
+            pass->rows = rows;
     }
     pass->slots = of_kind[MT_SITE_SLOTS] ? of_kind[MT_SITE_SLOTS]->values : NULL;
     pass->positions = of_kind[MT_SITE_POSITIONS] ? of_kind[MT_SITE_POSITIONS]->values : NULL;
@@ -181,8 +269,9 @@ static void find_context(struct passes *passes, const struct lane *lane, struct 
 }
 
 /*
- * Did rows run since the pass before of which nothing is shown? Context that no pass takes tells of a pass whose
- * routers were lost, but not where that is the rule: a draft model without experts.
+ * Did rows run since the pass before of which nothing is shown? Slots that no pass takes tell of a pass whose routers
+ * were lost, but not where that is the rule: a model without experts. Tokens and positions alone tell of rows that
+ * stored nothing where this model's slots are seen: a draft model's, or a warm-up's.
  */
 static bool find_hole(struct passes *passes, uint64_t up_to)
 {
@@ -196,9 +285,10 @@ static bool find_hole(struct passes *passes, uint64_t up_to)
             continue;
         }
         struct counted *site = &passes->sites[context->site];
+        passes->slots_seen |= context->taken && context->kind == MT_SITE_SLOTS;
         if (context->taken)
             site->taken++;
-        else if (site->taken || site->left++ < 8)
+        else if ((site->taken || site->left++ < 8) && (context->kind == MT_SITE_SLOTS || !passes->slots_seen))
             hole = true;
     }
     passes->context = up_to;
@@ -224,7 +314,8 @@ static int hand_out(struct passes *passes, struct lane *lane)
     struct pass pass = {.first_seq = lane->first_seq,
                         .time_ns = lane->time_ns,
                         .layers = passes->shown,
-                        .layer_count = lane->layer_count};
+                        .layer_count = lane->layer_count,
+                        .bare = lane->context == 0};
     find_context(passes, lane, &pass);
     pass.hole = find_hole(passes, lane->context);
     struct context *own = lane->context && !lane->shares ? context_at(passes, lane->context) : NULL;

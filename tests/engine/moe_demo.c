@@ -115,9 +115,24 @@ struct batch {
 #define CACHE_SLOTS (2 * options.tokens)
 #define ROTARY_ROWS 512
 
+/* What --dtype may be; the letter stands for it in mangled names. */
+static const struct dtype {
+    const char *name;
+    size_t size;
+    char letter;
+} dtypes[] = {{"i32", 4, 'i'}, {"i64", 8, 'l'}, {"u32", 4, 'j'}, {"u16", 2, 't'}, {"u8", 1, 'h'}, {NULL, 0, 0}};
+
+static const struct dtype *dtype(void)
+{
+    const struct dtype *d = dtypes;
+    while (d->name && strcmp(d->name, options.dtype) != 0)
+        d++;
+    return d;
+}
+
 static size_t id_size(void)
 {
-    return strcmp(options.dtype, "i64") == 0 ? 8 : 4;
+    return dtype()->size;
 }
 
 static size_t ids_per_layer(void)
@@ -268,8 +283,11 @@ static void write_truth(FILE *file, const struct batch *b)
 {
     size_t count = (size_t) options.layers * ids_per_layer();
     int32_t *ids = must(malloc(count * sizeof *ids));
-    for (size_t i = 0; i < count; i++)
-        ids[i] = id_size() == 8 ? (int32_t) ((int64_t *) b->truth_host)[i] : ((int32_t *) b->truth_host)[i];
+    for (size_t i = 0; i < count; i++) {
+        uint64_t id = 0; /* no id is negative */
+        memcpy(&id, (const char *) b->truth_host + i * id_size(), id_size());
+        ids[i] = (int32_t) id;
+    }
     if (fwrite(ids, sizeof *ids, count, file) != count) {
         fprintf(stderr, "moe-demo: %s: %s\n", options.truth, strerror(errno));
         exit(1);
@@ -351,7 +369,7 @@ static void load_kernels(void)
     snprintf(name, sizeof name, "moe_demo_route_%s", options.dtype);
     CHECK(cuda.ModuleGetFunction(&kernels.route, module, name));
     /* A C++ kernel, as most are: moe_demo_experts(float const*, int const*, ...) */
-    char mangled = strcmp(options.dtype, "i64") == 0 ? 'l' : options.dtype[0] == 'u' ? 'j' : 'i';
+    char mangled = dtype()->letter;
     snprintf(name, sizeof name, "_Z16moe_demo_expertsPKfPK%cS0_S0_Pfiii", mangled);
     CHECK(cuda.ModuleGetFunction(&kernels.experts, module, name));
     snprintf(name, sizeof name, "_Z13moe_demo_keepPK%cP%ci", mangled, mangled);
@@ -482,7 +500,7 @@ static int usage(const char *problem)
         "[--graph[=eager|plain|pieces|fork|update|relaxed]]\n         [--scrub] [--fork] [--context] [--plan] [--pdl] "
         "[--routers=one|turns|mixed] "
         "[--streams M]\n"
-        "         [--dtype i32|i64|u32] [--seed X] [--truth FILE] [--door dlsym|getproc] [--device D]\n",
+        "         [--dtype i32|i64|u32|u16|u8] [--seed X] [--truth FILE] [--door dlsym|getproc] [--device D]\n",
         problem);
     return 2;
 }
@@ -565,12 +583,14 @@ static const char *parse(int argc, char **argv)
     }
     if (optind != argc)
         return "takes options only";
-    if (strcmp(options.dtype, "i32") && strcmp(options.dtype, "i64") && strcmp(options.dtype, "u32"))
-        return "--dtype is i32, i64 or u32";
+    if (!dtype()->name)
+        return "--dtype is i32, i64, u32, u16 or u8";
     if (strcmp(options.door, "dlsym") && strcmp(options.door, "getproc"))
         return "--door is dlsym or getproc";
     if (options.plan && options.tokens < 16)
         return "--plan needs --tokens of 16 and more";
+    if (id_size() == 1 && options.experts > 256)
+        return "u8 has room for 256 experts";
     return options.topk > options.experts ? "--topk is at most --experts" : NULL;
 }
 

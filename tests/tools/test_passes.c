@@ -22,6 +22,7 @@ struct stage {
     /* told by the routers' ids: the pass which they are of */
     unsigned mixed, wrong_context;
     uint64_t layers, contexts, holes;
+    uint32_t rows; /* with context */
 };
 
 static struct stage stage;
@@ -33,6 +34,7 @@ static int take(const struct pass *pass, void *user)
     stage.count++;
     stage.layers += pass->layer_count;
     stage.holes += pass->hole;
+    stage.rows += pass->rows;
     stage.contexts += pass->slots && pass->positions && pass->tokens;
     for (uint32_t i = 0; i < pass->layer_count; i++) {
         const struct pass_layer *layer = &pass->layers[i];
@@ -150,11 +152,72 @@ Test(passes, context_of_other_rows_is_missing)
     context_sites();
     run_context(5, 0);
     run_layers(0, 2, 8, 0);
-    run_site(60, 5, 1, false);
+    run_site(60, 9, 1, false);
     run_site(61, 8, 1, false);
     run_site(62, 8, 1, false);
     run_layers(0, 2, 8, 1);
-    expect("0:2 1:2pt ");
+    run_site(60, 8, 2, false);
+    run_site(61, 5, 2, false);
+    run_site(62, 8, 2, false);
+    run_layers(0, 2, 8, 2);
+    expect("0:2 1:2pt 2:2st ");
+}
+
+/* A padded graph: slots are stored outside of it, of its real rows alone. */
+Test(passes, slots_of_the_first_rows)
+{
+    context_sites();
+    for (int i = 0; i < 4; i += 2) {
+        run_site(60, 5, i, false);
+        run_site(61, 8, i, false);
+        run_site(62, i ? 5 : 8, i, false);
+        run_layers(0, 2, 8, i);
+        run_context(5, i + 1);
+        run_layers(0, 2, 5, i + 1);
+    }
+    expect("0:2spt 1:2spt 2:2spt 3:2spt ");
+    cr_assert_eq(stage.rows, 4 * 5);
+}
+
+/* The routers were given rows of other ranks as well, and these may come first. */
+Test(passes, slots_of_fewer_rows_than_the_model_ran)
+{
+    context_sites();
+    for (int i = 0; i < 3; i++) {
+        run_context(5, i);
+        run_layers(0, 2, 12, i);
+    }
+    expect("0:2 1:2 2:2 ");
+}
+
+/* One whose layers are not tapped, but whose embedding is: its tokens and positions are no rows of the model's. */
+Test(passes, a_dense_draft_model_is_no_hole)
+{
+    context_sites();
+    for (int i = 0; i < 20; i++) {
+        run_context(5, i);
+        run_layers(0, 2, 5, i);
+        run_site(61, 3, i + 100, false);
+        run_site(62, 3, i + 100, false);
+    }
+    cr_assert_eq(passes_flush(stage.passes), 0);
+    cr_assert_eq(stage.contexts, 20);
+    cr_assert_eq(stage.wrong_context, 0);
+    cr_assert_eq(stage.holes, 0);
+}
+
+Test(passes, of_several_contexts_the_one_on_the_routers_stream)
+{
+    context_sites();
+    stage.sites[50] = stage.sites[60];
+    stage.sites[50].stream = 3;
+    for (int i = 0; i < 3; i++) {
+        run_context(5, i);
+        run_site(50, 5, i + 50, false);
+        run_layers(0, 2, 5, i);
+    }
+    expect("0:2spt 1:2spt 2:2spt ");
+    cr_assert_eq(stage.holes, 3);
 }
 
 Test(passes, what_lies_behind_a_lost_context_is_missing)
