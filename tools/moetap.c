@@ -22,8 +22,9 @@ static const struct verb {
      "drain SEGMENT [-o FILE] [--strict] [--force] [-q]\n"
      "         the same for an engine that was started by hand with LD_PRELOAD"},
     {"table", verb_table,
-     "table SEGMENT|--session S [-o NAME] [--slots N] [--layers N] [--vllm ID:RANK] [--keep] [-q]\n"
-     "         keeps the live table of the experts of each KV slot, for any process to look into"},
+     "table SEGMENT|--session S [--follow] [-o NAME] [--slots N] [--layers N] [--vllm ID --vllm-layers N] [--keep] "
+     "[-q]\n"
+     "         keeps live tables of the experts of each KV slot, for any process to look into"},
     {"ls", verb_ls, "ls       lists the segments and tables on this machine"},
     {"clean", verb_clean, "clean [NAME...]\n         removes segments and tables whose writer has ended"},
     {"info", verb_info,

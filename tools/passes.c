@@ -12,6 +12,9 @@
 struct context {
     uint64_t number;  /* 0: nothing here yet */
     bool seen, taken; /* its record came; a pass took it */
+    bool foreign;     /* slots of another space: as if it were not there */
+    bool graph;       /* of its site, as is its stream */
+    uint64_t kernel;  /* a hash of its name */
     uint8_t kind;
     uint32_t site, stream, rows;
     size_t room; /* values that fit */
@@ -67,6 +70,11 @@ struct passes {
     uint64_t lost;    /* told so far */
     uint64_t context; /* looked at so far */
     bool slots_seen;  /* of passes with routers */
+    bool has_home;    /* the slot space: */
+    uint32_t home;    /* its first site */
+    char home_recipe[64];
+    uint64_t planner; /* the kernel that shows a pass's sequences, as a hash of its name */
+    uint64_t planned; /* number of its latest slots */
     struct pass_layer *shown;
     uint32_t shown_room;
 };
@@ -125,6 +133,81 @@ static int know_site(struct passes *passes, uint32_t site)
     return 0;
 }
 
+void passes_know_slots(struct passes *passes, uint32_t index, const struct mt_site *site)
+{
+    if (site->kind != MT_SITE_SLOTS || (passes->has_home && passes->home <= index))
+        return;
+    passes->has_home = true;
+    passes->home = index;
+    memcpy(passes->home_recipe, site->recipe, sizeof passes->home_recipe);
+}
+
+/* The number that ties, of those that a record was given: slots of another space come in the midst of a pass. */
+static uint64_t tying(struct passes *passes, uint64_t number)
+{
+    while (number > 0) {
+        const struct context *context = &passes->contexts[number % WINDOW];
+        if (context->number != number || !context->foreign)
+            break;
+        number--;
+    }
+    return number;
+}
+
+/* One kernel makes a pass's slots and another uses them: the same slots twice, but for rows of padding. */
+static bool same_slots(const struct context *a, const struct context *b)
+{
+    const struct context *more = a->rows > b->rows ? a : b, *less = a->rows > b->rows ? b : a;
+    if (memcmp(a->values, b->values, less->rows * sizeof *a->values) != 0)
+        return false;
+    for (uint32_t i = less->rows; i < more->rows; i++) {
+        if (more->values[i] >= 0)
+            return false;
+    }
+    return true;
+}
+
+/*
+ * Slots by another recipe than the first one's are of a second kind of cache, which has slots of its own. But where a
+ * kernel makes the slots of a pass and shows its sequences, slots are compared with those.
+ */
+static bool of_another_space(struct passes *passes, const struct mt_site *site, const struct context *context)
+{
+    if (site->kind != MT_SITE_SLOTS)
+        return false;
+    if (!passes->planner)
+        return strncmp(passes->home_recipe, site->recipe, sizeof passes->home_recipe) != 0;
+    if (context->kernel == passes->planner) {
+        passes->planned = context->number;
+        return false;
+    }
+    const struct context *planned = &passes->contexts[passes->planned % WINDOW];
+    return !passes->planned || planned->number != passes->planned || !same_slots(planned, context);
+}
+
+/* A kernel shows a pass's sequences for the first time: the slots that it showed just before are its pass's, too. */
+static void find_planner(struct passes *passes, const struct context *starts)
+{
+    passes->planner = starts->kernel;
+    for (uint64_t n = starts->number - 1; n > 0 && starts->number - n < WINDOW; n--) {
+        struct context *context = &passes->contexts[n % WINDOW];
+        if (context->number != n || !context->seen || context->kernel != starts->kernel)
+            return;
+        if (context->kind == MT_SITE_SLOTS) {
+            context->foreign = false;
+            passes->planned = n;
+        }
+    }
+}
+
+static uint64_t hash_of(const char *text, size_t size)
+{
+    uint64_t hash = 14695981039346656037u; /* FNV-1a */
+    for (size_t i = 0; i < size && text[i]; i++)
+        hash = (hash ^ (unsigned char) text[i]) * 1099511628211u;
+    return hash | 1;
+}
+
 static int take_context(struct passes *passes, const struct mt_site *site, const struct mt_record *record,
                         const void *ids)
 {
@@ -142,11 +225,17 @@ static int take_context(struct passes *passes, const struct mt_site *site, const
     }
     for (uint32_t i = 0; i < record->rows; i++)
         context->values[i] = mt_decode_id(ids, record->width, i);
+    passes_know_slots(passes, record->site, site);
     context->seen = true;
     context->site = record->site;
     context->kind = site->kind;
     context->stream = site->stream;
+    context->graph = site->flags & MT_SITE_GRAPH;
     context->rows = record->rows;
+    context->kernel = hash_of(site->kernel, sizeof site->kernel);
+    context->foreign = of_another_space(passes, site, context);
+    if (context->kind == MT_SITE_STARTS && !passes->planner)
+        find_planner(passes, context);
     return 0;
 }
 
@@ -197,6 +286,8 @@ static bool find_sequences(struct passes *passes, const struct lane *lane, struc
     bool model_ran_all = rows == most;
     for (uint64_t n = lane->context; (context = one_ahead(passes, lane, n)); n--) {
         context->taken = true;
+        if (context->foreign)
+            continue;
         if (context->kind == MT_SITE_BLOCKS ? context->number < starts->number || of_kind[MT_SITE_BLOCKS]
                                             : context->rows != rows && context->rows != most)
             continue;
@@ -205,8 +296,13 @@ static bool find_sequences(struct passes *passes, const struct lane *lane, struc
         if (best && (!*best || (context->rows == rows && (*best)->rows != rows)))
             *best = context;
     }
-    if (!model_ran_all)
+    if (!model_ran_all) {
+        if (of_kind[MT_SITE_SLOTS]) {
+            pass->unplaced = of_kind[MT_SITE_SLOTS]->values;
+            pass->unplaced_rows = of_kind[MT_SITE_SLOTS]->rows;
+        }
         return true;
+    }
     pass->rows = rows;
     pass->slots = of_kind[MT_SITE_SLOTS] ? of_kind[MT_SITE_SLOTS]->values : NULL;
     pass->positions = of_kind[MT_SITE_POSITIONS] ? of_kind[MT_SITE_POSITIONS]->values : NULL;
@@ -218,6 +314,20 @@ static bool find_sequences(struct passes *passes, const struct lane *lane, struc
         pass->block_words = of_kind[MT_SITE_BLOCKS]->rows;
     }
     return true;
+}
+
+/*
+ * Of two streams that run at once each has row context of its own, in one row of numbers. A stream that has none takes
+ * another's: engines route on a side stream, or in a graph and give slots outside of it.
+ */
+static bool has_own_context(const struct passes *passes, const struct lane *lane)
+{
+    for (uint64_t n = 0; n < WINDOW; n++) {
+        const struct context *context = &passes->contexts[n];
+        if (context->seen && context->stream == lane->stream && context->graph == !!(lane->flags & MT_SITE_GRAPH))
+            return true;
+    }
+    return false;
 }
 
 /*
@@ -234,13 +344,18 @@ static void find_context(struct passes *passes, const struct lane *lane, struct 
     const struct context *own = lane->context && !lane->shares ? context_at(passes, lane->context) : NULL;
     if (!own || own->ambiguous || find_sequences(passes, lane, pass))
         return;
+    const bool own_stream = has_own_context(passes, lane), graph = lane->flags & MT_SITE_GRAPH;
+    bool several = false; /* slots: a batch in parts */
     for (uint64_t n = lane->context; n > 0 && lane->context - n < WINDOW; n--) {
         struct context *context = &passes->contexts[n % WINDOW];
         if (context->number != n || !context->seen || (context->routed && n != lane->context))
             break;
+        if (context->foreign || (own_stream && context->graph == graph && context->stream != lane->stream))
+            continue;
         struct context **best = context->kind < KINDS ? &of_kind[context->kind] : NULL;
         if (!best)
             continue;
+        several |= context->kind == MT_SITE_SLOTS && *best;
         if (!*best || ((*best)->stream != lane->stream && context->stream == lane->stream))
             *best = context;
     }
@@ -252,7 +367,7 @@ static void find_context(struct passes *passes, const struct lane *lane, struct 
                          *tokens = of_kind[MT_SITE_TOKENS];
     bool model_ran_all = (positions && all_rows(lane, positions->rows)) || (tokens && all_rows(lane, tokens->rows));
     uint32_t most = lane->layers[0].shown.rows, rows = most;
-    if (slots && slots->rows < most && model_ran_all)
+    if (slots && slots->rows < most && model_ran_all && !several)
         rows = slots->rows;
     for (uint32_t kind = MT_SITE_SLOTS; kind <= MT_SITE_TOKENS; kind++) {
         const struct context *context = of_kind[kind];
@@ -266,6 +381,10 @@ static void find_context(struct passes *passes, const struct lane *lane, struct 
     pass->slots = of_kind[MT_SITE_SLOTS] ? of_kind[MT_SITE_SLOTS]->values : NULL;
     pass->positions = of_kind[MT_SITE_POSITIONS] ? of_kind[MT_SITE_POSITIONS]->values : NULL;
     pass->tokens = of_kind[MT_SITE_TOKENS] ? of_kind[MT_SITE_TOKENS]->values : NULL;
+    if (slots && !pass->slots) {
+        pass->unplaced = slots->values;
+        pass->unplaced_rows = slots->rows;
+    }
 }
 
 /*
@@ -284,6 +403,8 @@ static bool find_hole(struct passes *passes, uint64_t up_to)
             hole = true;
             continue;
         }
+        if (context->foreign)
+            continue;
         struct counted *site = &passes->sites[context->site];
         passes->slots_seen |= context->taken && context->kind == MT_SITE_SLOTS;
         if (context->taken)
@@ -479,10 +600,13 @@ static void count_with(struct passes *passes, const struct lane *lane, const str
     counted->base = record->step - lane->count;
 }
 
-int passes_add(struct passes *passes, const struct mt_site *site, const struct mt_record *record, const void *ids)
+int passes_add(struct passes *passes, const struct mt_site *site, const struct mt_record *given, const void *ids)
 {
     if (site->kind != MT_SITE_ROUTER)
-        return take_context(passes, site, record, ids);
+        return take_context(passes, site, given, ids);
+    struct mt_record tied = *given;
+    const struct mt_record *record = &tied;
+    tied.context = tying(passes, given->context);
     struct lane *lane = lane_of(passes, site, record->site);
     if (!lane)
         return -ENOMEM;

@@ -25,6 +25,9 @@ struct pass {
     uint32_t rows;
     /* [rows]; NULL: the engine shows none, or it was lost. */
     const int32_t *slots, *positions, *tokens;
+    /* Slots that rows of this pass went to, but which rows nothing tells. */
+    const int32_t *unplaced;
+    uint32_t unplaced_rows;
     /* What the engine shows of the sequences in these rows; NULL: nothing, or it was lost. starts[sequences + 1] */
     const int32_t *starts,
         *blocks; /* blocks: as MT_SITE_BLOCKS says. NULL with starts: none begins at a block's start */
@@ -45,6 +48,8 @@ struct passes;
 
 struct passes *passes_new(pass_take *take, void *user);
 void passes_free(struct passes *passes);
+/* A site of slots that is known before a record of it comes, as to a reader that begins in the midst of a stream. */
+void passes_know_slots(struct passes *passes, uint32_t index, const struct mt_site *site);
 /* `site` describes record->site. Records of retracted sites are to be left out by the caller. -ENOMEM, or what take
  * returned. */
 int passes_add(struct passes *passes, const struct mt_site *site, const struct mt_record *record, const void *ids);
