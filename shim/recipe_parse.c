@@ -315,7 +315,8 @@ static int parse_key(const struct parser *parser, struct mt_recipe *recipe, cons
         struct mt_expr *expr;
     } exprs[] = {{"column", &recipe->column},   {"rows", &recipe->rows},           {"k", &recipe->k},
                  {"experts", &recipe->experts}, {"stride", &recipe->stride},       {"input", &recipe->input},
-                 {"starts", &recipe->starts},   {"positions", &recipe->positions}, {"block", &recipe->block}};
+                 {"starts", &recipe->starts},   {"positions", &recipe->positions}, {"block", &recipe->block},
+                 {"start", &recipe->start}};
     for (size_t i = 0; i < sizeof exprs / sizeof *exprs; i++) {
         if (strcmp(exprs[i].key, key) == 0)
             return parse_expr(parser, value, exprs[i].expr);
@@ -369,8 +370,8 @@ static int parse_key(const struct parser *parser, struct mt_recipe *recipe, cons
     }
     return mistake(
         parser,
-        "found key '%s', expected kernel, kind, within, suffix, params, ids, dtype, rows, k, experts, stride, "
-        "column, skip, input, id_space, require, limit.experts, limit.k, final, once, starts, positions, block or note",
+        "found key '%s', expected kernel, kind, within, suffix, params, ids, dtype, rows, k, experts, stride, column, "
+        "start, skip, input, id_space, require, limit.experts, limit.k, final, once, starts, positions, block or note",
         key);
 }
 
@@ -454,9 +455,9 @@ static int check_exprs(struct parser *parser, const struct mt_recipe *recipe)
     parser->line = recipe->rows.line;
     if (names_early(&recipe->rows, false))
         return mistake(parser, "found rows by rows, expected a parameter or the like");
-    const struct mt_expr *all[] = {&recipe->ids,     &recipe->rows,      &recipe->k,      &recipe->input,
-                                   &recipe->experts, &recipe->stride,    &recipe->column, &recipe->once,
-                                   &recipe->starts,  &recipe->positions, &recipe->block};
+    const struct mt_expr *all[] = {&recipe->ids,     &recipe->rows,   &recipe->k,         &recipe->input,
+                                   &recipe->experts, &recipe->stride, &recipe->column,    &recipe->start,
+                                   &recipe->once,    &recipe->starts, &recipe->positions, &recipe->block};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
         bool address = false;
         for (size_t n = 0; n < sizeof addresses / sizeof *addresses; n++)

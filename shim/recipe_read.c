@@ -124,11 +124,11 @@ static uint64_t read_address(const struct mt_expr *expr, const struct mt_kernel_
     return address;
 }
 
-bool mt_recipe_read_spread(const struct mt_recipe *recipe, const struct mt_kernel_info *kernel,
-                           const struct mt_launch *launch, struct mt_routing *routing, const char **why)
+bool mt_recipe_read(const struct mt_recipe *recipe, const struct mt_kernel_info *kernel, const struct mt_launch *launch,
+                    struct mt_routing *routing, const char **why)
 {
     struct known known = {0};
-    uint64_t k, rows, experts = 0, stride, column = 1;
+    uint64_t k, rows, experts = 0, stride, column = 1, start = 0;
     if (!read_expr(&recipe->k, kernel, launch, &known, &k) || k < recipe->k_min || k > recipe->k_max) {
         *why = "k is out of limits";
         return false;
@@ -171,7 +171,6 @@ bool mt_recipe_read_spread(const struct mt_recipe *recipe, const struct mt_kerne
         *why = "null ids";
         return false;
     }
-    routing->ids += recipe->skip;
     routing->input = read_address(&recipe->input, kernel, launch);
     routing->once = read_address(&recipe->once, kernel, launch);
     routing->block = 0;
@@ -192,6 +191,12 @@ bool mt_recipe_read_spread(const struct mt_recipe *recipe, const struct mt_kerne
     }
     routing->dtype =
         recipe->dtype_template >= 0 ? mt_dtype_of_cpp(kernel->template_args[recipe->dtype_template]) : recipe->dtype;
+    if (recipe->start.a.kind != TERM_NONE &&
+        (!read_expr(&recipe->start, kernel, launch, &known, &start) || start > UINT32_MAX)) {
+        *why = "no telling where the ids start";
+        return false;
+    }
+    routing->ids += recipe->skip + start * mt_dtype_size(routing->dtype);
     if (!router && routing->dtype != MT_DTYPE_I32 && routing->dtype != MT_DTYPE_I64 && routing->dtype != MT_DTYPE_U32) {
         *why = "its values are neither i32, i64 nor u32";
         return false;
@@ -201,17 +206,5 @@ bool mt_recipe_read_spread(const struct mt_recipe *recipe, const struct mt_kerne
     routing->experts = (uint32_t) experts;
     routing->stride = stride;
     routing->column = column;
-    return true;
-}
-
-bool mt_recipe_read(const struct mt_recipe *recipe, const struct mt_kernel_info *kernel, const struct mt_launch *launch,
-                    struct mt_routing *routing, const char **why)
-{
-    if (!mt_recipe_read_spread(recipe, kernel, launch, routing, why))
-        return false;
-    if (routing->column != 1) {
-        *why = "the ids of a row do not lie side by side";
-        return false;
-    }
     return true;
 }

@@ -18,18 +18,23 @@
 
 static struct cuda cuda;
 
-/* How a step becomes a graph: as a whole; a graph a layer; with the experts on a second stream; captured a second time
- * to update what was instantiated; in relaxed capture mode. */
-enum graph_mode { EAGER, PLAIN, PIECES, FORK, UPDATE, RELAXED };
-static const char *const graph_modes[] = {"eager", "plain", "pieces", "fork", "update", "relaxed", NULL};
+/* How a step becomes a graph: as a whole; a graph a layer; captured a second time to update what was instantiated; in
+ * relaxed capture mode; as a whole with --fork: the experts on a second stream. */
+enum graph_mode { EAGER, PLAIN, PIECES, UPDATE, RELAXED, FORK };
+static const char *const graph_modes[] = {"eager", "plain", "pieces", "update", "relaxed", "fork", NULL};
+
+/* Which of two router kernels: one for every second step, or for every second layer. */
+enum routers { ONE, TURNS, MIXED };
+static const char *const router_modes[] = {"one", "turns", "mixed", NULL};
 
 /* pdl: programmatic dependent launch, each kernel may start while the one ahead still runs. */
 static struct {
     long layers, experts, topk, tokens, steps, streams, seed, device;
     enum graph_mode graph;
-    bool scrub, context, plan, pdl;
+    enum routers routers;
+    bool scrub, context, plan, pdl, fork;
     const char *dtype, *truth, *door;
-} options = {4, 64, 6, 16, 8, 1, 1, 0, EAGER, false, false, false, false, "i32", NULL, "dlsym"};
+} options = {4, 64, 6, 16, 8, 1, 1, 0, EAGER, ONE, false, false, false, false, false, "i32", NULL, "dlsym"};
 
 static void check(CUresult result, const char *what)
 {
@@ -78,7 +83,7 @@ static CUdeviceptr random_matrix(size_t elements)
 }
 
 static struct {
-    CUfunction gemm, topk, experts, keep, scrub, embed, lookup, rotary, cache, plan;
+    CUfunction gemm, topk, route, experts, keep, scrub, embed, lookup, rotary, cache, plan;
 } kernels;
 
 static struct {
@@ -91,7 +96,8 @@ struct batch {
     CUevent routed, mixed; /* from one to the other and back */
     CUdeviceptr hidden[2], logits, ids, topk_weights, truth;
     void *truth_host;
-    CUgraphExec *graphs; /* a step: one after the other */
+    bool turn;              /* --routers=turns: the other kernel's */
+    CUgraphExec *graphs[2]; /* a step, by turn: one after the other */
     long graph_count;
     /* --context: what the rows of a step are, put there ahead of it */
     CUdeviceptr tokens, positions, slots, looked_up, q;
@@ -159,15 +165,15 @@ static void launch(CUfunction kernel, unsigned blocks, struct batch *batch, void
 }
 
 /* Destroys the ids as soon as nobody in the engine needs them any more. */
-static void keep_and_scrub(struct batch *b, long layer)
+static void keep_and_scrub(struct batch *b, CUstream stream, long layer)
 {
     int count = (int) ids_per_layer();
     unsigned blocks = ((unsigned) count + MOE_DEMO_THREADS - 1) / MOE_DEMO_THREADS;
     CUdeviceptr kept = b->truth + (size_t) layer * ids_per_layer() * id_size();
     void *keep[] = {&b->ids, &kept, &count};
-    launch(kernels.keep, blocks, b, keep);
+    launch_on(stream, kernels.keep, blocks, keep);
     void *scrub[] = {&b->ids, &count};
-    launch(kernels.scrub, blocks, b, scrub);
+    launch_on(stream, kernels.scrub, blocks, scrub);
 }
 
 static void lookup(struct batch *b, CUdeviceptr *index, CUdeviceptr *table, int table_rows)
@@ -205,22 +211,25 @@ static void forward_layer(struct batch *b, long layer)
     CUdeviceptr *in = &b->hidden[layer % 2], *out = &b->hidden[(layer + 1) % 2];
     void *gemm[] = {in, &weights.router[layer], &b->logits, &rows, &dim, &experts};
     launch(kernels.gemm, row_blocks, b, gemm);
+    bool other = b->turn || (options.routers == MIXED && layer % 2);
     void *topk[] = {&b->logits, &b->ids, &b->topk_weights, &rows, &experts, &k};
-    launch(kernels.topk, (row_blocks + MOE_DEMO_THREADS - 1) / MOE_DEMO_THREADS, b, topk);
-    CUstream stream = options.graph == FORK ? b->side : b->stream;
+    void *route[] = {&b->ids, &b->topk_weights, &b->logits, &experts, &k, &rows};
+    launch(other ? kernels.route : kernels.topk, (row_blocks + MOE_DEMO_THREADS - 1) / MOE_DEMO_THREADS, b,
+           other ? route : topk);
+    CUstream stream = options.fork ? b->side : b->stream;
     if (stream != b->stream) {
         CHECK(cuda.EventRecord(b->routed, b->stream));
         CHECK(cuda.StreamWaitEvent(stream, b->routed, 0));
     }
     void *mix[] = {in, &b->ids, &b->topk_weights, &weights.experts[layer], out, &rows, &dim, &k};
     launch_on(stream, kernels.experts, row_blocks, mix);
+    if (options.scrub)
+        keep_and_scrub(b, stream, layer);
     if (stream != b->stream) {
         CHECK(cuda.EventRecord(b->mixed, stream));
         CHECK(cuda.StreamWaitEvent(b->stream, b->mixed, 0));
     }
-    if (options.scrub)
-        keep_and_scrub(b, layer);
-    else if (options.truth)
+    if (options.truth && !options.scrub)
         CHECK(cuda.MemcpyDtoDAsync(b->truth + (size_t) layer * ids_per_layer() * id_size(), b->ids,
                                    ids_per_layer() * id_size(), b->stream));
 }
@@ -257,14 +266,15 @@ static CUgraph capture(struct batch *b, long from, long to)
 
 static void make_graphs(struct batch *b)
 {
+    CUgraphExec *graphs = must(calloc((size_t) options.layers, sizeof(CUgraphExec)));
+    b->graphs[b->turn] = graphs;
     b->graph_count = options.graph == PIECES ? options.layers : 1;
-    b->graphs = must(calloc((size_t) b->graph_count, sizeof(CUgraphExec)));
     for (long i = 0; i < b->graph_count; i++) {
         long to = options.graph == PIECES ? i + 1 : options.layers;
-        CHECK(cuda.GraphInstantiate(&b->graphs[i], capture(b, i, to), 0));
+        CHECK(cuda.GraphInstantiate(&graphs[i], capture(b, i, to), 0));
         CUgraphExecUpdateResultInfo info;
         if (options.graph == UPDATE)
-            CHECK(cuda.GraphExecUpdate(b->graphs[i], capture(b, i, to), &info));
+            CHECK(cuda.GraphExecUpdate(graphs[i], capture(b, i, to), &info));
     }
 }
 
@@ -356,6 +366,8 @@ static void load_kernels(void)
     }
     snprintf(name, sizeof name, "moe_demo_topk_%s", options.dtype);
     CHECK(cuda.ModuleGetFunction(&kernels.topk, module, name));
+    snprintf(name, sizeof name, "moe_demo_route_%s", options.dtype);
+    CHECK(cuda.ModuleGetFunction(&kernels.route, module, name));
     /* A C++ kernel, as most are: moe_demo_experts(float const*, int const*, ...) */
     char mangled = dtype()->letter;
     snprintf(name, sizeof name, "_Z16moe_demo_expertsPKfPK%cS0_S0_Pfiii", mangled);
@@ -416,15 +428,17 @@ static void make_batch(struct batch *b)
     size_t truth = (size_t) options.layers * ids_per_layer() * id_size();
     b->truth = device_alloc(truth);
     b->truth_host = must(malloc(truth));
-    if (options.graph == FORK) {
+    if (options.fork) {
         CHECK(cuda.StreamCreate(&b->side, CU_STREAM_NON_BLOCKING));
         CHECK(cuda.EventCreate(&b->routed, CU_EVENT_DISABLE_TIMING));
         CHECK(cuda.EventCreate(&b->mixed, CU_EVENT_DISABLE_TIMING));
     }
     if (options.context)
         make_context(b);
-    if (options.graph)
+    for (int turn = 0; options.graph && turn < (options.routers == TURNS ? 2 : 1); turn++) {
+        b->turn = turn;
         make_graphs(b);
+    }
 }
 
 static void put_rows(FILE *file, const struct batch *b)
@@ -442,12 +456,13 @@ static void run(struct batch *batches, FILE *truth, FILE *rows_truth)
     for (long step = 0; step < options.steps; step++) {
         for (long i = 0; i < options.streams; i++) {
             struct batch *b = &batches[i];
+            b->turn = options.routers == TURNS && step % 2;
             if (options.context) {
                 next_rows(b, step);
                 put_rows(rows_truth, b);
             }
             for (long n = 0; n < b->graph_count; n++)
-                CHECK(cuda.GraphLaunch(b->graphs[n], b->stream));
+                CHECK(cuda.GraphLaunch(b->graphs[b->turn][n], b->stream));
             if (!options.graph)
                 forward(b, 0, options.layers);
             if (truth)
@@ -479,12 +494,14 @@ static uint64_t checksum(struct batch *batches)
 
 static int usage(const char *problem)
 {
-    fprintf(stderr,
-            "moe-demo: %s\nmoe-demo [--layers L] [--experts E] [--topk K] [--tokens N] [--steps S] "
-            "[--graph[=plain|pieces|fork|update|relaxed]]\n         [--scrub] [--context] [--plan] [--pdl] "
-            "[--streams M]\n"
-            "         [--dtype i32|i64|u32|u16|u8] [--seed X] [--truth FILE] [--door dlsym|getproc] [--device D]\n",
-            problem);
+    fprintf(
+        stderr,
+        "moe-demo: %s\nmoe-demo [--layers L] [--experts E] [--topk K] [--tokens N] [--steps S] "
+        "[--graph[=eager|plain|pieces|fork|update|relaxed]]\n         [--scrub] [--fork] [--context] [--plan] [--pdl] "
+        "[--routers=one|turns|mixed] "
+        "[--streams M]\n"
+        "         [--dtype i32|i64|u32|u16|u8] [--seed X] [--truth FILE] [--door dlsym|getproc] [--device D]\n",
+        problem);
     return 2;
 }
 
@@ -498,8 +515,20 @@ static const char *parse(int argc, char **argv)
                    {"topk", &options.topk, 1, 32},           {"tokens", &options.tokens, 1, 65536},
                    {"steps", &options.steps, 1, 1000000},    {"streams", &options.streams, 1, 64},
                    {"seed", &options.seed, 0, LONG_MAX / 2}, {"device", &options.device, 0, 63}};
-    enum { NUMBERS = sizeof numbers / sizeof *numbers, GRAPH = 100, SCRUB, CONTEXT, PLAN, PDL, DTYPE, TRUTH, DOOR };
-    struct option longs[NUMBERS + 9] = {{0}};
+    enum {
+        NUMBERS = sizeof numbers / sizeof *numbers,
+        GRAPH = 100,
+        SCRUB,
+        CONTEXT,
+        PLAN,
+        PDL,
+        DTYPE,
+        TRUTH,
+        DOOR,
+        ROUTERS,
+        APART
+    };
+    struct option longs[NUMBERS + 11] = {{0}};
     for (int i = 0; i < NUMBERS; i++)
         longs[i] = (struct option){numbers[i].name, required_argument, NULL, i + 1};
     longs[NUMBERS] = (struct option){"graph", optional_argument, NULL, GRAPH};
@@ -510,6 +539,8 @@ static const char *parse(int argc, char **argv)
     longs[NUMBERS + 5] = (struct option){"context", no_argument, NULL, CONTEXT};
     longs[NUMBERS + 6] = (struct option){"pdl", no_argument, NULL, PDL};
     longs[NUMBERS + 7] = (struct option){"plan", no_argument, NULL, PLAN};
+    longs[NUMBERS + 8] = (struct option){"routers", required_argument, NULL, ROUTERS};
+    longs[NUMBERS + 9] = (struct option){"fork", no_argument, NULL, APART};
     int opt;
     while ((opt = getopt_long(argc, argv, "", longs, NULL)) != -1) {
         if (opt >= 1 && opt <= NUMBERS) {
@@ -519,11 +550,19 @@ static const char *parse(int argc, char **argv)
                 return "a number is out of range";
             *numbers[opt - 1].value = value;
         } else if (opt == GRAPH) {
-            options.graph = PLAIN;
+            options.graph = optarg ? EAGER : PLAIN;
             while (optarg && graph_modes[options.graph] && strcmp(graph_modes[options.graph], optarg))
                 options.graph++;
             if (!graph_modes[options.graph])
-                return "--graph is plain, pieces, fork, update or relaxed";
+                return "--graph is eager, plain, pieces, fork, update or relaxed";
+            options.fork |= options.graph == FORK;
+        } else if (opt == APART) {
+            options.fork = true;
+        } else if (opt == ROUTERS) {
+            while (router_modes[options.routers] && strcmp(router_modes[options.routers], optarg))
+                options.routers++;
+            if (!router_modes[options.routers])
+                return "--routers is one, turns or mixed";
         } else if (opt == SCRUB) {
             options.scrub = true;
         } else if (opt == CONTEXT) {

@@ -38,13 +38,13 @@ static void run_gather(const struct softcuda_block *b)
     uint32_t experts = P(uint32_t, 1), k = P(uint32_t, 2), row = b->index.x;
     if (row >= P(uint32_t, 4) || k > 64)
         return;
-    int64_t ids[64], *to = (int64_t *) out->data + (size_t) row * k;
+    int64_t ids[64], *to = (int64_t *) out->data + (size_t) row * out->strides[0];
     top_k((const float *) in->data + (size_t) row * experts, (int) experts, (int) k, ids);
     uint32_t n = 0;
     for (uint32_t e = 0; e < experts; e++) {
         for (uint32_t slot = 0; slot < k; slot++) {
             if (ids[slot] == (int64_t) e)
-                to[n++] = e;
+                to[n++ * P(uint32_t, 9)] = e;
         }
     }
 }
