@@ -78,7 +78,7 @@ def run(folder, out, *options):
     if 'small_cache' in options:
         more['num_gpu_blocks_override'] = 90
     llm = LLM(model=folder, skip_tokenizer_init=True, seed=0, max_model_len=1024, max_num_batched_tokens=256, max_num_seqs=32,
-              gpu_memory_utilization=0.1, enable_prefix_caching='no_prefix' not in options, enforce_eager='eager' in options, **more)
+              gpu_memory_utilization=0.17, enable_prefix_caching='no_prefix' not in options, enforce_eager='eager' in options, **more)
     arrays, n = {}, 0
     for seed in (1, 2):
         batch = prompts(seed)
