@@ -70,6 +70,7 @@ struct shown_table {
 };
 
 struct proof;
+struct shown;
 
 struct requests {
     const struct mt_site *sites;
@@ -114,8 +115,7 @@ struct requests {
     bool proven;                     /* links over a block's end are proven ones */
     struct proof *proof;             /* NULL until made */
     bool guessed, shown;             /* links were made without, and by, the engine's own sequences */
-    struct by_head *by_head;         /* NULL until made */
-    uint32_t *matched, *found;
+    struct shown *said;              /* the list by its tokens, NULL until made */
     struct request *list;
     uint32_t count;
 };
@@ -133,6 +133,7 @@ int links_table(const struct work *work, const struct pass *pass);
 uint32_t links_up(const struct requests *r, uint32_t node, uint32_t *bridge);
 /* requests_match() where all sequences were shown. */
 int links_match_shown(struct requests *r, const int32_t *tokens, uint32_t count, struct request_row *rows);
+void links_shown_free(struct shown *shown);
 /* The links of a pass's rows that the slots alone do not tell: by what the engine keeps in order. */
 void links_order(const struct work *work);
 /* Sequences as they stand after the pass, for the next one. -ENOMEM. */

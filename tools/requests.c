@@ -42,9 +42,7 @@ void requests_free(struct requests *r)
     free(r->padding);
     links_proof_free(r->proof);
     free(r->entries);
-    free(r->by_head);
-    free(r->matched);
-    free(r->found);
+    links_shown_free(r->said);
     free(r->bridges);
     free(r->tables);
     free(r->bridge_tails);
