@@ -117,6 +117,7 @@ static struct site *find_site(struct mt_lane *lane, struct mt_group *group, stru
         .dtype = (uint8_t) routing->dtype,
         .id_space = (uint8_t) mt_recipe_id_space(group->model->recipe),
         .kind = (uint8_t) mt_recipe_site_kind(group->model->recipe),
+        .weights = (uint8_t) routing->weights_type,
     };
     snprintf(site.kernel, sizeof site.kernel, "%.255s", kernel->info->demangled);
     snprintf(site.recipe, sizeof site.recipe, "%.63s", mt_recipe_name(group->model->recipe));
@@ -234,26 +235,43 @@ static void find_stages(struct mt_lane *lane, struct mt_group *group, const stru
 }
 
 /* Once for each kernel and reason: a sampler comes with every token. */
-static void explain_no_tap(const struct mt_kernel *kernel, const char *why)
+static bool first_time(const struct mt_kernel *kernel, const char *why)
 {
     static struct {
         const struct mt_kernel *kernel;
         const char *why;
     } said[64];
     static pthread_mutex_t said_lock = PTHREAD_MUTEX_INITIALIZER;
-    if (mt_log_level() < MT_LOG_EXPLAIN)
-        return;
     pthread_mutex_lock(&said_lock);
     size_t i = 0;
     while (i < 64 && said[i].kernel && !(said[i].kernel == kernel && said[i].why == why))
         i++;
-    if (i < 64 && !said[i].kernel) {
+    bool first = i < 64 && !said[i].kernel;
+    if (first) {
         said[i].kernel = kernel;
         said[i].why = why;
-        bool router = mt_recipe_kind(kernel->recipe) == MT_RECIPE_ROUTER;
-        mt_log(MT_LOG_EXPLAIN, "not %s here: %s: %s", router ? "a router" : "row context", kernel->info->base, why);
     }
     pthread_mutex_unlock(&said_lock);
+    return first;
+}
+
+static void explain_no_tap(const struct mt_kernel *kernel, const char *why)
+{
+    if (mt_log_level() < MT_LOG_EXPLAIN || !first_time(kernel, why))
+        return;
+    bool router = mt_recipe_kind(kernel->recipe) == MT_RECIPE_ROUTER;
+    mt_log(MT_LOG_EXPLAIN, "not %s here: %s: %s", router ? "a router" : "row context", kernel->info->base, why);
+}
+
+/* None if nobody asked for them; who did is told where there are none. */
+static void settle_weights(const struct mt_kernel *kernel, struct mt_routing *routing)
+{
+    if (!mt_tap_weights_wanted()) {
+        routing->weights = 0;
+        routing->weights_type = MT_WEIGHT_NONE;
+    } else if (!routing->weights && first_time(kernel, routing->no_weights)) {
+        mt_log(MT_LOG_PROBLEM, "no weights of %s: %s; its ids are recorded", kernel->info->base, routing->no_weights);
+    }
 }
 
 static int32_t identify(struct mt_lane *lane, struct mt_group *group)
@@ -288,6 +306,7 @@ static void on_router(struct mt_lane *lane, const struct mt_kernel *kernel, cons
         return;
     }
     __atomic_store_n(&routers_seen, true, __ATOMIC_RELAXED);
+    settle_weights(kernel, &routing);
     struct mt_group *group = find_group(lane, recipe, routing.experts, routing.k);
     if (!group)
         return;
@@ -319,6 +338,7 @@ static void on_consumer(struct mt_lane *lane, const struct mt_kernel *kernel, co
     if (lane->consumed.begin == range.begin && lane->consumed.end == range.end)
         return;
     settle(lane);
+    settle_weights(kernel, &routing);
     struct mt_group *group = find_group(lane, kernel->recipe, routing.experts, routing.k);
     if (!group)
         return;

@@ -157,6 +157,21 @@ enum mt_dtype mt_dtype_of_cpp(const char *name)
     return MT_DTYPE_NONE;
 }
 
+enum mt_weight_type mt_weight_type_of_cpp(const char *name)
+{
+    static const struct {
+        const char *name;
+        enum mt_weight_type type;
+    } types[] = {{"float", MT_WEIGHT_F32},         {"__half", MT_WEIGHT_F16},         {"half", MT_WEIGHT_F16},
+                 {"c10::Half", MT_WEIGHT_F16},     {"__nv_bfloat16", MT_WEIGHT_BF16}, {"nv_bfloat16", MT_WEIGHT_BF16},
+                 {"c10::BFloat16", MT_WEIGHT_BF16}};
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
+        if (strcmp(types[i].name, name) == 0)
+            return types[i].type;
+    }
+    return MT_WEIGHT_NONE;
+}
+
 /* * and ? as in a shell, nothing else; never worse than length times length, whatever a user's file asks for. */
 static bool glob_fits(const char *pattern, const char *name)
 {

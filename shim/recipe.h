@@ -62,6 +62,10 @@ struct mt_routing {
     uint64_t column;  /* elements from one id of a row to its next; mt_recipe_read() only takes 1 */
     uint64_t input;   /* device address of the logits or scores, 0 if the recipe does not say */
     uint64_t once;    /* what differs from layer to layer, 0 if the recipe does not say */
+    uint64_t weights; /* device address of [rows, k], side by side in a row; 0: not to be had, `no_weights` says why */
+    enum mt_weight_type weights_type;
+    uint64_t weights_stride;
+    const char *no_weights; /* static string */
 };
 
 /*

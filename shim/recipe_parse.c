@@ -264,6 +264,28 @@ static int parse_dtype(const struct parser *parser, const char *value, struct mt
     return mistake(parser, "found '%s', expected i32, i64, u32, i16, u16, u8 or template N", value);
 }
 
+static int parse_weights_type(const struct parser *parser, const char *value, struct mt_recipe *recipe)
+{
+    static const struct {
+        const char *name;
+        enum mt_weight_type type;
+    } types[] = {{"f32", MT_WEIGHT_F32}, {"f16", MT_WEIGHT_F16}, {"bf16", MT_WEIGHT_BF16}};
+    recipe->weights_type_line = parser->line;
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
+        if (strcmp(types[i].name, value) == 0) {
+            recipe->weights_type = types[i].type;
+            return 0;
+        }
+    }
+    uint32_t index;
+    if (!take_word(&value, "template"))
+        return mistake(parser, "found '%s', expected f32, f16, bf16 or template N", value);
+    if (take_index(parser, &value, "template", MT_TEMPLATE_ARGS_MAX, &index))
+        return -1;
+    recipe->weights_template = (int) index;
+    return at_end(parser, value);
+}
+
 static int parse_require(const struct parser *parser, const char *value, struct mt_recipe *recipe)
 {
     if (recipe->require_count == MT_RECIPE_REQUIRES)
@@ -289,8 +311,9 @@ static int parse_name(const struct parser *parser, const char *value, char *to, 
 /* Only conditions may be many. */
 static int once(const struct parser *parser, struct mt_recipe *recipe, const char *key)
 {
-    static const char *const keys[] = {"kernel", "params",        "dtype",   "within", "suffix", "final",
-                                       "note",   "limit.experts", "limit.k", "kind",   "skip",   "id_space"};
+    static const char *const keys[] = {"kernel", "params",   "dtype",         "within",  "suffix",
+                                       "final",  "note",     "limit.experts", "limit.k", "kind",
+                                       "skip",   "id_space", "weights_dtype"};
     for (unsigned i = 0; i < sizeof keys / sizeof *keys; i++) {
         if (strcmp(keys[i], key) != 0)
             continue;
@@ -308,8 +331,14 @@ static int parse_key(const struct parser *parser, struct mt_recipe *recipe, cons
     const struct {
         const char *key;
         struct mt_expr *expr;
-    } exprs[] = {{"column", &recipe->column},   {"rows", &recipe->rows},     {"k", &recipe->k},
-                 {"experts", &recipe->experts}, {"stride", &recipe->stride}, {"input", &recipe->input}};
+    } exprs[] = {{"column", &recipe->column},
+                 {"rows", &recipe->rows},
+                 {"k", &recipe->k},
+                 {"experts", &recipe->experts},
+                 {"stride", &recipe->stride},
+                 {"input", &recipe->input},
+                 {"weights", &recipe->weights},
+                 {"weights_stride", &recipe->weights_stride}};
     for (size_t i = 0; i < sizeof exprs / sizeof *exprs; i++) {
         if (strcmp(exprs[i].key, key) == 0)
             return parse_expr(parser, value, exprs[i].expr);
@@ -324,6 +353,8 @@ static int parse_key(const struct parser *parser, struct mt_recipe *recipe, cons
         return parse_layouts(parser, value, recipe);
     if (strcmp(key, "dtype") == 0)
         return parse_dtype(parser, value, recipe);
+    if (strcmp(key, "weights_dtype") == 0)
+        return parse_weights_type(parser, value, recipe);
     if (strcmp(key, "require") == 0)
         return parse_require(parser, value, recipe);
     if (strcmp(key, "within") == 0)
@@ -364,7 +395,8 @@ static int parse_key(const struct parser *parser, struct mt_recipe *recipe, cons
     return mistake(
         parser,
         "found key '%s', expected kernel, kind, within, suffix, params, ids, dtype, rows, k, experts, stride, "
-        "column, skip, input, id_space, require, limit.experts, limit.k, final, once or note",
+        "column, skip, input, weights, weights_dtype, weights_stride, id_space, require, limit.experts, limit.k, "
+        "final, once or note",
         key);
 }
 
@@ -430,7 +462,8 @@ static int check_exprs(struct parser *parser, const struct mt_recipe *recipe)
     const struct {
         const char *key;
         const struct mt_expr *expr;
-    } addresses[] = {{"ids", &recipe->ids}, {"input", &recipe->input}, {"once", &recipe->once}};
+    } addresses[] = {
+        {"ids", &recipe->ids}, {"input", &recipe->input}, {"once", &recipe->once}, {"weights", &recipe->weights}};
     for (size_t i = 0; i < sizeof addresses / sizeof *addresses; i++) {
         const struct mt_expr *expr = addresses[i].expr;
         parser->line = expr->line;
@@ -444,10 +477,12 @@ static int check_exprs(struct parser *parser, const struct mt_recipe *recipe)
     parser->line = recipe->rows.line;
     if (names_early(&recipe->rows, false))
         return mistake(parser, "found rows by rows, expected a parameter or the like");
-    const struct mt_expr *all[] = {&recipe->ids,     &recipe->rows,   &recipe->k,      &recipe->input,
-                                   &recipe->experts, &recipe->stride, &recipe->column, &recipe->once};
+    const struct mt_expr *all[] = {&recipe->ids,     &recipe->rows,          &recipe->k,      &recipe->input,
+                                   &recipe->experts, &recipe->stride,        &recipe->column, &recipe->once,
+                                   &recipe->weights, &recipe->weights_stride};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
-        bool address = all[i] == &recipe->ids || all[i] == &recipe->input || all[i] == &recipe->once;
+        bool address =
+            all[i] == &recipe->ids || all[i] == &recipe->input || all[i] == &recipe->once || all[i] == &recipe->weights;
         uint32_t bytes = address ? 8 : 0;
         parser->line = all[i]->line;
         if (!fits(recipe, &all[i]->a, bytes) || !fits(recipe, &all[i]->b, 0))
@@ -488,6 +523,25 @@ static int check_context(struct parser *parser, struct mt_recipe *recipe)
     return 0;
 }
 
+/* Three keys that go together, for who writes weights. */
+static int check_weights(struct parser *parser, const struct mt_recipe *recipe)
+{
+    const bool given = recipe->weights.a.kind != TERM_NONE, type = recipe->weights_type_line != 0;
+    const bool stride = recipe->weights_stride.a.kind != TERM_NONE;
+    if (!given && !type && !stride)
+        return 0;
+    parser->line = given ? recipe->weights.line : type ? recipe->weights_type_line : recipe->weights_stride.line;
+    if (recipe->kind != MT_RECIPE_ROUTER)
+        return mistake(parser, "found weights in [%s], expected them only in routers", recipe->name);
+    if (!given)
+        return mistake(parser, "found no weights in [%s], expected weights = param N beside their dtype or stride",
+                       recipe->name);
+    if (!type)
+        return mistake(parser, "found no weights_dtype in [%s], expected weights_dtype = f32 or the like",
+                       recipe->name);
+    return 0;
+}
+
 static int finish(struct parser *parser, struct mt_recipe *recipe)
 {
     parser->line = recipe->line;
@@ -497,6 +551,9 @@ static int finish(struct parser *parser, struct mt_recipe *recipe)
         parser->line = recipe->once.line;
         return mistake(parser, "found once in [%s], expected it only in slots, positions and tokens", recipe->name);
     }
+    if (check_weights(parser, recipe))
+        return -1;
+    parser->line = recipe->line;
     if (recipe->kind == MT_RECIPE_FINAL || recipe->kind == MT_RECIPE_NO_IDS)
         return 0;
     if (mt_recipe_site_kind(recipe) != MT_SITE_ROUTER && check_context(parser, recipe))
@@ -518,7 +575,7 @@ static struct mt_recipe *add(struct mt_recipes *recipes)
     }
     struct mt_recipe *recipe = &recipes->all[recipes->count++];
     memset(recipe, 0, sizeof *recipe);
-    recipe->dtype_template = -1;
+    recipe->dtype_template = recipe->weights_template = -1;
     recipe->experts_min = recipe->k_min = 1;
     recipe->experts_max = 1024;
     recipe->k_max = 32;

@@ -122,6 +122,35 @@ static uint64_t read_address(const struct mt_expr *expr, const struct mt_kernel_
     return address;
 }
 
+/* A launch is a router's without them, too. */
+static void read_weights(const struct mt_recipe *recipe, const struct mt_kernel_info *kernel,
+                         const struct mt_launch *launch, const struct known *known, struct mt_routing *routing)
+{
+    routing->weights = 0;
+    routing->weights_type = recipe->weights_type;
+    routing->no_weights = NULL;
+    if (recipe->weights_template >= 0)
+        routing->weights_type = (unsigned) recipe->weights_template < kernel->template_count
+                                    ? mt_weight_type_of_cpp(kernel->template_args[recipe->weights_template])
+                                    : MT_WEIGHT_NONE;
+    routing->weights_stride = known->k;
+    uint64_t address = read_address(&recipe->weights, kernel, launch);
+    if (recipe->weights.a.kind == TERM_NONE)
+        routing->no_weights = "its recipe does not describe them";
+    else if (!address)
+        routing->no_weights = "a launch has none";
+    else if (!mt_weight_size(routing->weights_type))
+        routing->no_weights = "their type is neither f32, f16 nor bf16";
+    else if ((recipe->weights_stride.a.kind != TERM_NONE &&
+              !read_expr(&recipe->weights_stride, kernel, launch, known, &routing->weights_stride)) ||
+             routing->weights_stride < known->k || routing->weights_stride > INT32_MAX)
+        routing->no_weights = "their rows overlap";
+    else
+        routing->weights = address;
+    if (!routing->weights)
+        routing->weights_type = MT_WEIGHT_NONE;
+}
+
 bool mt_recipe_read_spread(const struct mt_recipe *recipe, const struct mt_kernel_info *kernel,
                            const struct mt_launch *launch, struct mt_routing *routing, const char **why)
 {
@@ -187,6 +216,7 @@ bool mt_recipe_read_spread(const struct mt_recipe *recipe, const struct mt_kerne
     routing->experts = (uint32_t) experts;
     routing->stride = stride;
     routing->column = column;
+    read_weights(recipe, kernel, launch, &known, routing);
     return true;
 }
 
