@@ -6,13 +6,12 @@ static __device__ __forceinline__ void tap(const mt_tap_args &args, const mt_tap
                                            uint32_t weights, uint32_t block, uint32_t blocks)
 {
     __shared__ mt_tap_place place;
-    const uint32_t thread = block * blockDim.x + threadIdx.x, threads = blocks * blockDim.x;
     if (threadIdx.x == 0)
         mt_tap_begin(&args, staged, weights, blocks, &place);
     __syncthreads();
-    mt_tap_copy(&args, &place, staged, weights, thread, threads);
+    mt_tap_copy(&args, &place, staged, weights, block * blockDim.x + threadIdx.x, blocks * blockDim.x);
     if (weighted)
-        mt_tap_weights(weighted, &place, thread, threads);
+        mt_tap_weights(weighted, &place, block * blockDim.x + threadIdx.x, blocks * blockDim.x);
     __syncthreads();
     if (threadIdx.x == 0)
         mt_tap_end(&args, blocks, &place);
