@@ -41,6 +41,7 @@ struct mt_group {
     struct site {
         int32_t index; /* -1: none yet */
         bool graph;    /* flagged as MT_SITE_GRAPH */
+        bool weights;  /* their type is told */
         struct mt_occurrences occurrences;
     } * sites; /* [layer + 1] */
 };
@@ -117,7 +118,6 @@ static struct site *find_site(struct mt_lane *lane, struct mt_group *group, stru
         .dtype = (uint8_t) routing->dtype,
         .id_space = (uint8_t) mt_recipe_id_space(group->model->recipe),
         .kind = (uint8_t) mt_recipe_site_kind(group->model->recipe),
-        .weights = (uint8_t) routing->weights_type,
     };
     snprintf(site.kernel, sizeof site.kernel, "%.255s", kernel->info->demangled);
     snprintf(site.recipe, sizeof site.recipe, "%.63s", mt_recipe_name(group->model->recipe));
@@ -164,6 +164,10 @@ static void tap(struct mt_lane *lane, struct mt_group *group, const struct mt_ke
     } else if (!mt_tap_launch(state, lane->stream, routing, index, width, capturing)) {
         mt_segment_count_not_captured(mt_tap_segment(state));
         return;
+    }
+    if (routing->weights && !site->weights) {
+        site->weights = true;
+        mt_segment_set_weights(mt_tap_segment(state), index, routing->weights_type);
     }
     if (capturing && !site->graph) {
         site->graph = true;

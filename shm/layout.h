@@ -144,7 +144,7 @@ struct mt_site {
     uint8_t dtype;    /* enum mt_dtype, in the engine's memory */
     uint8_t id_space; /* 0 unknown, 1 logical, 2 physical */
     uint8_t kind;     /* enum mt_site_kind; since ABI 1.1, before it 0 */
-    uint8_t weights;  /* enum mt_weight_type: what its records have beside the ids; since ABI 1.2, before it 0 */
+    uint8_t weights; /* live: enum mt_weight_type, what its first record with weights has; since ABI 1.2, before it 0 */
     uint64_t reserved[5];
 };
 

@@ -16,10 +16,9 @@ struct dump {
     FILE *out;
     long segment, stream; /* -1: all */
     bool all;             /* also what is known to be no router's */
-    bool context;         /* also what the rows are */
     int out_error;        /* errno of the first failed write */
+    struct format_shown shown;
     /* found by the first pass */
-    uint32_t k_max;
     long first_segment, first_stream;
     bool several;
 };
@@ -28,7 +27,7 @@ static bool wanted(const struct dump *dump, uint32_t segment, const struct mt_si
 {
     return (dump->segment < 0 || segment == (uint32_t) dump->segment) &&
            (dump->stream < 0 || site->stream == (uint32_t) dump->stream) &&
-           (dump->all || !(site->flags & MT_SITE_RETRACTED)) && (dump->context || !site->kind);
+           (dump->all || !(site->flags & MT_SITE_RETRACTED)) && (dump->shown.context || !site->kind);
 }
 
 static int survey(uint32_t segment, const struct mt_record *record, const void *ids, void *user)
@@ -38,8 +37,9 @@ static int survey(uint32_t segment, const struct mt_record *record, const void *
     const struct mt_site *site = &dump->trace->segments[segment].sites[record->site];
     if (!wanted(dump, segment, site))
         return 0;
-    if (record->k > dump->k_max)
-        dump->k_max = record->k;
+    if (record->k > dump->shown.k_max)
+        dump->shown.k_max = record->k;
+    dump->shown.weights |= record->weights != MT_WEIGHT_NONE;
     if (dump->first_segment < 0) {
         dump->first_segment = segment;
         dump->first_stream = site->stream;
@@ -55,7 +55,7 @@ static int print(uint32_t segment, const struct mt_record *record, const void *i
     if (!wanted(dump, segment, site))
         return 0;
     errno = 0;
-    dump->format->record(dump->out, dump->k_max, segment, site, record, ids, dump->context);
+    dump->format->record(dump->out, &dump->shown, segment, site, record, ids);
     if (!ferror(dump->out))
         return 0;
     dump->out_error = errno ? errno : EIO;
@@ -91,7 +91,7 @@ static int run(struct dump *dump, struct trace_reader *reader)
                 dump->format->name);
     }
     if (dump->format->begin)
-        dump->format->begin(dump->out, dump->k_max);
+        dump->format->begin(dump->out, &dump->shown);
     int result = trace_reader_records(reader, print, dump, &error);
     if (result && !dump->out_error)
         return say_failed("%s", error.text);
@@ -140,7 +140,7 @@ int verb_dump(int argc, char **argv)
             dump.all = true;
             break;
         case CONTEXT:
-            dump.context = true;
+            dump.shown.context = true;
             break;
         default:
             return say_bad_option(argv, opt);

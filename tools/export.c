@@ -23,10 +23,11 @@ struct wanted {
 struct group {
     uint64_t rows;
     uint32_t arrays;
+    uint32_t mask, weights; /* theirs, 0: none */
     uint32_t segment;
 };
 
-enum { IDS, TOKENS, POSITIONS, LAYERS, EXTRA, PER_GROUP };
+enum { IDS, TOKENS, POSITIONS, LAYERS, MASK, WEIGHTS, PER_GROUP };
 
 struct export
 {
@@ -72,13 +73,15 @@ static bool fits(enum element_type type, int32_t id)
     return id <= most[type];
 }
 
-/* Ids of one row in one layer. The marks of an id that is none stay what missing rows are. */
-static void put_ids(struct export *export, const struct group *group, uint64_t row, uint32_t column, const int32_t *ids,
-                    uint32_t k)
+/* Ids and weights of one row in one layer. The marks of an id that is none stay what missing rows are. */
+static void put_row(struct export *export, const struct group *group, uint64_t to, uint32_t column,
+                    const struct pass_layer *layer, uint32_t row)
 {
     const struct array *array = &export->arrays[group->arrays + IDS];
-    size_t at = (row * array->shape[1] + column) * array->shape[2];
-    for (uint32_t j = 0; j < k && j < array->shape[2]; j++) {
+    const int32_t *ids = layer->ids + (size_t) row * layer->k;
+    const float *weights = layer->weights ? layer->weights + (size_t) row * layer->k : NULL;
+    size_t at = (to * array->shape[1] + column) * array->shape[2];
+    for (uint32_t j = 0; j < layer->k && j < array->shape[2]; j++) {
         if (ids[j] < 0)
             continue;
         if (!fits(array->type, ids[j])) {
@@ -86,8 +89,10 @@ static void put_ids(struct export *export, const struct group *group, uint64_t r
             continue;
         }
         put(array, at + j, ids[j]);
-        if (!elements[array->type].is_signed)
-            ((uint8_t *) export->arrays[group->arrays + EXTRA].data)[at + j] = 0;
+        if (group->mask)
+            ((uint8_t *) export->arrays[group->mask].data)[at + j] = 0;
+        if (group->weights && weights)
+            ((float *) export->arrays[group->weights].data)[at + j] = weights[j];
     }
 }
 
@@ -120,6 +125,17 @@ static bool fits_config(const struct export *export, uint32_t segment)
            model_config_agrees(export->config, requests_layers(r), requests_experts(r), requests_k(r));
 }
 
+/* Which type, MT_WEIGHT_NONE: none of its routers shows weights. */
+static enum mt_weight_type weights_of(const struct export *export, uint32_t segment)
+{
+    const struct trace_view *view = &export->trace->segments[segment];
+    for (uint32_t i = 0; i < view->site_count; i++) {
+        if (requests_column(export->requests[segment], i) >= 0 && view->sites[i].weights)
+            return view->sites[i].weights;
+    }
+    return MT_WEIGHT_NONE;
+}
+
 /* All missing at first. `prefix` keeps the arrays of several requests apart. */
 static int add_group(struct export *export, uint64_t rows, uint32_t segment, const char *prefix)
 {
@@ -128,26 +144,32 @@ static int add_group(struct export *export, uint64_t rows, uint32_t segment, con
     int type = export->type;
     if (type < 0)
         type = requests_experts(requests) && requests_experts(requests) <= 256 ? ELEMENT_UINT8 : ELEMENT_UINT16;
-    export->groups[export->group_count++] =
-        (struct group){.rows = rows, .arrays = (uint32_t) export->array_count, .segment = segment};
+    struct group *group = &export->groups[export->group_count++];
+    *group = (struct group){.rows = rows, .arrays = (uint32_t) export->array_count, .segment = segment};
     const bool mask = !elements[type].is_signed;
-    struct array of[PER_GROUP + 1] = {
+    struct array of[PER_GROUP] = {
         [IDS] = {"routed_experts", (enum element_type) type, 3, {rows, layers, k}, NULL},
         [TOKENS] = {"token_ids", ELEMENT_INT32, 1, {rows}, NULL},
         [POSITIONS] = {"positions", ELEMENT_INT32, 1, {rows}, NULL},
         [LAYERS] = {"layers", ELEMENT_INT32, 1, {layers}, NULL},
-        [EXTRA] = {"missing", ELEMENT_BOOL, 3, {rows, layers, k}, NULL},
+        [MASK] = {"missing", ELEMENT_BOOL, 3, {rows, layers, k}, NULL},
+        [WEIGHTS] = {"topk_weights", ELEMENT_FLOAT32, 3, {rows, layers, k}, NULL},
     };
     for (uint32_t i = 0; i < PER_GROUP; i++) {
-        if (i == EXTRA && !mask)
+        if ((i == MASK && !mask) || (i == WEIGHTS && weights_of(export, segment) == MT_WEIGHT_NONE))
             continue;
+        if (i == MASK)
+            group->mask = (uint32_t) export->array_count;
+        if (i == WEIGHTS)
+            group->weights = (uint32_t) export->array_count;
         char name[16];
         memcpy(name, of[i].name, sizeof name);
         snprintf(of[i].name, sizeof of[i].name, "%.23s%.15s", prefix, name);
-        if (add_array(export, of[i], i == EXTRA ? 1 : i == IDS && mask ? 0 : 0xff) != 0)
+        /* As a float that is NaN, with bits that no arithmetic yields. */
+        if (add_array(export, of[i], i == MASK ? 1 : i == IDS && mask ? 0 : 0xff) != 0)
             return -ENOMEM;
     }
-    const struct array *shown = &export->arrays[export->groups[export->group_count - 1].arrays + LAYERS];
+    const struct array *shown = &export->arrays[group->arrays + LAYERS];
     for (uint32_t i = 0; i < layers; i++)
         ((int32_t *) shown->data)[i] = (int32_t) (fits_config(export, segment) ? export->config->numbers[i] : i);
     return 0;
@@ -214,8 +236,7 @@ static int take_wanted(uint32_t segment, const struct pass *pass, void *user)
             const struct pass_layer *layer = &pass->layers[j];
             int32_t column = requests_column(export->requests[segment], layer->site);
             if (column >= 0 && w->row < layer->rows)
-                put_ids(export, &export->groups[w->group], w->at, (uint32_t) column,
-                        layer->ids + (size_t) w->row * layer->k, layer->k);
+                put_row(export, &export->groups[w->group], w->at, (uint32_t) column, layer, w->row);
         }
     }
     return 0;
@@ -253,7 +274,7 @@ static int take_rows(uint32_t segment, const struct pass *pass, void *user)
     const struct group *group = &export->groups[segment];
     uint32_t rows = rows_of(export->requests[segment], pass), number = export->pass_numbers[segment]++;
     const struct array *arrays = &export->arrays[group->arrays];
-    const struct array *passes = arrays + (elements[arrays[IDS].type].is_signed ? EXTRA : EXTRA + 1);
+    const struct array *passes = &export->arrays[export->array_count - 1];
     if (segment > 0 && number == 0)
         export->fill = 0;
     for (uint32_t i = 0; i < rows; i++) {
@@ -269,7 +290,7 @@ static int take_rows(uint32_t segment, const struct pass *pass, void *user)
             const struct pass_layer *layer = &pass->layers[j];
             int32_t column = requests_column(export->requests[segment], layer->site);
             if (column >= 0 && i < layer->rows)
-                put_ids(export, group, at, (uint32_t) column, layer->ids + (size_t) i * layer->k, layer->k);
+                put_row(export, group, at, (uint32_t) column, layer, i);
         }
     }
     return 0;
@@ -333,9 +354,9 @@ static int write_out(struct export *export)
 {
     const struct group *group = &export->groups[0];
     const struct requests *requests = export->requests[group->segment];
-    struct word words[] = {{.key = "format"},        {.key = "moetap"},       {.key = "experts"}, {.key = "topk"},
-                           {.key = "layers"},        {.key = "id_space"},     {.key = "missing"}, {.key = "requests"},
-                           {.key = "complete_rows"}, {.key = "layer_numbers"}};
+    struct word words[] = {{.key = "format"},        {.key = "moetap"},        {.key = "experts"}, {.key = "topk"},
+                           {.key = "layers"},        {.key = "id_space"},      {.key = "missing"}, {.key = "requests"},
+                           {.key = "complete_rows"}, {.key = "layer_numbers"}, {.key = "weights"}};
     static const char *const spaces[] = {"unknown", "logical", "physical"};
     uint32_t space = 0;
     const struct trace_view *view = &export->trace->segments[group->segment];
@@ -355,7 +376,7 @@ static int write_out(struct export *export)
     uint64_t complete = 0;
     for (uint32_t g = 0; g < export->group_count; g++) {
         const struct array *ids = &export->arrays[export->groups[g].arrays];
-        const struct array *mask = ids + EXTRA;
+        const struct array *mask = &export->arrays[export->groups[g].mask];
         uint64_t per_row = ids->shape[1] * ids->shape[2];
         for (uint64_t row = 0; row < export->groups[g].rows; row++) {
             bool whole = true;
@@ -374,6 +395,8 @@ static int write_out(struct export *export)
              in_model == 0                     ? "MoE layers"
              : in_model == export->group_count ? "model layers"
                                                : "mixed");
+    static const char *const types[] = {"none", "f32", "f16", "bf16"};
+    snprintf(words[10].value, sizeof words[10].value, "%s", types[weights_of(export, group->segment)]);
     return export->write(export->output, export->arrays, export->array_count, words, sizeof words / sizeof *words,
                          &export->error);
 }

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <time.h>
 
+static const char *const weight_types[] = {"", "f32", "f16", "bf16"};
 static const char *const dtypes[] = {"?", "int32", "int64", "uint32", "int16", "uint16", "uint8"};
 
 /* NULL: none was given. */
@@ -61,7 +62,10 @@ static void print_site(uint32_t index, const struct mt_site *site, const struct 
            site->flags & MT_SITE_GRAPH ? "graph" : "eager");
     if (tally)
         printf(" %8llu %10llu", (unsigned long long) tally->records, (unsigned long long) tally->rows);
-    printf("  %s%s\n", site->recipe, site->flags & MT_SITE_RETRACTED ? " (no router: left out)" : "");
+    printf("  %s%s", site->recipe, site->flags & MT_SITE_RETRACTED ? " (no router: left out)" : "");
+    if (site->weights)
+        printf(", weights %s", site->weights < 4 ? weight_types[site->weights] : "?");
+    putchar('\n');
 }
 
 static void print_site_head(bool tallied)
