@@ -90,6 +90,12 @@ BODY_SCRUB(body_scrub_i32, int32_t)
 BODY_SCRUB(body_scrub_i64, int64_t)
 BODY_SCRUB(body_scrub_u32, uint32_t)
 
+/* --rescale: in place, as some engines do between router and experts. */
+BODY void body_rescale(float *weights, float factor, int i)
+{
+    weights[i] *= factor;
+}
+
 /* --context. Rows of a table, by index. */
 BODY void body_lookup(const int32_t *index, const float *table, float *out, int row, int thread, int threads, int dim,
                       int table_rows)

@@ -5,9 +5,9 @@
  */
 #include "driver.h"
 #include "kernels.h"
+#include "options.h"
 
 #include <errno.h>
-#include <getopt.h>
 #include <limits.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -17,19 +17,6 @@
 #include <unistd.h>
 
 static struct cuda cuda;
-
-/* How a step becomes a graph: as a whole; a graph a layer; with the experts on a second stream; captured a second time
- * to update what was instantiated; in relaxed capture mode. */
-enum graph_mode { EAGER, PLAIN, PIECES, FORK, UPDATE, RELAXED };
-static const char *const graph_modes[] = {"eager", "plain", "pieces", "fork", "update", "relaxed", NULL};
-
-/* pdl: programmatic dependent launch, each kernel may start while the one ahead still runs. */
-static struct {
-    long layers, experts, topk, tokens, steps, streams, seed, device;
-    enum graph_mode graph;
-    bool scrub, context, pdl;
-    const char *dtype, *truth, *door;
-} options = {4, 64, 6, 16, 8, 1, 1, 0, EAGER, false, false, false, "i32", NULL, "dlsym"};
 
 static void check(CUresult result, const char *what)
 {
@@ -78,7 +65,7 @@ static CUdeviceptr random_matrix(size_t elements)
 }
 
 static struct {
-    CUfunction gemm, topk, experts, keep, scrub, embed, lookup, rotary, cache;
+    CUfunction gemm, topk, experts, keep, scrub, keep_weights, scrub_weights, rescale, embed, lookup, rotary, cache;
 } kernels;
 
 static struct {
@@ -89,9 +76,9 @@ static struct {
 struct batch {
     CUstream stream, side;
     CUevent routed, mixed; /* from one to the other and back */
-    CUdeviceptr hidden[2], logits, ids, topk_weights, truth;
-    void *truth_host;
-    CUgraphExec *graphs; /* a step: one after the other */
+    CUdeviceptr hidden[2], logits, ids, topk_weights, truth, weights_truth;
+    void *truth_host, *weights_host; /* of all layers; --weights: their bits as the router wrote them */
+    CUgraphExec *graphs;             /* a step: one after the other */
     long graph_count;
     /* --context: what the rows of a step are, put there ahead of it */
     CUdeviceptr tokens, positions, slots, looked_up, q;
@@ -109,6 +96,12 @@ static size_t id_size(void)
 static size_t ids_per_layer(void)
 {
     return (size_t) options.tokens * (size_t) options.topk;
+}
+
+/* Of all layers. */
+static size_t weights_size(void)
+{
+    return (size_t) options.layers * ids_per_layer() * sizeof(float);
 }
 
 static void launch_on(CUstream stream, CUfunction kernel, unsigned blocks, void **params)
@@ -135,16 +128,38 @@ static void launch(CUfunction kernel, unsigned blocks, struct batch *batch, void
     launch_on(batch->stream, kernel, blocks, params);
 }
 
+/* One thread an id or a weight. */
+static void launch_flat(struct batch *b, CUfunction kernel, void **params)
+{
+    launch(kernel, ((unsigned) ids_per_layer() + MOE_DEMO_THREADS - 1) / MOE_DEMO_THREADS, b, params);
+}
+
 /* Destroys the ids as soon as nobody in the engine needs them any more. */
 static void keep_and_scrub(struct batch *b, long layer)
 {
     int count = (int) ids_per_layer();
-    unsigned blocks = ((unsigned) count + MOE_DEMO_THREADS - 1) / MOE_DEMO_THREADS;
     CUdeviceptr kept = b->truth + (size_t) layer * ids_per_layer() * id_size();
     void *keep[] = {&b->ids, &kept, &count};
-    launch(kernels.keep, blocks, b, keep);
+    launch_flat(b, kernels.keep, keep);
     void *scrub[] = {&b->ids, &count};
-    launch(kernels.scrub, blocks, b, scrub);
+    launch_flat(b, kernels.scrub, scrub);
+}
+
+/* By a kernel, which only reads them: a copy would end what the stream is known to do with them. */
+static void keep_weights(struct batch *b, long layer)
+{
+    int count = (int) ids_per_layer();
+    CUdeviceptr kept = b->weights_truth + (size_t) layer * ids_per_layer() * sizeof(float);
+    void *keep[] = {&b->topk_weights, &kept, &count};
+    launch_flat(b, kernels.keep_weights, keep);
+}
+
+static void rescale(struct batch *b)
+{
+    int count = (int) ids_per_layer();
+    float factor = 1.25f;
+    void *params[] = {&b->topk_weights, &factor, &count};
+    launch_flat(b, kernels.rescale, params);
 }
 
 static void lookup(struct batch *b, CUdeviceptr *index, CUdeviceptr *table, int table_rows)
@@ -184,6 +199,11 @@ static void forward_layer(struct batch *b, long layer)
     launch(kernels.gemm, row_blocks, b, gemm);
     void *topk[] = {&b->logits, &b->ids, &b->topk_weights, &rows, &experts, &k};
     launch(kernels.topk, (row_blocks + MOE_DEMO_THREADS - 1) / MOE_DEMO_THREADS, b, topk);
+    const bool keep_early = options.weights && (options.rescale || !options.scrub);
+    if (keep_early)
+        keep_weights(b, layer);
+    if (options.rescale)
+        rescale(b);
     CUstream stream = options.graph == FORK ? b->side : b->stream;
     if (stream != b->stream) {
         CHECK(cuda.EventRecord(b->routed, b->stream));
@@ -194,6 +214,13 @@ static void forward_layer(struct batch *b, long layer)
     if (stream != b->stream) {
         CHECK(cuda.EventRecord(b->mixed, stream));
         CHECK(cuda.StreamWaitEvent(b->stream, b->mixed, 0));
+    }
+    if (options.scrub && options.weights) {
+        if (!keep_early)
+            keep_weights(b, layer);
+        int count = (int) ids_per_layer();
+        void *scrub[] = {&b->topk_weights, &count};
+        launch_flat(b, kernels.scrub_weights, scrub);
     }
     if (options.scrub)
         keep_and_scrub(b, layer);
@@ -245,20 +272,6 @@ static void make_graphs(struct batch *b)
     }
 }
 
-/* Ids as int32, whatever type the engine keeps them in. */
-static void write_truth(FILE *file, const struct batch *b)
-{
-    size_t count = (size_t) options.layers * ids_per_layer();
-    int32_t *ids = must(malloc(count * sizeof *ids));
-    for (size_t i = 0; i < count; i++)
-        ids[i] = id_size() == 8 ? (int32_t) ((int64_t *) b->truth_host)[i] : ((int32_t *) b->truth_host)[i];
-    if (fwrite(ids, sizeof *ids, count, file) != count) {
-        fprintf(stderr, "moe-demo: %s: %s\n", options.truth, strerror(errno));
-        exit(1);
-    }
-    free(ids);
-}
-
 /* A fifth of the rows is padding. */
 static void next_rows(struct batch *b, long step)
 {
@@ -303,6 +316,10 @@ static void load_kernels(void)
     CHECK(cuda.ModuleGetFunction(&kernels.keep, module, name));
     snprintf(name, sizeof name, "_Z14moe_demo_scrubP%ci", mangled);
     CHECK(cuda.ModuleGetFunction(&kernels.scrub, module, name));
+    /* Weights' bits are integers of their size. */
+    CHECK(cuda.ModuleGetFunction(&kernels.keep_weights, module, "_Z13moe_demo_keepPKjPji"));
+    CHECK(cuda.ModuleGetFunction(&kernels.scrub_weights, module, "_Z14moe_demo_scrubPji"));
+    CHECK(cuda.ModuleGetFunction(&kernels.rescale, module, "_Z16moe_demo_rescalePffi"));
 }
 
 static void make_model(void)
@@ -351,6 +368,8 @@ static void make_batch(struct batch *b)
     size_t truth = (size_t) options.layers * ids_per_layer() * id_size();
     b->truth = device_alloc(truth);
     b->truth_host = must(malloc(truth));
+    b->weights_truth = device_alloc(weights_size());
+    b->weights_host = must(malloc(weights_size()));
     if (options.graph == FORK) {
         CHECK(cuda.StreamCreate(&b->side, CU_STREAM_NON_BLOCKING));
         CHECK(cuda.EventCreate(&b->routed, CU_EVENT_DISABLE_TIMING));
@@ -362,36 +381,80 @@ static void make_batch(struct batch *b)
         make_graphs(b);
 }
 
-static void put_rows(FILE *file, const struct batch *b)
+/* FILE of --truth, and those beside it. */
+static FILE *truth_open(const char *suffix)
 {
-    size_t count = 3 * (size_t) options.tokens;
-    if (file && fwrite(b->rows_are, sizeof *b->rows_are, count, file) != count) {
-        fprintf(stderr, "moe-demo: %s.context: %s\n", options.truth, strerror(errno));
+    char path[PATH_MAX];
+    snprintf(path, sizeof path, "%.4000s%s", options.truth, suffix);
+    FILE *file = fopen(path, "wb");
+    if (!file) {
+        fprintf(stderr, "moe-demo: %s: %s\n", path, strerror(errno));
+        exit(1);
+    }
+    return file;
+}
+
+static void truth_put(FILE *file, const void *bytes, size_t size)
+{
+    if (fwrite(bytes, 1, size, file) != size) {
+        fprintf(stderr, "moe-demo: %s: %s\n", options.truth, strerror(errno));
         exit(1);
     }
 }
 
-static void run(struct batch *batches, FILE *truth, FILE *rows_truth)
+static struct {
+    FILE *ids, *weights, *rows;
+} truth;
+
+static void open_truth(void)
+{
+    truth.ids = options.truth ? truth_open("") : NULL;
+    truth.weights = options.truth && options.weights ? truth_open(".weights") : NULL;
+    truth.rows = options.truth && options.context ? truth_open(".context") : NULL;
+}
+
+static bool close_truth(void)
+{
+    return !(truth.ids && fclose(truth.ids)) && !(truth.weights && fclose(truth.weights)) &&
+           !(truth.rows && fclose(truth.rows));
+}
+
+/* Ids as int32, whatever type the engine keeps them in. */
+static void put_ids(const struct batch *b)
+{
+    size_t count = (size_t) options.layers * ids_per_layer();
+    int32_t *ids = must(malloc(count * sizeof *ids));
+    for (size_t i = 0; i < count; i++)
+        ids[i] = id_size() == 8 ? (int32_t) ((int64_t *) b->truth_host)[i] : ((int32_t *) b->truth_host)[i];
+    truth_put(truth.ids, ids, count * sizeof *ids);
+    free(ids);
+}
+
+static void run(struct batch *batches)
 {
     for (long step = 0; step < options.steps; step++) {
         for (long i = 0; i < options.streams; i++) {
             struct batch *b = &batches[i];
-            if (options.context) {
+            if (options.context)
                 next_rows(b, step);
-                put_rows(rows_truth, b);
-            }
+            if (truth.rows)
+                truth_put(truth.rows, b->rows_are, 3 * (size_t) options.tokens * sizeof *b->rows_are);
             for (long n = 0; n < b->graph_count; n++)
                 CHECK(cuda.GraphLaunch(b->graphs[n], b->stream));
             if (!options.graph)
                 forward(b, 0, options.layers);
-            if (truth)
+            if (truth.ids)
                 CHECK(cuda.MemcpyDtoHAsync(b->truth_host, b->truth,
                                            (size_t) options.layers * ids_per_layer() * id_size(), b->stream));
+            if (truth.weights)
+                CHECK(cuda.MemcpyDtoHAsync(b->weights_host, b->weights_truth, weights_size(), b->stream));
         }
         for (long i = 0; i < options.streams; i++) {
             CHECK(cuda.StreamSynchronize(batches[i].stream));
-            if (truth)
-                write_truth(truth, &batches[i]);
+            if (truth.ids)
+                put_ids(&batches[i]);
+            if (truth.weights)
+                truth_put(truth.weights, batches[i].weights_host, weights_size());
         }
     }
 }
@@ -411,82 +474,11 @@ static uint64_t checksum(struct batch *batches)
     return hash;
 }
 
-static int usage(const char *problem)
-{
-    fprintf(stderr,
-            "moe-demo: %s\nmoe-demo [--layers L] [--experts E] [--topk K] [--tokens N] [--steps S] "
-            "[--graph[=plain|pieces|fork|update|relaxed]]\n         [--scrub] [--context] [--pdl] "
-            "[--streams M]\n"
-            "         [--dtype i32|i64|u32] [--seed X] [--truth FILE] [--door dlsym|getproc] [--device D]\n",
-            problem);
-    return 2;
-}
-
-static const char *parse(int argc, char **argv)
-{
-    static const struct {
-        const char *name;
-        long *value;
-        long least, most;
-    } numbers[] = {{"layers", &options.layers, 1, 512},      {"experts", &options.experts, 1, 1024},
-                   {"topk", &options.topk, 1, 32},           {"tokens", &options.tokens, 1, 65536},
-                   {"steps", &options.steps, 1, 1000000},    {"streams", &options.streams, 1, 64},
-                   {"seed", &options.seed, 0, LONG_MAX / 2}, {"device", &options.device, 0, 63}};
-    enum { NUMBERS = sizeof numbers / sizeof *numbers, GRAPH = 100, SCRUB, CONTEXT, PDL, DTYPE, TRUTH, DOOR };
-    struct option longs[NUMBERS + 8] = {{0}};
-    for (int i = 0; i < NUMBERS; i++)
-        longs[i] = (struct option){numbers[i].name, required_argument, NULL, i + 1};
-    longs[NUMBERS] = (struct option){"graph", optional_argument, NULL, GRAPH};
-    longs[NUMBERS + 1] = (struct option){"dtype", required_argument, NULL, DTYPE};
-    longs[NUMBERS + 2] = (struct option){"truth", required_argument, NULL, TRUTH};
-    longs[NUMBERS + 3] = (struct option){"door", required_argument, NULL, DOOR};
-    longs[NUMBERS + 4] = (struct option){"scrub", no_argument, NULL, SCRUB};
-    longs[NUMBERS + 5] = (struct option){"context", no_argument, NULL, CONTEXT};
-    longs[NUMBERS + 6] = (struct option){"pdl", no_argument, NULL, PDL};
-    int opt;
-    while ((opt = getopt_long(argc, argv, "", longs, NULL)) != -1) {
-        if (opt >= 1 && opt <= NUMBERS) {
-            char *end;
-            long value = strtol(optarg, &end, 10);
-            if (end == optarg || *end || value < numbers[opt - 1].least || value > numbers[opt - 1].most)
-                return "a number is out of range";
-            *numbers[opt - 1].value = value;
-        } else if (opt == GRAPH) {
-            options.graph = PLAIN;
-            while (optarg && graph_modes[options.graph] && strcmp(graph_modes[options.graph], optarg))
-                options.graph++;
-            if (!graph_modes[options.graph])
-                return "--graph is plain, pieces, fork, update or relaxed";
-        } else if (opt == SCRUB) {
-            options.scrub = true;
-        } else if (opt == CONTEXT) {
-            options.context = true;
-        } else if (opt == PDL) {
-            options.pdl = true;
-        } else if (opt == DTYPE) {
-            options.dtype = optarg;
-        } else if (opt == TRUTH) {
-            options.truth = optarg;
-        } else if (opt == DOOR) {
-            options.door = optarg;
-        } else {
-            return "no such option";
-        }
-    }
-    if (optind != argc)
-        return "takes options only";
-    if (strcmp(options.dtype, "i32") && strcmp(options.dtype, "i64") && strcmp(options.dtype, "u32"))
-        return "--dtype is i32, i64 or u32";
-    if (strcmp(options.door, "dlsym") && strcmp(options.door, "getproc"))
-        return "--door is dlsym or getproc";
-    return options.topk > options.experts ? "--topk is at most --experts" : NULL;
-}
-
 int main(int argc, char **argv)
 {
-    const char *problem = parse(argc, argv);
+    const char *problem = options_parse(argc, argv);
     if (problem)
-        return usage(problem);
+        return options_usage(problem);
     char software[PATH_MAX];
     ssize_t n = readlink("/proc/self/exe", software, sizeof software - 64);
     software[n > 0 ? n : 0] = '\0';
@@ -508,30 +500,17 @@ int main(int argc, char **argv)
     CHECK(cuda.CtxSetCurrent(context));
     load_kernels();
     make_model();
-    FILE *truth = options.truth ? fopen(options.truth, "wb") : NULL;
-    if (options.truth && !truth) {
-        fprintf(stderr, "moe-demo: %s: %s\n", options.truth, strerror(errno));
-        return 1;
-    }
-    FILE *rows_truth = NULL;
-    if (truth && options.context) {
-        snprintf(software, sizeof software, "%s.context", options.truth);
-        rows_truth = fopen(software, "wb");
-        if (!rows_truth) {
-            fprintf(stderr, "moe-demo: %s: %s\n", software, strerror(errno));
-            return 1;
-        }
-    }
+    open_truth();
     struct batch *batches = must(calloc((size_t) options.streams, sizeof *batches));
     for (long i = 0; i < options.streams; i++) {
         batches[i].first_slot = i * CACHE_SLOTS;
         make_batch(&batches[i]);
     }
-    run(batches, truth, rows_truth);
+    run(batches);
     uint64_t sum = checksum(batches);
     printf("moe-demo: %ld layers x %ld steps x %ld tokens, top %ld of %ld, checksum 0x%016llx\n", options.layers,
            options.steps, options.tokens, options.topk, options.experts, (unsigned long long) sum);
-    if ((truth && fclose(truth) != 0) || (rows_truth && fclose(rows_truth) != 0)) {
+    if (!close_truth()) {
         fprintf(stderr, "moe-demo: %s: %s\n", options.truth, strerror(errno));
         return 1;
     }

@@ -53,6 +53,16 @@ KERNELS(i32, int32_t)
 KERNELS(i64, int64_t)
 KERNELS(u32, uint32_t)
 
+static void run_rescale(const struct softcuda_block *b)
+{
+    for (unsigned t = 0; t < b->block.x; t++) {
+        softcuda_midst(b, t, b->block.x);
+        int i = (int) (b->index.x * b->block.x + t);
+        if (i < P(int, 2))
+            body_rescale(P(float *, 0), P(float, 1), i);
+    }
+}
+
 static void run_embed(const struct softcuda_block *b)
 {
     for (unsigned t = 0; t < b->block.x; t++) {
@@ -87,6 +97,7 @@ static const struct softcuda_param topk[] = {{0, 8}, {8, 8}, {16, 8}, {24, 4}, {
 static const struct softcuda_param experts[] = {{0, 8}, {8, 8}, {16, 8}, {24, 8}, {32, 8}, {40, 4}, {44, 4}, {48, 4}};
 static const struct softcuda_param keep[] = {{0, 8}, {8, 8}, {16, 4}};
 static const struct softcuda_param scrub[] = {{0, 8}, {8, 4}};
+static const struct softcuda_param rescale[] = {{0, 8}, {8, 4}, {12, 4}};
 static const struct softcuda_param embed[] = {{0, 8}, {8, 8}, {16, 8}, {24, 4}, {28, 4}};
 static const struct softcuda_param lookup[] = {{0, 8}, {8, 8}, {16, 8}, {24, 4}, {28, 4}, {32, 4}};
 static const struct softcuda_param rotary[] = {{0, 8}, {8, 8}, {16, 4}, {20, 4}};
@@ -107,6 +118,7 @@ const struct softcuda_kernel softcuda_engine_kernels[] = {
     {"_Z14moe_demo_scrubPli", run_scrub_i64, 2, scrub},
     {"_Z13moe_demo_keepPKjPji", run_keep_u32, 3, keep},
     {"_Z14moe_demo_scrubPji", run_scrub_u32, 2, scrub},
+    {"_Z16moe_demo_rescalePffi", run_rescale, 3, rescale},
     {"moe_demo_embed", run_embed, 5, embed},
     {"moe_demo_lookup", run_lookup, 6, lookup},
     {"moe_demo_rotary", run_rotary, 4, rotary},

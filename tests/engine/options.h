@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the sample engine is asked to do. */
+#ifndef MOE_DEMO_OPTIONS_H
+#define MOE_DEMO_OPTIONS_H
+
+#include <stdbool.h>
+
+/* How a step becomes a graph: as a whole; a graph a layer; with the experts on a second stream; captured a second time
+ * to update what was instantiated; in relaxed capture mode. */
+enum graph_mode { EAGER, PLAIN, PIECES, FORK, UPDATE, RELAXED };
+
+/* pdl: programmatic dependent launch, each kernel may start while the one ahead still runs. */
+struct options {
+    long layers, experts, topk, tokens, steps, streams, seed, device;
+    enum graph_mode graph;
+    bool scrub, context, pdl;
+    bool weights; /* the truth has the router's weights, too */
+    bool rescale; /* behind the router a kernel changes its weights in place */
+    const char *dtype, *truth, *door;
+};
+extern struct options options;
+
+/* NULL, or what is wrong with the command line. */
+const char *options_parse(int argc, char **argv);
+int options_usage(const char *problem);
+
+#endif
