@@ -181,6 +181,28 @@ static const char *const mistakes[][2] = {
      "my.recipe:4: found a parameter that params does not have, or that is smaller than what is read of it"},
     {KERNEL "params = 8 8 | 8\nids = param 1\nrows = 1\nk = 1\ndtype = i32",
      "my.recipe:4: found a parameter that params does not have, or that is smaller than what is read of it"},
+    /* weights */
+    {ROUTER "weights = param 0",
+     "my.recipe:8: found no weights_dtype in [a], expected weights_dtype = f32 or the like"},
+    {ROUTER "weights_dtype = f32",
+     "my.recipe:8: found no weights in [a], expected weights = param N beside their dtype or stride"},
+    {ROUTER "weights_stride = 8",
+     "my.recipe:8: found no weights in [a], expected weights = param N beside their dtype or stride"},
+    {ROUTER "weights = param 0\nweights_dtype = i32",
+     "my.recipe:9: found 'i32', expected f32, f16, bf16 or template N"},
+    {ROUTER "weights = param 0\nweights_dtype = f32\nweights_dtype = f16",
+     "my.recipe:10: found weights_dtype a second time, expected it once in a recipe"},
+    {ROUTER "weights = param 0\nweights = param 1",
+     "my.recipe:9: found this key a second time, expected it once in a recipe"},
+    {ROUTER "weights_dtype = f32\nweights = 8",
+     "my.recipe:9: found something else, expected weights = param N or param N + OFFSET"},
+    {ROUTER "weights_dtype = f32\nweights = param 2",
+     "my.recipe:9: found a parameter that params does not have, or that is smaller than what is read of it"},
+    {ROUTER "weights_dtype = f32\nweights = param 0\nweights_stride = param 4",
+     "my.recipe:10: found a parameter that params does not have, or that is smaller than what is read of it"},
+    {SLOTS "weights_dtype = f32\nweights = param 0",
+     "my.recipe:9: found weights in [a], expected them only in routers"},
+    {KERNEL "kind = final\nweights_dtype = f32", "my.recipe:4: found weights in [a], expected them only in routers"},
     {ROUTER "require = param 4 == 1", "my.recipe:8: found a condition on a parameter that params does not have"},
     {ROUTER "require = 1 == param 0 / param 4",
      "my.recipe:8: found a condition on a parameter that params does not have"},
@@ -364,6 +386,8 @@ Test(parse, random_words)
                                         "8",        "63",
                                         "64",       "4096",
                                         "i32",      "u64",
+                                        "weights",  "weights_dtype",
+                                        "f32",      "bf16",
                                         "router",   "no-ids",
                                         "consumer", "any",
                                         "f",        "99999999999999999999"};
@@ -381,7 +405,8 @@ Test(parse, mutations)
 {
     static const char good[] = "[a]\nkernel = f*\nparams = 8 216 4 4 | 8 216 4 4 8 ..\nids = param 1 + 16\n"
                                "dtype = template 1\nrows = param 2 / k\nk = param 3\nexperts = template 0\n"
-                               "stride = param 1 + 8 u64\nrequire = grid.x == param 2\nlimit.k = 1..16\n";
+                               "stride = param 1 + 8 u64\nrequire = grid.x == param 2\nlimit.k = 1..16\n"
+                               "weights = param 1 + 24\nweights_dtype = template 0\nweights_stride = k * 4\n";
     struct rig rig;
     rig_make(&rig, "_Z3fooILi8EiEvPv", "8 216 4 4");
     int taken = 0;

@@ -217,6 +217,61 @@ Test(read, packed_lists)
     cr_assert_eq(mt_launch_param(&rig.kernel, &rig.launch, 2), rig.bytes + 16);
 }
 
+/* A launch without weights is a router's as well, and says why it has none. */
+Test(read, weights)
+{
+    static const char typed[] = "[w]\nkernel = foo\nparams = 8 8 4 4\nids = param 0\ndtype = i32\nrows = param 2\n"
+                                "k = param 3\nweights = param 1\nweights_dtype = template 0\n";
+    static const struct {
+        const char *mangled;
+        enum mt_weight_type type;
+    } types[] = {{"_Z3fooIfEvPvS0_ii", MT_WEIGHT_F32},
+                 {"_Z3fooI6__halfEvPvS1_ii", MT_WEIGHT_F16},
+                 {"_Z3fooIN3c104HalfEEvPvS2_ii", MT_WEIGHT_F16},
+                 {"_Z3fooIN3c108BFloat16EEvPvS2_ii", MT_WEIGHT_BF16},
+                 {"_Z3fooI13__nv_bfloat16EvPvS1_ii", MT_WEIGHT_BF16},
+                 {"_Z3fooIdEvPvS0_ii", MT_WEIGHT_NONE},
+                 {"foo", MT_WEIGHT_NONE}};
+    struct rig rig;
+    struct mt_routing r;
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
+        rig_make(&rig, types[i].mangled, "8 8 4 4");
+        arg(&rig, 0, 0x1000);
+        arg(&rig, 1, 0x2000);
+        arg(&rig, 2, 5);
+        arg(&rig, 3, 4);
+        cr_assert_null(attempt(typed, &rig, &r));
+        cr_assert_eq(r.weights_type, types[i].type, "%s: %u", types[i].mangled, r.weights_type);
+        cr_assert_eq(r.weights, types[i].type ? 0x2000 : 0);
+        cr_assert_eq(r.no_weights == NULL, types[i].type != MT_WEIGHT_NONE);
+        cr_assert_eq(r.ids, 0x1000);
+    }
+    char text[512];
+    static const struct {
+        const char *stride;
+        uint64_t address, read;
+    } strides[] = {{"", 0, 0},
+                   {"weights_stride = k * 2\n", 8, 8},
+                   {"weights_stride = 3\n", 8, 0},
+                   {"weights_stride = param 2\n", 8, 5},
+                   {"weights_stride = param 1\n", 1ull << 40, 0}};
+    for (size_t i = 0; i < sizeof strides / sizeof *strides; i++) {
+        snprintf(text, sizeof text,
+                 "[w]\nkernel = f\nparams = 8 8 4 4\nids = param 0\ndtype = i32\nrows = param 2\nk = param 3\n"
+                 "weights = param 1\nweights_dtype = f16\n%s",
+                 strides[i].stride);
+        rig_make(&rig, "f", "8 8 4 4");
+        arg(&rig, 0, 0x1000);
+        arg(&rig, 1, strides[i].address);
+        arg(&rig, 2, 5);
+        arg(&rig, 3, 4);
+        cr_assert_null(attempt(text, &rig, &r));
+        cr_assert_eq(r.weights, strides[i].read ? strides[i].address : 0, "%s", strides[i].stride);
+        cr_assert(!strides[i].read || (r.weights_stride == strides[i].read && !r.no_weights));
+        cr_assert_eq(r.no_weights == NULL, strides[i].read != 0);
+    }
+}
+
 /* Ids that are packed with weights, and [k, rows]: what dense reading refuses. */
 Test(read, spread)
 {
