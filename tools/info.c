@@ -11,7 +11,7 @@
 #include <string.h>
 #include <time.h>
 
-static const char *const weight_types[] = {"", "f32", "f16", "bf16"};
+static const char *const weight_types[] = {"-", "f32", "f16", "bf16"};
 static const char *const dtypes[] = {"?", "int32", "int64", "uint32", "int16", "uint16", "uint8"};
 
 /* NULL: none was given. */
@@ -49,7 +49,8 @@ static void print_time(const char *what, uint64_t ns)
         printf("  %s %s UTC\n", what, text);
 }
 
-static void print_site(uint32_t index, const struct mt_site *site, const struct tally *tally)
+/* `weights`: with a column for them, which few traces need. */
+static void print_site(uint32_t index, const struct mt_site *site, const struct tally *tally, bool weights)
 {
     char layer[16] = "unknown";
     if (site->layer != MT_LAYER_UNKNOWN)
@@ -57,21 +58,20 @@ static void print_site(uint32_t index, const struct mt_site *site, const struct 
     /* All layers share what the rows are. */
     if (site->kind)
         snprintf(layer, sizeof layer, "%s", format_kind(site));
-    printf("  %5u %*u %*s %7u %3u %-6s %-5s", index, site->kind ? 4 : 6, site->stream, site->kind ? 9 : 7, layer,
-           site->experts, site->k, site->dtype < sizeof dtypes / sizeof *dtypes ? dtypes[site->dtype] : "?",
-           site->flags & MT_SITE_GRAPH ? "graph" : "eager");
+    printf("  %5u %*u %*s %7u %3u %-6s", index, site->kind ? 4 : 6, site->stream, site->kind ? 9 : 7, layer,
+           site->experts, site->k, site->dtype < sizeof dtypes / sizeof *dtypes ? dtypes[site->dtype] : "?");
+    if (weights)
+        printf(" %-7s", site->weights < 4 ? weight_types[site->weights] : "?");
+    printf(" %-5s", site->flags & MT_SITE_GRAPH ? "graph" : "eager");
     if (tally)
         printf(" %8llu %10llu", (unsigned long long) tally->records, (unsigned long long) tally->rows);
-    printf("  %s%s", site->recipe, site->flags & MT_SITE_RETRACTED ? " (no router: left out)" : "");
-    if (site->weights)
-        printf(", weights %s", site->weights < 4 ? weight_types[site->weights] : "?");
-    putchar('\n');
+    printf("  %s%s\n", site->recipe, site->flags & MT_SITE_RETRACTED ? " (no router: left out)" : "");
 }
 
-static void print_site_head(bool tallied)
+static void print_site_head(bool tallied, bool weights)
 {
-    printf("  %5s %6s %7s %7s %3s %-6s %-5s%s  %s\n", "site", "stream", "layer", "experts", "k", "dtype", "mode",
-           tallied ? "  records       rows" : "", "recipe");
+    printf("  %5s %6s %7s %7s %3s %-6s%s %-5s%s  %s\n", "site", "stream", "layer", "experts", "k", "dtype",
+           weights ? " weights" : "", "mode", tallied ? "  records       rows" : "", "recipe");
 }
 
 /* What a segment's routers show, to be held against the model's config. */
@@ -124,10 +124,13 @@ static void print_view(const struct trace_view *view, const struct tally *tallie
     int32_t layers = 0;
     struct routers routers = {0};
     uint64_t steps = 0;
-    print_site_head(true);
+    bool weights = false;
+    for (uint32_t i = 0; i < view->site_count; i++)
+        weights |= view->sites[i].weights != MT_WEIGHT_NONE;
+    print_site_head(true, weights);
     for (uint32_t i = 0; i < view->site_count; i++) {
         const struct mt_site *site = &view->sites[i];
-        print_site(i, site, &tallies[i]);
+        print_site(i, site, &tallies[i], weights);
         if (site->kind) {
             context += tallies[i].records;
             continue;
@@ -193,12 +196,13 @@ static int info_segment(mt_reader *reader)
            header->abi_major, header->abi_minor, header->writer_pid, header->command, ends[mt_ended(reader)],
            header->device, header->device_name, (unsigned long long) header->ring_size >> 10);
     print_time("started", header->created_ns);
-    print_site_head(false);
+    const bool weights = header->abi_major == MT_ABI_MAJOR_WEIGHTS;
+    print_site_head(false, weights);
     struct routers routers = {0};
     for (uint32_t i = 0; i < mt_site_count(reader); i++) {
         struct mt_site site;
         if (mt_site(reader, i, &site) == 0) {
-            print_site(i, &site, NULL);
+            print_site(i, &site, NULL, weights);
             add_router(&routers, &site);
         }
     }
