@@ -32,6 +32,8 @@ static pthread_mutex_t models_lock = PTHREAD_MUTEX_INITIALIZER;
 struct mt_group {
     struct mt_group *next;
     struct model *model;
+    struct mt_group *mapped;    /* list: of these routers' ids, as maps turned them into others */
+    struct mt_group *from;      /* of a group in such a list: the routers' */
     bool stage;                 /* a stage of grouped routing, no router: not tapped any more */
     uint32_t last;              /* history count behind its last router */
     struct mt_tap_state *state; /* whose sites these are */
@@ -70,21 +72,35 @@ static struct model *find_model(const struct mt_recipe *recipe, uint32_t experts
     return model;
 }
 
+static struct mt_group *new_group(const struct mt_recipe *recipe, uint32_t experts, uint32_t k)
+{
+    struct mt_group *group = calloc(1, sizeof *group);
+    struct model *model = group ? find_model(recipe, experts, k) : NULL;
+    if (model)
+        group->model = model;
+    else
+        free(group);
+    return model ? group : NULL;
+}
+
 static struct mt_group *find_group(struct mt_lane *lane, const struct mt_recipe *recipe, uint32_t experts, uint32_t k)
 {
     for (struct mt_group *group = lane->groups; group; group = group->next) {
         if (group->model->recipe == recipe && group->model->experts == experts && group->model->k == k)
             return group;
     }
-    struct mt_group *group = calloc(1, sizeof *group);
-    struct model *model = group ? find_model(recipe, experts, k) : NULL;
-    if (!model) {
-        free(group);
+    struct mt_group *group = new_group(recipe, experts, k);
+    if (!group)
         return NULL;
-    }
-    group->model = model;
     group->next = lane->groups;
     return lane->groups = group;
+}
+
+/* The router's site of that layer, + 1: it was tapped just now. */
+static uint32_t mapped_from(const struct mt_group *group, const struct mt_tap_state *state, uint32_t slot)
+{
+    const struct mt_group *from = group->from;
+    return from && from->state == state && slot < from->sites_len ? (uint32_t) (from->sites[slot].index + 1) : 0;
 }
 
 /* The site of a layer on this lane, made at its first router. NULL: no room. */
@@ -118,6 +134,7 @@ static struct site *find_site(struct mt_lane *lane, struct mt_group *group, stru
         .dtype = (uint8_t) routing->dtype,
         .id_space = (uint8_t) mt_recipe_id_space(group->model->recipe),
         .kind = (uint8_t) mt_recipe_site_kind(group->model->recipe),
+        .mapped_from = mapped_from(group, state, slot),
     };
     snprintf(site.kernel, sizeof site.kernel, "%.255s", kernel->info->demangled);
     snprintf(site.recipe, sizeof site.recipe, "%.63s", mt_recipe_name(group->model->recipe));
@@ -165,6 +182,8 @@ static void tap(struct mt_lane *lane, struct mt_group *group, const struct mt_ke
         mt_segment_count_not_captured(mt_tap_segment(state));
         return;
     }
+    if (!context && !group->from)
+        lane->routed = (struct mt_lane_routed){group, *routing, layer};
     if (routing->weights && !site->weights) {
         site->weights = true;
         mt_segment_set_weights(mt_tap_segment(state), index, routing->weights_type);
@@ -311,6 +330,7 @@ static void on_router(struct mt_lane *lane, const struct mt_kernel *kernel, cons
     }
     __atomic_store_n(&routers_seen, true, __ATOMIC_RELAXED);
     settle_weights(kernel, &routing);
+    lane->routed.group = NULL;
     struct mt_group *group = find_group(lane, recipe, routing.experts, routing.k);
     if (!group)
         return;
@@ -350,6 +370,32 @@ static void on_consumer(struct mt_lane *lane, const struct mt_kernel *kernel, co
                 kernel->info->base);
     lane->consumed = range;
     tap(lane, group, kernel, &routing, identify(lane, group));
+}
+
+/* Ids that are made of a router's, tapped as well: the same layer and run, other numbers for its experts. */
+static void on_map(struct mt_lane *lane, const struct mt_kernel *kernel, const struct mt_launch *launch)
+{
+    struct mt_lane_routed routed = lane->routed;
+    struct mt_routing mapped;
+    const char *why = "no router was tapped before it on its stream";
+    lane->routed.group = NULL; /* they may lie in the same place now */
+    if (!routed.group || !mt_recipe_read_map(kernel->recipe, kernel->info, launch, &routed.routing, &mapped, &why)) {
+        if (mt_log_level() >= MT_LOG_EXPLAIN && first_time(kernel, why))
+            mt_log(MT_LOG_EXPLAIN, "mapped ids are not recorded here: %s: %s", kernel->info->base, why);
+        return;
+    }
+    struct mt_group *group = routed.group->mapped;
+    while (group && !(group->model->recipe == kernel->recipe && group->model->experts == mapped.experts))
+        group = group->next;
+    if (!group) {
+        group = new_group(kernel->recipe, mapped.experts, mapped.k);
+        if (!group)
+            return;
+        group->from = routed.group;
+        group->next = routed.group->mapped;
+        routed.group->mapped = group;
+    }
+    tap(lane, group, kernel, &mapped, routed.layer);
 }
 
 /* More launches than any model has layers. */
@@ -431,6 +477,9 @@ static void on_recipe(struct mt_lane *lane, const struct mt_kernel *kernel, cons
     case MT_RECIPE_TOKENS:
         on_context(lane, kernel, launch);
         break;
+    case MT_RECIPE_MAP:
+        on_map(lane, kernel, launch);
+        break;
     case MT_RECIPE_FINAL:
         break;
     }
@@ -478,7 +527,10 @@ static void after(const struct mt_launch *launch)
     if (lane) {
         mt_lane_lock(lane);
         mt_history_add(&lane->history, kernel, launch);
-        if (lane->branch.open && !mt_branch_launched(&lane->branch, lane->stream, mt_history_latest(&lane->history)))
+        /* A map comes behind the tap of the ids that it reads: only so can the tap of what it writes be beside. */
+        bool map = kernel->recipe && mt_recipe_kind(kernel->recipe) == MT_RECIPE_MAP;
+        if (lane->branch.open &&
+            (map || !mt_branch_launched(&lane->branch, lane->stream, mt_history_latest(&lane->history))))
             settle(lane);
         if (lane->pending.open && lane->pending.final)
             close_pending(lane);

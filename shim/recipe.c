@@ -91,7 +91,7 @@ const char *mt_recipe_note(const struct mt_recipe *recipe)
 
 enum mt_id_space mt_recipe_id_space(const struct mt_recipe *recipe)
 {
-    return recipe->id_space;
+    return recipe->kind == MT_RECIPE_MAP && !recipe->id_space ? MT_IDS_PHYSICAL : recipe->id_space;
 }
 
 const char *mt_recipe_kernel(const struct mt_recipe *recipe, unsigned index)

@@ -43,6 +43,7 @@ enum mt_recipe_kind {
     MT_RECIPE_SLOTS = 4,
     MT_RECIPE_POSITIONS = 5,
     MT_RECIPE_TOKENS = 6,
+    MT_RECIPE_MAP = 7, /* turns a router's ids into others of the same shape (load balancing) */
 };
 
 /* After load balancing an engine's ids name physical copies of experts; before it, experts of the model. */
@@ -123,6 +124,11 @@ bool mt_recipe_read(const struct mt_recipe *recipe, const struct mt_kernel_info 
 /* The same for any layout: `column` may differ from 1. */
 bool mt_recipe_read_spread(const struct mt_recipe *recipe, const struct mt_kernel_info *kernel,
                            const struct mt_launch *launch, struct mt_routing *routing, const char **why);
+
+/* Of a map: the ids that it makes of those that a router on the same stream chose; their shape is the router's. */
+bool mt_recipe_read_map(const struct mt_recipe *recipe, const struct mt_kernel_info *kernel,
+                        const struct mt_launch *launch, const struct mt_routing *router, struct mt_routing *mapped,
+                        const char **why);
 
 /*
  * Does the kernel only read what its parameter i points to? Said by its signature (pointer to const) or by `recipe`,

@@ -338,7 +338,8 @@ static int parse_key(const struct parser *parser, struct mt_recipe *recipe, cons
                  {"stride", &recipe->stride},
                  {"input", &recipe->input},
                  {"weights", &recipe->weights},
-                 {"weights_stride", &recipe->weights_stride}};
+                 {"weights_stride", &recipe->weights_stride},
+                 {"mapped", &recipe->mapped}};
     for (size_t i = 0; i < sizeof exprs / sizeof *exprs; i++) {
         if (strcmp(exprs[i].key, key) == 0)
             return parse_expr(parser, value, exprs[i].expr);
@@ -378,8 +379,8 @@ static int parse_key(const struct parser *parser, struct mt_recipe *recipe, cons
     }
     int word;
     if (strcmp(key, "kind") == 0) {
-        static const char *const kinds[] = {"router", "final",     "no-ids", "consumer",
-                                            "slots",  "positions", "tokens", NULL};
+        static const char *const kinds[] = {"router",    "final",  "no-ids", "consumer", "slots",
+                                            "positions", "tokens", "map",    NULL};
         if (parse_word(parser, value, kinds, &word))
             return -1;
         recipe->kind = (enum mt_recipe_kind) word;
@@ -395,7 +396,8 @@ static int parse_key(const struct parser *parser, struct mt_recipe *recipe, cons
     return mistake(
         parser,
         "found key '%s', expected kernel, kind, within, suffix, params, ids, dtype, rows, k, experts, stride, "
-        "column, skip, input, weights, weights_dtype, weights_stride, id_space, require, limit.experts, limit.k, "
+        "column, skip, input, weights, weights_dtype, weights_stride, mapped, id_space, require, limit.experts, "
+        "limit.k, "
         "final, once or note",
         key);
 }
@@ -462,8 +464,11 @@ static int check_exprs(struct parser *parser, const struct mt_recipe *recipe)
     const struct {
         const char *key;
         const struct mt_expr *expr;
-    } addresses[] = {
-        {"ids", &recipe->ids}, {"input", &recipe->input}, {"once", &recipe->once}, {"weights", &recipe->weights}};
+    } addresses[] = {{"ids", &recipe->ids},
+                     {"input", &recipe->input},
+                     {"once", &recipe->once},
+                     {"weights", &recipe->weights},
+                     {"mapped", &recipe->mapped}};
     for (size_t i = 0; i < sizeof addresses / sizeof *addresses; i++) {
         const struct mt_expr *expr = addresses[i].expr;
         parser->line = expr->line;
@@ -477,12 +482,12 @@ static int check_exprs(struct parser *parser, const struct mt_recipe *recipe)
     parser->line = recipe->rows.line;
     if (names_early(&recipe->rows, false))
         return mistake(parser, "found rows by rows, expected a parameter or the like");
-    const struct mt_expr *all[] = {&recipe->ids,     &recipe->rows,          &recipe->k,      &recipe->input,
-                                   &recipe->experts, &recipe->stride,        &recipe->column, &recipe->once,
-                                   &recipe->weights, &recipe->weights_stride};
+    const struct mt_expr *all[] = {&recipe->ids,     &recipe->rows,           &recipe->k,      &recipe->input,
+                                   &recipe->experts, &recipe->stride,         &recipe->column, &recipe->once,
+                                   &recipe->weights, &recipe->weights_stride, &recipe->mapped};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
-        bool address =
-            all[i] == &recipe->ids || all[i] == &recipe->input || all[i] == &recipe->once || all[i] == &recipe->weights;
+        bool address = all[i] == &recipe->ids || all[i] == &recipe->input || all[i] == &recipe->once ||
+                       all[i] == &recipe->weights || all[i] == &recipe->mapped;
         uint32_t bytes = address ? 8 : 0;
         parser->line = all[i]->line;
         if (!fits(recipe, &all[i]->a, bytes) || !fits(recipe, &all[i]->b, 0))
@@ -542,6 +547,30 @@ static int check_weights(struct parser *parser, const struct mt_recipe *recipe)
     return 0;
 }
 
+/* Its shape is the router's: it tells no more than where the ids are, before and after. */
+static int check_map(struct parser *parser, struct mt_recipe *recipe)
+{
+    const struct {
+        const char *key;
+        const struct mt_expr *expr;
+    } foreign[] = {{"rows", &recipe->rows},     {"k", &recipe->k},         {"stride", &recipe->stride},
+                   {"column", &recipe->column}, {"input", &recipe->input}, {"once", &recipe->once}};
+    for (size_t i = 0; i < sizeof foreign / sizeof *foreign; i++) {
+        if (foreign[i].expr->a.kind == TERM_NONE)
+            continue;
+        parser->line = foreign[i].expr->line;
+        return mistake(parser, "found %s in [%s], expected it not in a map: its shape is the router's", foreign[i].key,
+                       recipe->name);
+    }
+    if (recipe->mapped.a.kind == TERM_NONE)
+        return mistake(parser, "found no mapped in [%s], expected mapped = ...", recipe->name);
+    if (recipe->ids.a.kind == TERM_ANY)
+        return mistake(parser, "found ids = any in [%s], expected ids = param N in a map", recipe->name);
+    /* What is read behind k and rows may name them. */
+    recipe->rows = recipe->k = (struct mt_expr){.a = {.kind = TERM_CONSTANT, .value = 1}, .line = recipe->line};
+    return 0;
+}
+
 static int finish(struct parser *parser, struct mt_recipe *recipe)
 {
     parser->line = recipe->line;
@@ -558,6 +587,12 @@ static int finish(struct parser *parser, struct mt_recipe *recipe)
         return 0;
     if (mt_recipe_site_kind(recipe) != MT_SITE_ROUTER && check_context(parser, recipe))
         return -1;
+    if (recipe->kind == MT_RECIPE_MAP && check_map(parser, recipe))
+        return -1;
+    if (recipe->kind != MT_RECIPE_MAP && recipe->mapped.a.kind != TERM_NONE) {
+        parser->line = recipe->mapped.line;
+        return mistake(parser, "found mapped in [%s], expected it only in maps", recipe->name);
+    }
     if (check_needed(parser, recipe))
         return -1;
     return recipe->ids.a.kind == TERM_ANY ? 0 : check_exprs(parser, recipe);

@@ -122,6 +122,19 @@ static uint64_t read_address(const struct mt_expr *expr, const struct mt_kernel_
     return address;
 }
 
+static bool conditions_hold(const struct mt_recipe *recipe, const struct mt_kernel_info *kernel,
+                            const struct mt_launch *launch, const struct known *known)
+{
+    for (unsigned i = 0; i < recipe->require_count; i++) {
+        uint64_t left, right;
+        if (!read_expr(&recipe->require[i].left, kernel, launch, known, &left) ||
+            !read_expr(&recipe->require[i].right, kernel, launch, known, &right) ||
+            (recipe->require[i].at_least ? left < right : left != right))
+            return false;
+    }
+    return true;
+}
+
 /* A launch is a router's without them, too. */
 static void read_weights(const struct mt_recipe *recipe, const struct mt_kernel_info *kernel,
                          const struct mt_launch *launch, const struct known *known, struct mt_routing *routing)
@@ -184,14 +197,9 @@ bool mt_recipe_read_spread(const struct mt_recipe *recipe, const struct mt_kerne
         *why = "rows overlap";
         return false;
     }
-    for (unsigned i = 0; i < recipe->require_count; i++) {
-        uint64_t left, right;
-        if (!read_expr(&recipe->require[i].left, kernel, launch, &known, &left) ||
-            !read_expr(&recipe->require[i].right, kernel, launch, &known, &right) ||
-            (recipe->require[i].at_least ? left < right : left != right)) {
-            *why = "a condition of the recipe does not hold";
-            return false;
-        }
+    if (!conditions_hold(recipe, kernel, launch, &known)) {
+        *why = "a condition of the recipe does not hold";
+        return false;
     }
     routing->ids = read_address(&recipe->ids, kernel, launch);
     if (!routing->ids) {
@@ -230,4 +238,33 @@ bool mt_recipe_read(const struct mt_recipe *recipe, const struct mt_kernel_info 
         return false;
     }
     return true;
+}
+
+bool mt_recipe_read_map(const struct mt_recipe *recipe, const struct mt_kernel_info *kernel,
+                        const struct mt_launch *launch, const struct mt_routing *router, struct mt_routing *mapped,
+                        const char **why)
+{
+    const struct known known = {router->k, router->rows};
+    uint64_t experts = 0;
+    if (read_address(&recipe->ids, kernel, launch) != router->ids || router->stride != router->k) {
+        *why = "it does not read the ids of the router before it, or these are not dense";
+        return false;
+    }
+    if (!conditions_hold(recipe, kernel, launch, &known)) {
+        *why = "a condition of the recipe does not hold";
+        return false;
+    }
+    if (recipe->experts.a.kind != TERM_NONE &&
+        (!read_expr(&recipe->experts, kernel, launch, &known, &experts) || experts > UINT16_MAX))
+        experts = 0;
+    *mapped = *router;
+    mapped->ids = read_address(&recipe->mapped, kernel, launch);
+    mapped->dtype =
+        recipe->dtype_template >= 0 ? mt_dtype_of_cpp(kernel->template_args[recipe->dtype_template]) : recipe->dtype;
+    mapped->experts = (uint32_t) experts;
+    mapped->weights = 0;
+    mapped->weights_type = MT_WEIGHT_NONE;
+    mapped->input = mapped->once = 0;
+    *why = mapped->ids ? NULL : "null ids";
+    return mapped->ids != 0;
 }

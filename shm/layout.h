@@ -145,7 +145,11 @@ struct mt_site {
     uint8_t id_space; /* 0 unknown, 1 logical, 2 physical */
     uint8_t kind;     /* enum mt_site_kind; since ABI 1.1, before it 0 */
     uint8_t weights; /* live: enum mt_weight_type, what its first record with weights has; since ABI 1.2, before it 0 */
-    uint64_t reserved[5];
+    /* Since ABI 1.2: another site's index + 1, whose ids a kernel turned into the ids of this one (load balancing: logical
+     * ones into physical ones). Steps of both count the same runs. 0: a router's own. */
+    uint32_t mapped_from;
+    uint32_t reserved1;
+    uint64_t reserved[4];
 };
 
 /*

@@ -17,6 +17,7 @@ struct dump {
     long segment, stream; /* -1: all */
     bool all;             /* also what is known to be no router's */
     int out_error;        /* errno of the first failed write */
+    enum trace_ids ids;
     struct format_shown shown;
     /* found by the first pass */
     long first_segment, first_stream;
@@ -102,16 +103,17 @@ static int run(struct dump *dump, struct trace_reader *reader)
 
 int verb_dump(int argc, char **argv)
 {
-    enum { SEGMENT = 256, STREAM, ALL, CONTEXT };
+    enum { SEGMENT = 256, STREAM, ALL, CONTEXT, IDS };
     static const struct option longs[] = {{"format", required_argument, NULL, 'f'},
                                           {"output", required_argument, NULL, 'o'},
                                           {"segment", required_argument, NULL, SEGMENT},
                                           {"stream", required_argument, NULL, STREAM},
                                           {"all", no_argument, NULL, ALL},
                                           {"context", no_argument, NULL, CONTEXT},
+                                          {"ids", required_argument, NULL, IDS},
                                           {NULL, 0, NULL, 0}};
     static const struct format *const formats[] = {&format_text, &format_jsonl, &format_csv};
-    struct dump dump = {.format = &format_text, .segment = -1, .stream = -1, .first_segment = -1};
+    struct dump dump = {.format = &format_text, .segment = -1, .stream = -1, .first_segment = -1, .ids = TRACE_IDS_OWN};
     const char *output = NULL;
     int opt;
     while ((opt = getopt_long(argc, argv, ":f:o:", longs, NULL)) != -1) {
@@ -142,6 +144,10 @@ int verb_dump(int argc, char **argv)
         case CONTEXT:
             dump.shown.context = true;
             break;
+        case IDS:
+            if (!trace_ids_parse(optarg, &dump.ids))
+                return say_usage("--ids=%s: it is logical or physical", optarg);
+            break;
         default:
             return say_bad_option(argv, opt);
         }
@@ -155,6 +161,10 @@ int verb_dump(int argc, char **argv)
     if (trace_reader_open(argv[optind], &reader, &error) != 0)
         return say_failed("%s", error.text);
     dump.trace = trace_reader_trace(reader);
+    if (trace_reader_choose(reader, dump.ids, &error) != 0) {
+        trace_reader_close(reader);
+        return say_failed("%s", error.text);
+    }
     if (dump.segment >= (long) dump.trace->segment_count) {
         int status =
             say_failed("%s: no segment %ld: this trace has %u", argv[optind], dump.segment, dump.trace->segment_count);

@@ -459,7 +459,7 @@ static bool same_file(const char *a, const char *b)
 
 int verb_export(int argc, char **argv)
 {
-    enum { REQUEST = 256, ALL, PASSES, DTYPE, BLOCK_SIZE, MODEL_CONFIG };
+    enum { REQUEST = 256, ALL, PASSES, DTYPE, BLOCK_SIZE, MODEL_CONFIG, SPACE };
     static const struct option longs[] = {{"request", required_argument, NULL, REQUEST},
                                           {"all", no_argument, NULL, ALL},
                                           {"passes", no_argument, NULL, PASSES},
@@ -468,9 +468,11 @@ int verb_export(int argc, char **argv)
                                           {"dtype", required_argument, NULL, DTYPE},
                                           {"block-size", required_argument, NULL, BLOCK_SIZE},
                                           {"model-config", required_argument, NULL, MODEL_CONFIG},
+                                          {"ids", required_argument, NULL, SPACE},
                                           {NULL, 0, NULL, 0}};
     struct export export = {.request = -1, .type = -1};
     bool all = false;
+    enum trace_ids ids = TRACE_IDS_OWN;
     const char *format = NULL;
     char *end;
     int opt;
@@ -508,6 +510,10 @@ int verb_export(int argc, char **argv)
         case MODEL_CONFIG:
             export.config_path = optarg;
             break;
+        case SPACE:
+            if (!trace_ids_parse(optarg, &ids))
+                return say_usage("--ids=%s: it is logical or physical", optarg);
+            break;
         default:
             return say_bad_option(argv, opt);
         }
@@ -537,7 +543,8 @@ int verb_export(int argc, char **argv)
         model_config_free(export.config);
         return say_failed("%s", export.error.text);
     }
-    int status = run(&export);
+    int status = trace_reader_choose(export.reader, ids, &export.error) == 0 ? run(&export)
+                                                                             : say_failed("%s", export.error.text);
     trace_reader_close(export.reader);
     model_config_free(export.config);
     return status;

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <time.h>
 
+static const char *const id_spaces[] = {"unknown", "logical", "physical"};
 static const char *const weight_types[] = {"-", "f32", "f16", "bf16"};
 static const char *const dtypes[] = {"?", "int32", "int64", "uint32", "int16", "uint16", "uint8"};
 
@@ -60,6 +61,7 @@ static void print_site(uint32_t index, const struct mt_site *site, const struct 
         snprintf(layer, sizeof layer, "%s", format_kind(site));
     printf("  %5u %*u %*s %7u %3u %-6s", index, site->kind ? 4 : 6, site->stream, site->kind ? 9 : 7, layer,
            site->experts, site->k, site->dtype < sizeof dtypes / sizeof *dtypes ? dtypes[site->dtype] : "?");
+    printf(" %-8s", site->kind ? "-" : site->id_space < 3 ? id_spaces[site->id_space] : "?");
     if (weights)
         printf(" %-7s", site->weights < 4 ? weight_types[site->weights] : "?");
     printf(" %-5s", site->flags & MT_SITE_GRAPH ? "graph" : "eager");
@@ -70,7 +72,7 @@ static void print_site(uint32_t index, const struct mt_site *site, const struct 
 
 static void print_site_head(bool tallied, bool weights)
 {
-    printf("  %5s %6s %7s %7s %3s %-6s%s %-5s%s  %s\n", "site", "stream", "layer", "experts", "k", "dtype",
+    printf("  %5s %6s %7s %7s %3s %-6s %-8s%s %-5s%s  %s\n", "site", "stream", "layer", "experts", "k", "dtype", "ids",
            weights ? " weights" : "", "mode", tallied ? "  records       rows" : "", "recipe");
 }
 
@@ -82,7 +84,7 @@ struct routers {
 
 static void add_router(struct routers *routers, const struct mt_site *site)
 {
-    if (site->kind || site->flags & MT_SITE_RETRACTED)
+    if (site->kind || site->mapped_from || site->flags & MT_SITE_RETRACTED)
         return;
     if (site->layer < 0) {
         routers->unknown = true;
@@ -120,7 +122,7 @@ static void print_view(const struct trace_view *view, const struct tally *tallie
     printf("segment %u: %s, process %d (%s), device %d: %s\n", view->info.number, view->info.name, view->info.pid,
            view->info.command, view->info.device, view->info.device_name);
     print_time("started", view->info.created_ns);
-    uint64_t records = 0, rows = 0, context = 0;
+    uint64_t records = 0, rows = 0, context = 0, mapped = 0;
     int32_t layers = 0;
     struct routers routers = {0};
     uint64_t steps = 0;
@@ -131,8 +133,8 @@ static void print_view(const struct trace_view *view, const struct tally *tallie
     for (uint32_t i = 0; i < view->site_count; i++) {
         const struct mt_site *site = &view->sites[i];
         print_site(i, site, &tallies[i], weights);
-        if (site->kind) {
-            context += tallies[i].records;
+        if (site->kind || site->mapped_from) {
+            *(site->kind ? &context : &mapped) += tallies[i].records;
             continue;
         }
         records += tallies[i].records;
@@ -148,6 +150,8 @@ static void print_view(const struct trace_view *view, const struct tally *tallie
     printf("  %llu records, %llu rows, %d layers, %llu steps\n", (unsigned long long) records,
            (unsigned long long) rows, layers, (unsigned long long) steps);
     print_model_layers(&routers, view->info.number);
+    if (mapped)
+        printf("  %llu records of ids that a kernel made of these\n", (unsigned long long) mapped);
     if (context)
         printf("  %llu records of what the rows are\n", (unsigned long long) context);
     if (!view->has_stats) {
@@ -173,6 +177,7 @@ static int info_trace(const char *path, struct trace_reader *reader)
         survey.tallies[i] = calloc(trace->segments[i].site_count + 1, sizeof **survey.tallies);
     if (!survey.tallies)
         return say_failed("out of memory");
+    trace_reader_choose(reader, TRACE_IDS_ALL, &error);
     if (trace_reader_records(reader, count, &survey, &error) != 0)
         status = say_failed("%s", error.text);
     printf("%s: %u segment%s%s\n", path, trace->segment_count, trace->segment_count == 1 ? "" : "s",

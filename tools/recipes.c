@@ -12,7 +12,7 @@
 
 static int list(void)
 {
-    static const char *const kinds[] = {"router", "final", "no-ids", "consumer", "slots", "positions", "tokens"};
+    static const char *const kinds[] = {"router", "final", "no-ids", "consumer", "slots", "positions", "tokens", "map"};
     char why[256];
     struct mt_recipes *recipes = mt_recipes_load(NULL, NULL, why, sizeof why);
     if (!recipes)

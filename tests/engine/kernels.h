@@ -90,6 +90,18 @@ BODY_SCRUB(body_scrub_i32, int32_t)
 BODY_SCRUB(body_scrub_i64, int64_t)
 BODY_SCRUB(body_scrub_u32, uint32_t)
 
+/* --eplb: each expert has two copies; which one serves a row goes by the row. In place where ids and out are the same.
+ */
+#define MOE_DEMO_COPIES 2
+#define BODY_REMAP(name, T)                                                                                            \
+    BODY void name(const T *ids, T *out, const int *map, int k, int i)                                                 \
+    {                                                                                                                  \
+        out[i] = (T) map[(long) ids[i] * MOE_DEMO_COPIES + i / k % MOE_DEMO_COPIES];                                   \
+    }
+BODY_REMAP(body_remap_i32, int32_t)
+BODY_REMAP(body_remap_i64, int64_t)
+BODY_REMAP(body_remap_u32, uint32_t)
+
 /* --rescale: in place, as some engines do between router and experts. */
 BODY void body_rescale(float *weights, float factor, int i)
 {

@@ -65,11 +65,13 @@ static CUdeviceptr random_matrix(size_t elements)
 }
 
 static struct {
-    CUfunction gemm, topk, experts, keep, scrub, keep_weights, scrub_weights, rescale, embed, lookup, rotary, cache;
+    CUfunction gemm, topk, experts, keep, scrub, keep_weights, scrub_weights, rescale, remap, embed, lookup, rotary,
+        cache;
 } kernels;
 
 static struct {
     CUdeviceptr *router, *experts, embedding;
+    CUdeviceptr copies;                             /* --eplb: [experts, MOE_DEMO_COPIES] physical ids */
     CUdeviceptr *qkv, vocabulary, cos_sin, *caches; /* --context; all batches have their slots in one cache */
 } weights;
 
@@ -77,8 +79,9 @@ struct batch {
     CUstream stream, side;
     CUevent routed, mixed; /* from one to the other and back */
     CUdeviceptr hidden[2], logits, ids, topk_weights, truth, weights_truth;
-    void *truth_host, *weights_host; /* of all layers; --weights: their bits as the router wrote them */
-    CUgraphExec *graphs;             /* a step: one after the other */
+    CUdeviceptr physical, physical_truth; /* --eplb: ids as the experts take them; without it, or in place, `ids` */
+    void *truth_host, *physical_host, *weights_host; /* of all layers; --weights: their bits as the router wrote them */
+    CUgraphExec *graphs;                             /* a step: one after the other */
     long graph_count;
     /* --context: what the rows of a step are, put there ahead of it */
     CUdeviceptr tokens, positions, slots, looked_up, q;
@@ -134,15 +137,27 @@ static void launch_flat(struct batch *b, CUfunction kernel, void **params)
     launch(kernel, ((unsigned) ids_per_layer() + MOE_DEMO_THREADS - 1) / MOE_DEMO_THREADS, b, params);
 }
 
-/* Destroys the ids as soon as nobody in the engine needs them any more. */
-static void keep_and_scrub(struct batch *b, long layer)
+static void keep_ids(struct batch *b, CUdeviceptr ids, CUdeviceptr truth, long layer)
 {
     int count = (int) ids_per_layer();
-    CUdeviceptr kept = b->truth + (size_t) layer * ids_per_layer() * id_size();
-    void *keep[] = {&b->ids, &kept, &count};
+    CUdeviceptr kept = truth + (size_t) layer * ids_per_layer() * id_size();
+    void *keep[] = {&ids, &kept, &count};
     launch_flat(b, kernels.keep, keep);
-    void *scrub[] = {&b->ids, &count};
-    launch_flat(b, kernels.scrub, scrub);
+}
+
+/* As soon as nobody in the engine needs them any more. */
+static void scrub(struct batch *b, CUfunction kernel, CUdeviceptr ids)
+{
+    int count = (int) ids_per_layer();
+    void *params[] = {&ids, &count};
+    launch_flat(b, kernel, params);
+}
+
+static void remap(struct batch *b)
+{
+    int k = (int) options.topk, count = (int) ids_per_layer(), experts = (int) options.experts * MOE_DEMO_COPIES;
+    void *params[] = {&b->ids, &b->physical, &weights.copies, &k, &count, &experts};
+    launch_flat(b, kernels.remap, params);
 }
 
 /* By a kernel, which only reads them: a copy would end what the stream is known to do with them. */
@@ -199,6 +214,11 @@ static void forward_layer(struct batch *b, long layer)
     launch(kernels.gemm, row_blocks, b, gemm);
     void *topk[] = {&b->logits, &b->ids, &b->topk_weights, &rows, &experts, &k};
     launch(kernels.topk, (row_blocks + MOE_DEMO_THREADS - 1) / MOE_DEMO_THREADS, b, topk);
+    if (options.eplb) {
+        if (options.truth)
+            keep_ids(b, b->ids, b->truth, layer);
+        remap(b);
+    }
     const bool keep_early = options.weights && (options.rescale || !options.scrub);
     if (keep_early)
         keep_weights(b, layer);
@@ -209,7 +229,7 @@ static void forward_layer(struct batch *b, long layer)
         CHECK(cuda.EventRecord(b->routed, b->stream));
         CHECK(cuda.StreamWaitEvent(stream, b->routed, 0));
     }
-    void *mix[] = {in, &b->ids, &b->topk_weights, &weights.experts[layer], out, &rows, &dim, &k};
+    void *mix[] = {in, &b->physical, &b->topk_weights, &weights.experts[layer], out, &rows, &dim, &k};
     launch_on(stream, kernels.experts, row_blocks, mix);
     if (stream != b->stream) {
         CHECK(cuda.EventRecord(b->mixed, stream));
@@ -218,15 +238,18 @@ static void forward_layer(struct batch *b, long layer)
     if (options.scrub && options.weights) {
         if (!keep_early)
             keep_weights(b, layer);
-        int count = (int) ids_per_layer();
-        void *scrub[] = {&b->topk_weights, &count};
-        launch_flat(b, kernels.scrub_weights, scrub);
+        scrub(b, kernels.scrub_weights, b->topk_weights);
     }
-    if (options.scrub)
-        keep_and_scrub(b, layer);
-    else if (options.truth)
-        CHECK(cuda.MemcpyDtoDAsync(b->truth + (size_t) layer * ids_per_layer() * id_size(), b->ids,
+    CUdeviceptr truth = options.eplb ? b->physical_truth : b->truth;
+    if (options.scrub) {
+        keep_ids(b, b->physical, truth, layer);
+        scrub(b, kernels.scrub, b->physical);
+        if (options.eplb == APART)
+            scrub(b, kernels.scrub, b->ids);
+    } else if (options.truth) {
+        CHECK(cuda.MemcpyDtoDAsync(truth + (size_t) layer * ids_per_layer() * id_size(), b->physical,
                                    ids_per_layer() * id_size(), b->stream));
+    }
 }
 
 /* The next step starts where this one's layers started: a replayed graph has its addresses baked in. */
@@ -316,10 +339,30 @@ static void load_kernels(void)
     CHECK(cuda.ModuleGetFunction(&kernels.keep, module, name));
     snprintf(name, sizeof name, "_Z14moe_demo_scrubP%ci", mangled);
     CHECK(cuda.ModuleGetFunction(&kernels.scrub, module, name));
+    static const char *const remaps[] = {"PKiPiS0_iii", "PKlPlPKiiii", "PKjPjPKiiii"};
+    snprintf(name, sizeof name, "_Z14moe_demo_remap%s", remaps[mangled == 'i' ? 0 : mangled == 'l' ? 1 : 2]);
+    CHECK(cuda.ModuleGetFunction(&kernels.remap, module, name));
     /* Weights' bits are integers of their size. */
     CHECK(cuda.ModuleGetFunction(&kernels.keep_weights, module, "_Z13moe_demo_keepPKjPji"));
     CHECK(cuda.ModuleGetFunction(&kernels.scrub_weights, module, "_Z14moe_demo_scrubPji"));
     CHECK(cuda.ModuleGetFunction(&kernels.rescale, module, "_Z16moe_demo_rescalePffi"));
+}
+
+/* Copies lie anywhere. */
+static CUdeviceptr random_copies(void)
+{
+    size_t count = (size_t) options.experts * MOE_DEMO_COPIES;
+    int *map = must(malloc(count * sizeof *map));
+    for (size_t i = 0; i < count; i++) {
+        size_t j = (size_t) ((random_float() + 1) / 2 * (float) i);
+        if (j != i)
+            map[i] = map[j];
+        map[j] = (int) i;
+    }
+    CUdeviceptr address = device_alloc(count * sizeof *map);
+    CHECK(cuda.MemcpyHtoD(address, map, count * sizeof *map));
+    free(map);
+    return address;
 }
 
 static void make_model(void)
@@ -329,9 +372,12 @@ static void make_model(void)
     weights.experts = must(calloc((size_t) options.layers, sizeof *weights.experts));
     for (long layer = 0; layer < options.layers; layer++) {
         weights.router[layer] = random_matrix((size_t) options.experts * MOE_DEMO_DIM);
-        weights.experts[layer] = random_matrix((size_t) options.experts * MOE_DEMO_DIM);
+        weights.experts[layer] =
+            random_matrix((size_t) options.experts * (options.eplb ? MOE_DEMO_COPIES : 1) * MOE_DEMO_DIM);
     }
     weights.embedding = random_matrix(MOE_DEMO_DIM * MOE_DEMO_DIM);
+    if (options.eplb)
+        weights.copies = random_copies();
     if (!options.context)
         return;
     weights.qkv = must(calloc((size_t) options.layers, sizeof *weights.qkv));
@@ -364,10 +410,13 @@ static void make_batch(struct batch *b)
     b->hidden[1] = random_matrix(hidden);
     b->logits = device_alloc((size_t) options.tokens * (size_t) options.experts * sizeof(float));
     b->ids = device_alloc(ids_per_layer() * 8);
+    b->physical = options.eplb == APART ? device_alloc(ids_per_layer() * 8) : b->ids;
     b->topk_weights = device_alloc(ids_per_layer() * sizeof(float));
     size_t truth = (size_t) options.layers * ids_per_layer() * id_size();
     b->truth = device_alloc(truth);
     b->truth_host = must(malloc(truth));
+    b->physical_truth = device_alloc(truth);
+    b->physical_host = must(malloc(truth));
     b->weights_truth = device_alloc(weights_size());
     b->weights_host = must(malloc(weights_size()));
     if (options.graph == FORK) {
@@ -403,30 +452,31 @@ static void truth_put(FILE *file, const void *bytes, size_t size)
 }
 
 static struct {
-    FILE *ids, *weights, *rows;
+    FILE *ids, *physical, *weights, *rows;
 } truth;
 
 static void open_truth(void)
 {
     truth.ids = options.truth ? truth_open("") : NULL;
+    truth.physical = options.truth && options.eplb ? truth_open(".physical") : NULL;
     truth.weights = options.truth && options.weights ? truth_open(".weights") : NULL;
     truth.rows = options.truth && options.context ? truth_open(".context") : NULL;
 }
 
 static bool close_truth(void)
 {
-    return !(truth.ids && fclose(truth.ids)) && !(truth.weights && fclose(truth.weights)) &&
-           !(truth.rows && fclose(truth.rows));
+    return !(truth.ids && fclose(truth.ids)) && !(truth.physical && fclose(truth.physical)) &&
+           !(truth.weights && fclose(truth.weights)) && !(truth.rows && fclose(truth.rows));
 }
 
 /* Ids as int32, whatever type the engine keeps them in. */
-static void put_ids(const struct batch *b)
+static void put_ids(FILE *file, const void *from)
 {
     size_t count = (size_t) options.layers * ids_per_layer();
     int32_t *ids = must(malloc(count * sizeof *ids));
     for (size_t i = 0; i < count; i++)
-        ids[i] = id_size() == 8 ? (int32_t) ((int64_t *) b->truth_host)[i] : ((int32_t *) b->truth_host)[i];
-    truth_put(truth.ids, ids, count * sizeof *ids);
+        ids[i] = id_size() == 8 ? (int32_t) ((const int64_t *) from)[i] : ((const int32_t *) from)[i];
+    truth_put(file, ids, count * sizeof *ids);
     free(ids);
 }
 
@@ -443,16 +493,20 @@ static void run(struct batch *batches)
                 CHECK(cuda.GraphLaunch(b->graphs[n], b->stream));
             if (!options.graph)
                 forward(b, 0, options.layers);
+            size_t size = (size_t) options.layers * ids_per_layer() * id_size();
             if (truth.ids)
-                CHECK(cuda.MemcpyDtoHAsync(b->truth_host, b->truth,
-                                           (size_t) options.layers * ids_per_layer() * id_size(), b->stream));
+                CHECK(cuda.MemcpyDtoHAsync(b->truth_host, b->truth, size, b->stream));
+            if (truth.physical)
+                CHECK(cuda.MemcpyDtoHAsync(b->physical_host, b->physical_truth, size, b->stream));
             if (truth.weights)
                 CHECK(cuda.MemcpyDtoHAsync(b->weights_host, b->weights_truth, weights_size(), b->stream));
         }
         for (long i = 0; i < options.streams; i++) {
             CHECK(cuda.StreamSynchronize(batches[i].stream));
             if (truth.ids)
-                put_ids(&batches[i]);
+                put_ids(truth.ids, batches[i].truth_host);
+            if (truth.physical)
+                put_ids(truth.physical, batches[i].physical_host);
             if (truth.weights)
                 truth_put(truth.weights, batches[i].weights_host, weights_size());
         }

@@ -24,7 +24,7 @@ int options_usage(const char *problem)
     fprintf(stderr,
             "moe-demo: %s\nmoe-demo [--layers L] [--experts E] [--topk K] [--tokens N] [--steps S] "
             "[--graph[=plain|pieces|fork|update|relaxed]]\n         [--scrub] [--context] [--pdl] "
-            "[--weights] [--rescale] [--streams M]\n"
+            "[--weights] [--rescale] [--eplb[=inplace]] [--streams M]\n"
             "         [--dtype i32|i64|u32] [--seed X] [--truth FILE] [--door dlsym|getproc] [--device D]\n",
             problem);
     return 2;
@@ -48,11 +48,12 @@ const char *options_parse(int argc, char **argv)
         PDL,
         WEIGHTS,
         RESCALE,
+        EPLB,
         DTYPE,
         TRUTH,
         DOOR
     };
-    struct option longs[NUMBERS + 10] = {{0}};
+    struct option longs[NUMBERS + 11] = {{0}};
     for (int i = 0; i < NUMBERS; i++)
         longs[i] = (struct option){numbers[i].name, required_argument, NULL, i + 1};
     longs[NUMBERS] = (struct option){"graph", optional_argument, NULL, GRAPH};
@@ -64,6 +65,7 @@ const char *options_parse(int argc, char **argv)
     longs[NUMBERS + 6] = (struct option){"pdl", no_argument, NULL, PDL};
     longs[NUMBERS + 7] = (struct option){"weights", no_argument, NULL, WEIGHTS};
     longs[NUMBERS + 8] = (struct option){"rescale", no_argument, NULL, RESCALE};
+    longs[NUMBERS + 9] = (struct option){"eplb", optional_argument, NULL, EPLB};
     int opt;
     while ((opt = getopt_long(argc, argv, "", longs, NULL)) != -1) {
         if (opt >= 1 && opt <= NUMBERS) {
@@ -88,6 +90,10 @@ const char *options_parse(int argc, char **argv)
             options.weights = true;
         } else if (opt == RESCALE) {
             options.rescale = true;
+        } else if (opt == EPLB) {
+            options.eplb = optarg ? IN_PLACE : APART;
+            if (optarg && strcmp(optarg, "inplace"))
+                return "--eplb is inplace, or nothing";
         } else if (opt == DTYPE) {
             options.dtype = optarg;
         } else if (opt == TRUTH) {

@@ -12,6 +12,7 @@ struct trace_reader {
     FILE *file;
     const char *path;
     struct trace trace;
+    enum trace_ids ids;
     uint8_t *packed, *raw;
     size_t packed_room, raw_room;
     uint8_t
@@ -211,6 +212,52 @@ void trace_reader_close(struct trace_reader *reader)
     free(reader);
 }
 
+bool trace_ids_parse(const char *text, enum trace_ids *ids)
+{
+    *ids = strcmp(text, "physical") == 0 ? TRACE_IDS_PHYSICAL : TRACE_IDS_LOGICAL;
+    return *ids == TRACE_IDS_PHYSICAL || strcmp(text, "logical") == 0;
+}
+
+/* What a map reads are logical ids, even if the router's recipe does not say so. */
+static enum trace_ids space_of(const struct trace_view *view, uint32_t index)
+{
+    const struct mt_site *site = &view->sites[index];
+    if (site->id_space)
+        return site->id_space == 1 ? TRACE_IDS_LOGICAL : TRACE_IDS_PHYSICAL;
+    for (uint32_t i = 0; i < view->site_count; i++) {
+        if (view->sites[i].mapped_from == index + 1)
+            return TRACE_IDS_LOGICAL;
+    }
+    return TRACE_IDS_ALL;
+}
+
+bool trace_reader_chosen(const struct trace_reader *reader, uint32_t segment, uint32_t index)
+{
+    const struct trace_view *view = &reader->trace.segments[segment];
+    const struct mt_site *site = &view->sites[index];
+    if (reader->ids == TRACE_IDS_ALL || site->kind != MT_SITE_ROUTER)
+        return true;
+    if (reader->ids == TRACE_IDS_OWN)
+        return !site->mapped_from;
+    const enum trace_ids space = space_of(view, index);
+    return space == TRACE_IDS_ALL || space == reader->ids;
+}
+
+int trace_reader_choose(struct trace_reader *reader, enum trace_ids ids, struct mt_error *error)
+{
+    bool any = false;
+    reader->ids = ids;
+    for (uint32_t i = 0; i < reader->trace.segment_count; i++) {
+        for (uint32_t j = 0; j < reader->trace.segments[i].site_count; j++)
+            any |= reader->trace.segments[i].sites[j].kind == MT_SITE_ROUTER && trace_reader_chosen(reader, i, j);
+    }
+    if (any || ids == TRACE_IDS_OWN || ids == TRACE_IDS_ALL)
+        return 0;
+    snprintf(error->text, sizeof error->text, "%.150s: no %s ids in it: `moetap info` says what its routers wrote",
+             reader->path, ids == TRACE_IDS_LOGICAL ? "logical" : "physical");
+    return -ENOENT;
+}
+
 static int take_weights(struct trace_reader *reader, const struct trace_block *block, struct mt_error *error)
 {
     struct trace_weights head;
@@ -274,7 +321,8 @@ static int take_records(struct trace_reader *reader, const struct trace_block *b
         const void *ids = reader->raw + at + sizeof record;
         if (weights && !(ids = join(reader, &record, ids)))
             return damaged(reader, error, "a record without its weights");
-        int result = take(head.segment, &record, ids, user);
+        int result =
+            trace_reader_chosen(reader, head.segment, record.site) ? take(head.segment, &record, ids, user) : 0;
         if (result)
             return result;
         at += size;

@@ -48,6 +48,15 @@ static void run_gemm(const struct softcuda_block *b)
             if (i < P(int, 1))                                                                                         \
                 body_scrub_##suffix(P(T *, 0), i);                                                                     \
         }                                                                                                              \
+    }                                                                                                                  \
+    static void run_remap_##suffix(const struct softcuda_block *b)                                                     \
+    {                                                                                                                  \
+        for (unsigned t = 0; t < b->block.x; t++) {                                                                    \
+            softcuda_midst(b, t, b->block.x);                                                                          \
+            int i = (int) (b->index.x * b->block.x + t);                                                               \
+            if (i < P(int, 4))                                                                                         \
+                body_remap_##suffix(P(const T *, 0), P(T *, 1), P(const int *, 2), P(int, 3), i);                      \
+        }                                                                                                              \
     }
 KERNELS(i32, int32_t)
 KERNELS(i64, int64_t)
@@ -98,6 +107,7 @@ static const struct softcuda_param experts[] = {{0, 8}, {8, 8}, {16, 8}, {24, 8}
 static const struct softcuda_param keep[] = {{0, 8}, {8, 8}, {16, 4}};
 static const struct softcuda_param scrub[] = {{0, 8}, {8, 4}};
 static const struct softcuda_param rescale[] = {{0, 8}, {8, 4}, {12, 4}};
+static const struct softcuda_param remap[] = {{0, 8}, {8, 8}, {16, 8}, {24, 4}, {28, 4}, {32, 4}};
 static const struct softcuda_param embed[] = {{0, 8}, {8, 8}, {16, 8}, {24, 4}, {28, 4}};
 static const struct softcuda_param lookup[] = {{0, 8}, {8, 8}, {16, 8}, {24, 4}, {28, 4}, {32, 4}};
 static const struct softcuda_param rotary[] = {{0, 8}, {8, 8}, {16, 4}, {20, 4}};
@@ -118,6 +128,9 @@ const struct softcuda_kernel softcuda_engine_kernels[] = {
     {"_Z14moe_demo_scrubPli", run_scrub_i64, 2, scrub},
     {"_Z13moe_demo_keepPKjPji", run_keep_u32, 3, keep},
     {"_Z14moe_demo_scrubPji", run_scrub_u32, 2, scrub},
+    {"_Z14moe_demo_remapPKiPiS0_iii", run_remap_i32, 6, remap},
+    {"_Z14moe_demo_remapPKlPlPKiiii", run_remap_i64, 6, remap},
+    {"_Z14moe_demo_remapPKjPjPKiiii", run_remap_u32, 6, remap},
     {"_Z16moe_demo_rescalePffi", run_rescale, 3, rescale},
     {"moe_demo_embed", run_embed, 5, embed},
     {"moe_demo_lookup", run_lookup, 6, lookup},
