@@ -235,6 +235,8 @@ static void retract(struct mt_group *group)
         if (group->sites[i].index >= 0)
             mt_segment_add_flags(mt_tap_segment(group->state), (uint32_t) group->sites[i].index, MT_SITE_RETRACTED);
     }
+    for (struct mt_group *mapped = group->mapped; mapped; mapped = mapped->next)
+        retract(mapped);
 }
 
 /*

@@ -437,7 +437,8 @@ static int check_needed(struct parser *parser, const struct mt_recipe *recipe)
     /* A consumer may say no more than where the ids are. */
     bool ids_alone = recipe->kind == MT_RECIPE_CONSUMER && recipe->rows.a.kind == TERM_NONE &&
                      recipe->k.a.kind == TERM_NONE && !dtype;
-    for (size_t i = 0; i < (ids_alone ? 1 : sizeof needed / sizeof *needed); i++) {
+    const bool no_shape = ids_alone || recipe->kind == MT_RECIPE_MAP;
+    for (size_t i = 0; i < (no_shape ? 1 : sizeof needed / sizeof *needed); i++) {
         if (needed[i].expr->a.kind == TERM_NONE)
             return mistake(parser, "found no %s in [%s], expected %s = ...", needed[i].key, recipe->name,
                            needed[i].key);
@@ -548,7 +549,7 @@ static int check_weights(struct parser *parser, const struct mt_recipe *recipe)
 }
 
 /* Its shape is the router's: it tells no more than where the ids are, before and after. */
-static int check_map(struct parser *parser, struct mt_recipe *recipe)
+static int check_map(struct parser *parser, const struct mt_recipe *recipe)
 {
     const struct {
         const char *key;
@@ -566,8 +567,6 @@ static int check_map(struct parser *parser, struct mt_recipe *recipe)
         return mistake(parser, "found no mapped in [%s], expected mapped = ...", recipe->name);
     if (recipe->ids.a.kind == TERM_ANY)
         return mistake(parser, "found ids = any in [%s], expected ids = param N in a map", recipe->name);
-    /* What is read behind k and rows may name them. */
-    recipe->rows = recipe->k = (struct mt_expr){.a = {.kind = TERM_CONSTANT, .value = 1}, .line = recipe->line};
     return 0;
 }
 

@@ -32,6 +32,10 @@ demo_case() { # source, extra, layers experts topk tokens steps streams
     # shellcheck disable=SC2086
     match=$($moetap dump --format=jsonl "$tmp/t" | $compare "$tmp/truth" "${shape[@]}" $weights | tail -1)
     good=$?
+    case $extra in *--eplb*) # the ids that load balancing made of these
+        match="$match; physical: $($moetap dump --ids=physical --format=jsonl "$tmp/t" | $compare "$tmp/truth.physical" "${shape[@]}" | tail -1)" || good=1
+        ;;
+    esac
     # shellcheck disable=SC2086
     bare=$($demo "${shape[@]}" $extra | sed -n 's/.*checksum //p')
     cat "$tmp/log" >>"$out/demo.log"
@@ -72,6 +76,12 @@ for mode in "" "--rescale" "--graph" "--graph --rescale" "--graph=pieces --scrub
     demo_case preload "--weights $mode" 7 64 8 5000 6 1
 done
 demo_case auto "--weights --graph --dtype i64" 4 512 10 512 4 1
+
+# Load balancing: logical ids from the router, physical ones from the map behind it.
+for mode in "" "=inplace" " --graph" "=inplace --graph" " --graph --scrub" "=inplace --graph=pieces --scrub" " --pdl --graph" " --weights --rescale --graph"; do
+    demo_case auto "--eplb$mode" 48 128 8 64 10 1
+    demo_case preload "--eplb$mode" 7 64 8 5000 6 1
+done
 
 # Graphs of other kinds, each program the judge of its own ring; first without moetap, to know what the driver can do.
 for program in pdl conditional; do

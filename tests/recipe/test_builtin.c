@@ -242,6 +242,10 @@ static const struct {
     {"exllamav3.std", "_Z18routing_std_kernelPK6__halfPlPS_PK13__nv_bfloat16iii", "8 8 8 8 4 4 4", "1=0x1000 4=96 5=6 6=7",
      MT_DTYPE_I64, 7, 6, 96, 6, "2 f16"},
     /* What the rows are, from source: one value each */
+    /* Their shape is the router's: test_read.c */
+    {"moe-demo.remap.i32", "_Z14moe_demo_remapPKiPiS0_iii", "8 8 8 4 4 4", NULL, 0, 0, 0, 0, 0},
+    {"moe-demo.remap.i64", "_Z14moe_demo_remapPKlPlPKiiii", "8 8 8 4 4 4", NULL, 0, 0, 0, 0, 0},
+    {"moe-demo.remap.u32", "_Z14moe_demo_remapPKjPjPKiiii", "8 8 8 4 4 4", NULL, 0, 0, 0, 0, 0},
     {"moe-demo.tokens", "moe_demo_lookup", "8 8 8 4 4 4", "0=0x1000 1=0x5000 3=7 5=1000", MT_DTYPE_I32, 7, 1, 1000, 1},
     {"moe-demo.positions", "moe_demo_rotary", "8 8 4 4", "0=0x1000 2=7", MT_DTYPE_I64, 7, 1, 0, 1},
     {"moe-demo.slots", "moe_demo_cache", "8 8 8 4 4", "1=0x5000 2=0x1000 3=7", MT_DTYPE_I64, 7, 1, 0, 1},

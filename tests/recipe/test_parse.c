@@ -11,6 +11,7 @@ TestSuite(parse, .timeout = 60);
 #define KERNEL "[a]\nkernel = f\n"
 #define ROUTER "[a]\nkernel = f\nparams = 8 8 4 4\nids = param 1\ndtype = i32\nrows = param 2\nk = param 3\n"
 #define SLOTS "[a]\nkernel = f\nkind = slots\nparams = 8 8 4\nids = param 1\ndtype = i64\nrows = param 2\n"
+#define MAP "[a]\nkernel = f\nkind = map\nparams = 8 8 4\nids = param 0\ndtype = i32\n"
 #define TEN "1234567890"
 #define HUNDRED TEN TEN TEN TEN TEN TEN TEN TEN TEN TEN
 
@@ -64,7 +65,7 @@ static const char *const mistakes[][2] = {
     {KERNEL "note = " HUNDRED HUNDRED, "my.recipe:3: found 200 characters, expected 1 to 159"},
     {KERNEL "final = a b", "my.recipe:3: found 'a b', expected a name of letters, digits, '.', '_' and '-'"},
     {KERNEL "kind = sampler",
-     "my.recipe:3: found 'sampler', expected router, final, no-ids, consumer, slots, positions or tokens"},
+     "my.recipe:3: found 'sampler', expected router, final, no-ids, consumer, slots, positions, tokens or map"},
     {KERNEL "id_space = 3", "my.recipe:3: found '3', expected unknown, logical or physical"},
     {KERNEL "skip = x", "my.recipe:3: found 'x', expected a number behind 'skip'"},
     {KERNEL "skip = 64", "my.recipe:3: found skip 64, expected at most 63"},
@@ -203,6 +204,20 @@ static const char *const mistakes[][2] = {
     {SLOTS "weights_dtype = f32\nweights = param 0",
      "my.recipe:9: found weights in [a], expected them only in routers"},
     {KERNEL "kind = final\nweights_dtype = f32", "my.recipe:4: found weights in [a], expected them only in routers"},
+    /* maps */
+    {MAP, "my.recipe:1: found no mapped in [a], expected mapped = ..."},
+    {MAP "mapped = param 1\nrows = 3",
+     "my.recipe:8: found rows in [a], expected it not in a map: its shape is the router's"},
+    {MAP "mapped = param 1\nk = 3", "my.recipe:8: found k in [a], expected it not in a map: its shape is the router's"},
+    {MAP "mapped = k", "my.recipe:7: found something else, expected mapped = param N or param N + OFFSET"},
+    {MAP "mapped = param 2",
+     "my.recipe:7: found a parameter that params does not have, or that is smaller than what is read of it"},
+    {MAP "mapped = param 1\nweights = param 0", "my.recipe:8: found weights in [a], expected them only in routers"},
+    {KERNEL "kind = map\nparams = 8 8\nids = param 0\nmapped = param 1",
+     "my.recipe:1: found no dtype in [a], expected dtype = i32 or the like"},
+    {KERNEL "kind = map\nparams = 8 8\nids = any\nmapped = param 1\ndtype = i32",
+     "my.recipe:1: found ids = any in [a], expected ids = param N in a map"},
+    {ROUTER "mapped = param 0", "my.recipe:8: found mapped in [a], expected it only in maps"},
     {ROUTER "require = param 4 == 1", "my.recipe:8: found a condition on a parameter that params does not have"},
     {ROUTER "require = 1 == param 0 / param 4",
      "my.recipe:8: found a condition on a parameter that params does not have"},
@@ -388,6 +403,7 @@ Test(parse, random_words)
                                         "i32",      "u64",
                                         "weights",  "weights_dtype",
                                         "f32",      "bf16",
+                                        "map",      "mapped",
                                         "router",   "no-ids",
                                         "consumer", "any",
                                         "f",        "99999999999999999999"};

@@ -272,6 +272,57 @@ Test(read, weights)
     }
 }
 
+/* What a map makes of a router's ids: of their shape, of its own type and number of experts. */
+Test(read, maps)
+{
+    static const char text[] = "[m]\nkernel = f\nkind = map\nparams = 8 8 4 4\nids = param 0\nmapped = param 1\n"
+                               "dtype = i64\nexperts = param 2\nrequire = param 3 == rows * k\n";
+    const struct mt_routing router = {.ids = 0x1000,
+                                      .dtype = MT_DTYPE_I32,
+                                      .rows = 7,
+                                      .k = 6,
+                                      .experts = 96,
+                                      .stride = 6,
+                                      .column = 1,
+                                      .weights = 0x5000,
+                                      .weights_type = MT_WEIGHT_F32};
+    struct mt_recipes *recipes = recipes_of(text);
+    const struct mt_recipe *recipe = mt_recipes_get(recipes, 0);
+    cr_assert_eq(mt_recipe_id_space(recipe), MT_IDS_PHYSICAL);
+    cr_assert_not(mt_recipe_tells_shape(recipe));
+    static const struct {
+        uint64_t ids, mapped, numel, stride;
+        const char *why;
+    } cases[] = {{0x1000, 0x2000, 42, 6, NULL},
+                 {0x1000, 0x1000, 42, 6, NULL}, /* in place */
+                 {0x1008, 0x2000, 42, 6, "it does not read the ids of the router before it, or these are not dense"},
+                 {0x1000, 0x2000, 42, 8, "it does not read the ids of the router before it, or these are not dense"},
+                 {0x1000, 0x2000, 41, 6, "a condition of the recipe does not hold"},
+                 {0x1000, 0, 42, 6, "null ids"}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct rig rig;
+        struct mt_routing from = router, r = {0};
+        const char *why = "";
+        from.stride = cases[i].stride;
+        rig_make(&rig, "f", "8 8 4 4");
+        arg(&rig, 0, cases[i].ids);
+        arg(&rig, 1, cases[i].mapped);
+        arg(&rig, 2, 144);
+        arg(&rig, 3, cases[i].numel);
+        bool is = mt_recipe_read_map(recipe, &rig.kernel, &rig.launch, &from, &r, &why);
+        cr_assert_eq(is, !cases[i].why, "case %zu: %s", i, why);
+        cr_assert(is ? !why : strcmp(why, cases[i].why) == 0, "case %zu: %s", i, why);
+        if (!is)
+            continue;
+        cr_assert_eq(r.ids, cases[i].mapped);
+        cr_assert_eq(r.dtype, MT_DTYPE_I64);
+        cr_assert_eq(r.experts, 144);
+        cr_assert(r.rows == 7 && r.k == 6 && r.stride == 6 && r.column == 1);
+        cr_assert(!r.weights && r.weights_type == MT_WEIGHT_NONE);
+    }
+    mt_recipes_free(recipes);
+}
+
 /* Ids that are packed with weights, and [k, rows]: what dense reading refuses. */
 Test(read, spread)
 {

@@ -104,14 +104,14 @@ Test(weights, only_for_who_asks)
             MOETAP, MOETAP);
     cr_assert(strstr(o.text, "\"weights\":[["), "%s", o.text);
     cr_assert(strstr(o.text, ",e5,w0,w1,w2,w3,w4,w5\n"), "%s", o.text);
-    cr_assert(strstr(o.text, " int32  f32     eager "), "%s", o.text);
+    cr_assert(strstr(o.text, " int32  logical  f32     eager "), "%s", o.text);
     for (int weights = 0; weights < 2; weights++) {
         command(&o,
                 "cd %s && export MOETAP_SHM_DIR=$PWD && MOETAP_WEIGHTS=%d MOETAP_SESSION=w LD_PRELOAD=%s %s >out; %s "
                 "info moetap.w.*; %s drain moetap.w.* -o t; %s info t",
                 scratch(), weights, SHIM, MOE_DEMO, MOETAP, MOETAP, MOETAP);
         cr_assert(strstr(o.text, weights ? ": layout 2.2," : ": layout 1.2,"), "%s", o.text);
-        cr_assert_eq(strstr(o.text, " int32  f32     eager ") != NULL, weights, "%s", o.text);
+        cr_assert_eq(strstr(o.text, " int32  logical  f32     eager ") != NULL, weights, "%s", o.text);
     }
     command(&o, "cd %s && MOETAP_WEIGHTS=yes MOETAP_SHM_DIR=$PWD LD_PRELOAD=%s %s", scratch(), SHIM, MOE_DEMO);
     cr_assert(strstr(o.text, "MOETAP_WEIGHTS=yes"), "%s", o.text);

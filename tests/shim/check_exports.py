@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""check_weights.py MOETAP SHIM MOE_DEMO: exported weights have every bit that the sample engine kept; what is missing is NaN, where
-ids are missing, and never 0."""
+"""check_exports.py MOETAP SHIM MOE_DEMO: exported weights have every bit that the sample engine kept; what is missing is NaN, where
+ids are missing, and never 0. Where load balancing made physical ids of the router's, either can be exported."""
 import json
 import os
 import subprocess
@@ -70,4 +70,14 @@ with tempfile.TemporaryDirectory() as folder:
     subprocess.run([*record, '--force', '--', *engine], check=True, capture_output=True)
     arrays, words = export(trace)
     assert words['weights'] == 'none' and not any('weights' in name for name in arrays)
-print('weights', truth.size)
+
+    # Load balancing.
+    engine = [demo, *SHAPE, '--eplb=inplace', '--graph', '--truth', truth_file]
+    subprocess.run([*record, '--force', '--', *engine], check=True, capture_output=True)
+    for options, file, space in (([], truth_file, 'logical'), (['--ids=logical'], truth_file, 'logical'),
+                                 (['--ids=physical'], f'{truth_file}.physical', 'physical')):
+        ids = np.fromfile(file, '<i4').reshape(STEPS, LAYERS, TOKENS, TOPK).swapaxes(1, 2).reshape(-1, LAYERS, TOPK)
+        arrays, words = export(trace, *options)
+        assert words['id_space'] == space and words['experts'] == {'logical': '64', 'physical': '128'}[space]
+        assert not arrays['missing'].any() and (arrays['routed_experts'] == ids).all()
+print('weights', truth.size, 'physical ids', ids.size)
