@@ -397,8 +397,7 @@ static int parse_key(const struct parser *parser, struct mt_recipe *recipe, cons
         parser,
         "found key '%s', expected kernel, kind, within, suffix, params, ids, dtype, rows, k, experts, stride, "
         "column, skip, input, weights, weights_dtype, weights_stride, mapped, id_space, require, limit.experts, "
-        "limit.k, "
-        "final, once or note",
+        "limit.k, final, once or note",
         key);
 }
 

@@ -16,7 +16,7 @@ static const struct verb {
 } verbs[] = {
     {"record", verb_record,
      "record [-o FILE] [--source=auto|cupti|preload] [--recipe FILE] [--ring-size N]\n"
-     "         [--on-full=drop|wait:TIME] [--strict] [--force] [-q] -- CMD...\n"
+     "         [--on-full=drop|wait:TIME] [--weights] [--strict] [--force] [-q] -- CMD...\n"
      "         runs CMD with the tap preloaded and writes what it routes to FILE"},
     {"drain", verb_drain,
      "drain SEGMENT [-o FILE] [--strict] [--force] [-q]\n"
@@ -30,6 +30,7 @@ static const struct verb {
      "info FILE|SEGMENT [--model-config CONFIG]\n         says what was captured, and what was lost"},
     {"dump", verb_dump,
      "dump FILE [--format=text|jsonl|csv] [-o OUT] [--segment N] [--stream N] [--all] [--context]\n"
+     "         [--ids=logical|physical]\n"
      "         prints the records"},
     {"requests", verb_requests,
      "requests FILE [--block-size N]\n"
@@ -37,7 +38,8 @@ static const struct verb {
     {"export", verb_export,
      "export FILE --request N|--all|--passes -o OUT.npz|OUT.safetensors [--format=npz|safetensors]\n"
      "         [--dtype=int32|int16|uint16|uint8] [--block-size N] [--model-config CONFIG]\n"
-     "         writes ids as arrays [rows, layers, k], for trainers"},
+     "         [--ids=logical|physical]\n"
+     "         writes ids, and weights if they were recorded, as arrays [rows, layers, k], for trainers"},
     {"recipes", verb_recipes,
      "recipes [check FILE]\n"
      "         lists the built-in recipes, or says whether those of FILE are well-formed"},
