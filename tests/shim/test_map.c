@@ -7,7 +7,7 @@
 
 #include <criterion/criterion.h>
 
-TestSuite(map, .fini = scratch_remove, .timeout = 120);
+TestSuite(map, .fini = scratch_remove, .timeout = 280);
 
 static void record(const char *environment, const char *with, const char *engine)
 {

@@ -8,7 +8,7 @@
 
 #include <criterion/criterion.h>
 
-TestSuite(weights, .fini = scratch_remove, .timeout = 120);
+TestSuite(weights, .fini = scratch_remove, .timeout = 280);
 
 static void record(struct outcome *o, const char *environment, const char *with, const char *engine)
 {
