@@ -19,6 +19,14 @@ if [ ${#missing[@]} -gt 0 ]; then
         "${missing[@]}" >&2
 fi
 
+# Only a test needs it: it reads exports as trainers do.
+safetensors=safetensors==0.8.0
+if [ ! -d ".python/${safetensors/==/-}.dist-info" ]; then
+    rm -rf .python
+    PIP_ROOT_USER_ACTION=ignore /usr/bin/python3 -m pip install -q --no-deps --only-binary=:all: --target .python "$safetensors" >&2 ||
+        echo "no $safetensors: the test of exports in trainers will be skipped" >&2
+fi
+
 # MOETAP_NO_SYSTEM_CUDA=1 takes the wheels also where there is a toolkit: to test them.
 if [ -z "${MOETAP_NO_SYSTEM_CUDA:-}" ]; then
     for home in "${CUDA_HOME:-}" "$(dirname "$(dirname "$(command -v nvcc || echo /none/none)")")" /usr/local/cuda /opt/cuda; do

@@ -6,6 +6,7 @@
 #include "lane.h"
 #include "layer.h"
 #include "log.h"
+#include "once.h"
 #include "tap_state.h"
 
 #include <pthread.h>
@@ -19,11 +20,11 @@ struct model {
     const struct mt_recipe *recipe;
     uint32_t experts, k; /* 0 and 1 for row context */
     struct mt_layers *layers;
-    struct first { /* of row context that comes with every layer: the layer that speaks for all, in each context */
-        struct first *next;
+    struct context { /* of row context that comes with every layer */
+        struct context *next;
         struct mt_tap_state *state;
-        uint64_t once;
-    } * firsts;
+        struct mt_firsts firsts;
+    } * contexts;
 };
 static struct model *models;
 static pthread_mutex_t models_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -37,8 +38,9 @@ struct mt_group {
     bool stage;                 /* a stage of grouped routing, no router: not tapped any more */
     uint32_t last;              /* history count behind its last router */
     struct mt_tap_state *state; /* whose sites these are */
-    uint64_t once;              /* the first of that state, 0: not looked up yet */
-    uint32_t since_once;        /* launches of other layers since */
+    struct mt_firsts *firsts;   /* of row context in once_state; NULL: not looked up yet */
+    struct mt_once *once;
+    struct mt_tap_state *once_state;
     uint32_t sites_len;
     struct site {
         int32_t index; /* -1: none yet */
@@ -109,7 +111,6 @@ static struct site *find_site(struct mt_lane *lane, struct mt_group *group, stru
 {
     if (group->state != state) {
         group->state = state; /* another context, another segment */
-        group->once = 0;
         group->sites_len = 0;
     }
     uint32_t slot = (uint32_t) (layer + 1);
@@ -400,58 +401,66 @@ static void on_map(struct mt_lane *lane, const struct mt_kernel *kernel, const s
     tap(lane, group, kernel, &mapped, routed.layer);
 }
 
-/* More launches than any model has layers. */
-#define GONE_AFTER 4096u
-
-/* Is it the layer that was seen first in this context? */
-static bool speaks_for_all(struct mt_group *group, struct mt_tap_state *state, uint64_t once)
+static struct mt_firsts *find_firsts(struct model *model, struct mt_tap_state *state)
 {
-    if (group->once && group->state == state) {
-        if (group->once != once && ++group->since_once == GONE_AFTER)
-            mt_log(MT_LOG_PROBLEM,
-                   "%s: the layer that stood for all is no longer seen: its memory has moved, what rows "
-                   "are is not captured any more",
-                   mt_recipe_name(group->model->recipe));
-        if (group->once == once)
-            group->since_once = 0;
-        return group->once == once;
-    }
-    struct model *model = group->model;
     pthread_mutex_lock(&models_lock);
-    struct first *first = model->firsts;
-    while (first && first->state != state)
-        first = first->next;
-    if (!first && (first = malloc(sizeof *first))) {
-        *first = (struct first){model->firsts, state, once};
-        model->firsts = first;
+    struct context *context = model->contexts;
+    while (context && context->state != state)
+        context = context->next;
+    if (!context && (context = calloc(1, sizeof *context))) {
+        context->state = state;
+        context->next = model->contexts;
+        model->contexts = context;
     }
-    uint64_t found = first ? first->once : 0;
     pthread_mutex_unlock(&models_lock);
-    if (group->state == state)
-        group->once = found;
-    return found == once;
+    return context ? &context->firsts : NULL;
 }
 
-/* Slots, positions or token ids of a pass: once, although most kernels that read them run in every layer. */
-static void on_context(struct mt_lane *lane, const struct mt_kernel *kernel, const struct mt_launch *launch)
+/* Of the launches that come with every layer: is it the one that speaks for all? */
+static bool speaks_for_all(struct mt_group *group, struct mt_tap_state *state, uint64_t address)
 {
-    struct mt_routing routing;
-    const char *why = "";
-    const struct mt_recipe *recipe = read_launch(kernel, launch, &routing, &why);
-    if (!recipe) {
-        explain_no_tap(kernel, why);
-        return;
+    if (!group->firsts || group->once_state != state) {
+        if (!group->once && !(group->once = malloc(sizeof *group->once)))
+            return false;
+        *group->once = (struct mt_once){0};
+        group->once_state = state;
+        group->firsts = find_firsts(group->model, state);
     }
+    return group->firsts &&
+           mt_once_first(group->once, group->firsts, address, mt_recipe_kind(group->model->recipe) != MT_RECIPE_TOKENS);
+}
+
+static void tap_context(struct mt_lane *lane, const struct mt_kernel *kernel, const struct mt_recipe *recipe,
+                        const struct mt_routing *routing)
+{
     struct mt_group *group = find_group(lane, recipe, 0, 1);
     if (!group)
         return;
     if (mt_recipe_once_by_layer(recipe) && identify(lane, group) != 0)
         return;
     struct mt_tap_state *state = mt_tap_state_current();
-    if (!state || (routing.once && !speaks_for_all(group, state, routing.once)))
+    if (!state || (routing->once && !speaks_for_all(group, state, routing->once)))
         return;
     settle(lane); /* a branch follows the stream node by node and knows nothing of taps in line */
-    tap(lane, group, kernel, &routing, MT_LAYER_UNKNOWN);
+    tap(lane, group, kernel, routing, MT_LAYER_UNKNOWN);
+}
+
+/* What the rows and sequences of a pass are: once, although most kernels that read it run in every layer. */
+static void on_context(struct mt_lane *lane, const struct mt_kernel *kernel, const struct mt_launch *launch)
+{
+    struct mt_routing routing;
+    const char *why = "";
+    const struct mt_recipe *recipe = read_launch(kernel, launch, &routing, &why);
+    if (recipe)
+        tap_context(lane, kernel, recipe, &routing);
+    else
+        explain_no_tap(kernel, why);
+    for (unsigned i = 0; i < MT_KERNEL_ALSO && kernel->also[i]; i++) {
+        if (mt_recipe_read(kernel->also[i], kernel->info, launch, &routing, &why))
+            tap_context(lane, kernel, kernel->also[i], &routing);
+        else
+            explain_no_tap(kernel, why);
+    }
 }
 
 /* kernels.c has named it at its first launch. */
@@ -477,6 +486,8 @@ static void on_recipe(struct mt_lane *lane, const struct mt_kernel *kernel, cons
     case MT_RECIPE_SLOTS:
     case MT_RECIPE_POSITIONS:
     case MT_RECIPE_TOKENS:
+    case MT_RECIPE_STARTS:
+    case MT_RECIPE_BLOCKS:
         on_context(lane, kernel, launch);
         break;
     case MT_RECIPE_MAP:

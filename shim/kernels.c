@@ -151,6 +151,8 @@ static const struct mt_kernel *ask(const struct mt_launch *launch)
         const struct mt_recipe *other = kernel->recipe;
         for (unsigned i = 0; other && i < MT_KERNEL_OTHERS; i++)
             kernel->others[i] = other = mt_recipes_next(recipes, info, other);
+        if (kernel->recipe)
+            mt_recipes_also(recipes, info, kernel->recipe, kernel->also, MT_KERNEL_ALSO);
         for (unsigned i = 0; i < info->param_count; i++)
             kernel->only_reads |= (uint64_t) mt_kernel_only_reads(info, kernel->recipe, i) << i;
     }
@@ -165,6 +167,8 @@ static const struct mt_kernel *ask(const struct mt_launch *launch)
             mt_log(MT_LOG_EXPLAIN, "recipe %s reads %s", mt_recipe_name(kernel->recipe), info->demangled);
         for (unsigned i = 0; i < MT_KERNEL_OTHERS && kernel->others[i]; i++)
             mt_log(MT_LOG_EXPLAIN, "or recipe %s, as each launch tells", mt_recipe_name(kernel->others[i]));
+        for (unsigned i = 0; i < MT_KERNEL_ALSO && kernel->also[i]; i++)
+            mt_log(MT_LOG_EXPLAIN, "and recipe %s", mt_recipe_name(kernel->also[i]));
     } else {
         if (why[0])
             mt_log(MT_LOG_PROBLEM, "not captured: %s: %s", info->base, why);

@@ -10,6 +10,7 @@
 #include "recipe.h"
 
 #define MT_KERNEL_OTHERS 3
+#define MT_KERNEL_ALSO 4
 
 struct mt_kernel {
     const struct mt_recipe *recipe;    /* NULL: none of ours */
@@ -27,6 +28,8 @@ struct mt_kernel {
     /* Fit its fingerprint too and are of `recipe`'s kind: tried in turn where that does not read a launch. NULL behind
      * the last. */
     const struct mt_recipe *others[MT_KERNEL_OTHERS];
+    /* Row context of other kinds that the same launch shows. */
+    const struct mt_recipe *also[MT_KERNEL_ALSO];
     struct mt_kernel_param {
         uint32_t offset, size;
     } param[]; /* param_count of them */

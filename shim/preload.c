@@ -113,7 +113,7 @@ static enum source read_settings(struct mt_tap_settings *settings)
     const char *value = getenv("MOETAP_SESSION");
     snprintf(session, sizeof session, "%s", value && *value ? value : "local");
     settings->session = session;
-    settings->ring_size = MT_RING_SIZE_DEFAULT;
+    settings->ring_size = 0;
     settings->wait_ns = 0;
     settings->stage_size = MT_STAGE_SIZE_DEFAULT;
     value = getenv("MOETAP_WEIGHTS");
@@ -121,8 +121,8 @@ static enum source read_settings(struct mt_tap_settings *settings)
     if (value && *value && strcmp(value, "0") != 0 && !settings->weights)
         mt_log(MT_LOG_PROBLEM, "MOETAP_WEIGHTS=%s is neither 0 nor 1: no weights are recorded", value);
     if ((value = getenv("MOETAP_RING_SIZE")) && *value && !mt_parse_ring_size(value, &settings->ring_size)) {
-        mt_log(MT_LOG_PROBLEM, "MOETAP_RING_SIZE=%s is not a size from 64K to 16G: using 64M", value);
-        settings->ring_size = MT_RING_SIZE_DEFAULT;
+        mt_log(MT_LOG_PROBLEM, "MOETAP_RING_SIZE=%s is not a size from 64K to 16G: using the default", value);
+        settings->ring_size = 0;
     }
     if ((value = getenv("MOETAP_ON_FULL")) && *value && !mt_parse_on_full(value, &settings->wait_ns)) {
         mt_log(MT_LOG_PROBLEM, "MOETAP_ON_FULL=%s is neither drop nor wait:TIME (as in wait:5ms): using drop", value);

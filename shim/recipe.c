@@ -108,6 +108,10 @@ enum mt_site_kind mt_recipe_site_kind(const struct mt_recipe *recipe)
         return MT_SITE_POSITIONS;
     case MT_RECIPE_TOKENS:
         return MT_SITE_TOKENS;
+    case MT_RECIPE_STARTS:
+        return MT_SITE_STARTS;
+    case MT_RECIPE_BLOCKS:
+        return MT_SITE_BLOCKS;
     default:
         return MT_SITE_ROUTER;
     }
@@ -263,6 +267,22 @@ const struct mt_recipe *mt_recipes_next(const struct mt_recipes *recipes, const 
             return recipe;
     }
     return NULL;
+}
+
+unsigned mt_recipes_also(const struct mt_recipes *recipes, const struct mt_kernel_info *kernel,
+                         const struct mt_recipe *recipe, const struct mt_recipe **also, unsigned room)
+{
+    unsigned count = 0, kinds = 1u << recipe->kind;
+    if (mt_recipe_site_kind(recipe) == MT_SITE_ROUTER)
+        return 0;
+    for (; recipe < recipes->all + recipes->count; recipe++) {
+        if (count < room && mt_recipe_site_kind(recipe) != MT_SITE_ROUTER && !(kinds & 1u << recipe->kind) &&
+            name_fits(recipe, kernel) && shape_fits(recipe, kernel)) {
+            kinds |= 1u << recipe->kind;
+            also[count++] = recipe;
+        }
+    }
+    return count;
 }
 
 const struct mt_recipe *mt_recipes_match(const struct mt_recipes *recipes, const struct mt_kernel_info *kernel,

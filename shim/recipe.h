@@ -43,7 +43,10 @@ enum mt_recipe_kind {
     MT_RECIPE_SLOTS = 4,
     MT_RECIPE_POSITIONS = 5,
     MT_RECIPE_TOKENS = 6,
-    MT_RECIPE_MAP = 7, /* turns a router's ids into others of the same shape (load balancing) */
+    /* What the sequences of a pass are. */
+    MT_RECIPE_STARTS = 7,
+    MT_RECIPE_BLOCKS = 8,
+    MT_RECIPE_MAP = 9, /* turns a router's ids into others of the same shape (load balancing) */
 };
 
 /* After load balancing an engine's ids name physical copies of experts; before it, experts of the model. */
@@ -58,11 +61,14 @@ struct mt_routing {
     enum mt_dtype dtype;
     uint32_t rows;
     uint32_t k;
-    uint32_t experts; /* of row context: how many values there are; 0: not told by the launch */
-    uint64_t stride;  /* elements from a row to the next */
-    uint64_t column;  /* elements from one id of a row to its next; mt_recipe_read() only takes 1 */
-    uint64_t input;   /* device address of the logits or scores, 0 if the recipe does not say */
-    uint64_t once;    /* what differs from layer to layer, 0 if the recipe does not say */
+    uint32_t experts;   /* of row context: how many values there are; 0: not told by the launch */
+    uint64_t stride;    /* elements from a row to the next */
+    uint64_t column;    /* elements from one id of a row to its next; mt_recipe_read() only takes 1 */
+    uint64_t input;     /* device address of the logits or scores, 0 if the recipe does not say */
+    uint64_t starts;    /* of a block table: device address of [rows + 1] int32, the sequences' first rows */
+    uint64_t positions; /* and of the rows' positions, int64 */
+    uint32_t block;     /* slots of a KV block */
+    uint64_t once;      /* what differs from layer to layer, 0 if the recipe does not say */
     uint64_t weights; /* device address of [rows, k], side by side in a row; 0: not to be had, `no_weights` says why */
     enum mt_weight_type weights_type;
     uint64_t weights_stride;
@@ -113,6 +119,12 @@ const struct mt_recipe *mt_recipes_match(const struct mt_recipes *recipes, const
  */
 const struct mt_recipe *mt_recipes_next(const struct mt_recipes *recipes, const struct mt_kernel_info *kernel,
                                         const struct mt_recipe *recipe);
+
+/* Row context of other kinds that the same kernel shows, one of each; returns how many. `recipe`: the one that fitted
+ * first.
+ */
+unsigned mt_recipes_also(const struct mt_recipes *recipes, const struct mt_kernel_info *kernel,
+                         const struct mt_recipe *recipe, const struct mt_recipe **also, unsigned room);
 
 /*
  * Reads a launch. False with a reason (static string) if it is no router's: out of the recipe's limits (a sampler), no

@@ -29,8 +29,8 @@ struct mt_term {
 };
 
 struct mt_expr {
-    struct mt_term a, b; /* a, a / b (must divide) or a * b */
-    bool product;
+    struct mt_term a, b; /* a, a / b (must divide), a * b or a - b (not negative) */
+    char operation;      /* '/', '*' or '-' */
     unsigned line;
 };
 
@@ -48,7 +48,8 @@ struct mt_recipe {
         uint32_t size[MT_KERNEL_PARAMS_MAX];
     } layouts[MT_RECIPE_LAYOUTS];
     unsigned layout_count;
-    struct mt_expr ids, rows, k, experts, stride, column, input, once, weights, weights_stride, mapped;
+    struct mt_expr ids, rows, k, experts, stride, column, input, once, starts, positions, block;
+    struct mt_expr weights, weights_stride, mapped;
     uint32_t skip; /* bytes from where ids points to the first id: ids packed with something else */
     enum mt_id_space id_space;
     enum mt_dtype dtype;

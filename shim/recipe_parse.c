@@ -132,8 +132,13 @@ static int take_expr(const struct parser *parser, const char **at, struct mt_exp
     *expr = (struct mt_expr){.line = parser->line};
     if (take_term(parser, at, &expr->a))
         return -1;
-    expr->product = take_char(at, '*');
-    return expr->product || take_char(at, '/') ? take_term(parser, at, &expr->b) : 0;
+    for (const char *operation = "*/-"; *operation; operation++) {
+        if (take_char(at, *operation)) {
+            expr->operation = *operation;
+            return take_term(parser, at, &expr->b);
+        }
+    }
+    return 0;
 }
 
 static int at_end(const struct parser *parser, const char *at)
@@ -337,6 +342,9 @@ static int parse_key(const struct parser *parser, struct mt_recipe *recipe, cons
                  {"experts", &recipe->experts},
                  {"stride", &recipe->stride},
                  {"input", &recipe->input},
+                 {"starts", &recipe->starts},
+                 {"positions", &recipe->positions},
+                 {"block", &recipe->block},
                  {"weights", &recipe->weights},
                  {"weights_stride", &recipe->weights_stride},
                  {"mapped", &recipe->mapped}};
@@ -379,8 +387,8 @@ static int parse_key(const struct parser *parser, struct mt_recipe *recipe, cons
     }
     int word;
     if (strcmp(key, "kind") == 0) {
-        static const char *const kinds[] = {"router",    "final",  "no-ids", "consumer", "slots",
-                                            "positions", "tokens", "map",    NULL};
+        static const char *const kinds[] = {"router", "final",  "no-ids", "consumer", "slots", "positions",
+                                            "tokens", "starts", "blocks", "map",      NULL};
         if (parse_word(parser, value, kinds, &word))
             return -1;
         recipe->kind = (enum mt_recipe_kind) word;
@@ -397,7 +405,7 @@ static int parse_key(const struct parser *parser, struct mt_recipe *recipe, cons
         parser,
         "found key '%s', expected kernel, kind, within, suffix, params, ids, dtype, rows, k, experts, stride, "
         "column, skip, input, weights, weights_dtype, weights_stride, mapped, id_space, require, limit.experts, "
-        "limit.k, final, once or note",
+        "limit.k, final, once, starts, positions, block or note",
         key);
 }
 
@@ -464,10 +472,8 @@ static int check_exprs(struct parser *parser, const struct mt_recipe *recipe)
     const struct {
         const char *key;
         const struct mt_expr *expr;
-    } addresses[] = {{"ids", &recipe->ids},
-                     {"input", &recipe->input},
-                     {"once", &recipe->once},
-                     {"weights", &recipe->weights},
+    } addresses[] = {{"ids", &recipe->ids},       {"input", &recipe->input},         {"once", &recipe->once},
+                     {"starts", &recipe->starts}, {"positions", &recipe->positions}, {"weights", &recipe->weights},
                      {"mapped", &recipe->mapped}};
     for (size_t i = 0; i < sizeof addresses / sizeof *addresses; i++) {
         const struct mt_expr *expr = addresses[i].expr;
@@ -482,12 +488,24 @@ static int check_exprs(struct parser *parser, const struct mt_recipe *recipe)
     parser->line = recipe->rows.line;
     if (names_early(&recipe->rows, false))
         return mistake(parser, "found rows by rows, expected a parameter or the like");
-    const struct mt_expr *all[] = {&recipe->ids,     &recipe->rows,           &recipe->k,      &recipe->input,
-                                   &recipe->experts, &recipe->stride,         &recipe->column, &recipe->once,
-                                   &recipe->weights, &recipe->weights_stride, &recipe->mapped};
+    const struct mt_expr *all[] = {&recipe->ids,
+                                   &recipe->rows,
+                                   &recipe->k,
+                                   &recipe->input,
+                                   &recipe->experts,
+                                   &recipe->stride,
+                                   &recipe->column,
+                                   &recipe->once,
+                                   &recipe->starts,
+                                   &recipe->positions,
+                                   &recipe->block,
+                                   &recipe->weights,
+                                   &recipe->weights_stride,
+                                   &recipe->mapped};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
-        bool address = all[i] == &recipe->ids || all[i] == &recipe->input || all[i] == &recipe->once ||
-                       all[i] == &recipe->weights || all[i] == &recipe->mapped;
+        bool address = false;
+        for (size_t n = 0; n < sizeof addresses / sizeof *addresses; n++)
+            address |= all[i] == addresses[n].expr;
         uint32_t bytes = address ? 8 : 0;
         parser->line = all[i]->line;
         if (!fits(recipe, &all[i]->a, bytes) || !fits(recipe, &all[i]->b, 0))
@@ -525,6 +543,29 @@ static int check_context(struct parser *parser, struct mt_recipe *recipe)
     if (recipe->dtype == MT_DTYPE_I16 || recipe->dtype == MT_DTYPE_U16 || recipe->dtype == MT_DTYPE_U8)
         return mistake(parser, "found a narrow dtype in [%s], expected i32, i64, u32 or template N", recipe->name);
     recipe->k = (struct mt_expr){.a = {.kind = TERM_CONSTANT, .value = 1}, .line = recipe->line};
+    return 0;
+}
+
+/* A block table is read by sequences and positions, nothing else is. */
+static int check_blocks(struct parser *parser, const struct mt_recipe *recipe)
+{
+    const struct {
+        const char *key;
+        const struct mt_expr *expr;
+    } keys[] = {{"starts", &recipe->starts}, {"positions", &recipe->positions}, {"block", &recipe->block}};
+    const bool blocks = recipe->kind == MT_RECIPE_BLOCKS;
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+        const bool found = keys[i].expr->a.kind != TERM_NONE;
+        if (found == blocks)
+            continue;
+        parser->line = found ? keys[i].expr->line : recipe->line;
+        return mistake(parser,
+                       found ? "found %s in [%s], expected it only in blocks"
+                             : "found no %s in [%s], expected it in blocks",
+                       keys[i].key, recipe->name);
+    }
+    if (blocks && recipe->dtype != MT_DTYPE_I32)
+        return mistake(parser, "found another dtype in [%s], expected i32 for a block table", recipe->name);
     return 0;
 }
 
@@ -576,7 +617,7 @@ static int finish(struct parser *parser, struct mt_recipe *recipe)
         return mistake(parser, "found no kernel in [%s], expected kernel = NAME", recipe->name);
     if (mt_recipe_site_kind(recipe) == MT_SITE_ROUTER && recipe->once.a.kind != TERM_NONE) {
         parser->line = recipe->once.line;
-        return mistake(parser, "found once in [%s], expected it only in slots, positions and tokens", recipe->name);
+        return mistake(parser, "found once in [%s], expected it only in row context", recipe->name);
     }
     if (check_weights(parser, recipe))
         return -1;
@@ -591,6 +632,8 @@ static int finish(struct parser *parser, struct mt_recipe *recipe)
         parser->line = recipe->mapped.line;
         return mistake(parser, "found mapped in [%s], expected it only in maps", recipe->name);
     }
+    if (check_blocks(parser, recipe))
+        return -1;
     if (check_needed(parser, recipe))
         return -1;
     return recipe->ids.a.kind == TERM_ANY ? 0 : check_exprs(parser, recipe);

@@ -103,8 +103,10 @@ static bool read_expr(const struct mt_expr *expr, const struct mt_kernel_info *k
         return true;
     if (!read_term(&expr->b, kernel, launch, known, &b))
         return false;
-    if (expr->product)
+    if (expr->operation == '*')
         return !__builtin_mul_overflow(*value, b, value);
+    if (expr->operation == '-')
+        return !__builtin_sub_overflow(*value, b, value);
     if (b == 0 || *value % b)
         return false;
     *value /= b;
@@ -209,6 +211,18 @@ bool mt_recipe_read_spread(const struct mt_recipe *recipe, const struct mt_kerne
     routing->ids += recipe->skip;
     routing->input = read_address(&recipe->input, kernel, launch);
     routing->once = read_address(&recipe->once, kernel, launch);
+    routing->block = 0;
+    if (mt_recipe_site_kind(recipe) == MT_SITE_BLOCKS) {
+        uint64_t block;
+        routing->starts = read_address(&recipe->starts, kernel, launch);
+        routing->positions = read_address(&recipe->positions, kernel, launch);
+        if (!read_expr(&recipe->block, kernel, launch, &known, &block) || !block || block > INT32_MAX ||
+            !routing->starts || !routing->positions) {
+            *why = "no block table without its sequences, their positions and the size of a block";
+            return false;
+        }
+        routing->block = (uint32_t) block;
+    }
     if (recipe->once.a.kind == TERM_PARAM && !routing->once) {
         *why = "null where a layer's address should be";
         return false;

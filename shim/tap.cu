@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "tap.h"
+#include "tap_blocks.h"
 
 /* `weighted`: the same arguments, if there are weights to be read. */
 static __device__ __forceinline__ void tap(const mt_tap_args &args, const mt_tap_weighted_args *weighted, int staged,
@@ -64,4 +64,22 @@ extern "C" __global__ void __launch_bounds__(MT_TAP_THREADS)
 {
     const mt_tap_args &args = *mt_tap_of_block(&batch, blockIdx.x);
     tap(args, nullptr, 1, args.weights, blockIdx.x - args.first_block, mt_write_blocks(&args, args.weights));
+}
+
+extern "C" __global__ void __launch_bounds__(MT_TAP_THREADS) moetap_blocks(const __grid_constant__ mt_blocks_args args)
+{
+    __shared__ mt_blocks_plan plan;
+    wait_for_edges();
+    if (threadIdx.x == 0)
+        plan.words = 1;
+    __syncthreads();
+    mt_blocks_count(&args, &plan, threadIdx.x, blockDim.x);
+    __syncthreads();
+    if (threadIdx.x == 0)
+        mt_blocks_claim(&args, &plan);
+    __syncthreads();
+    mt_blocks_write(&args, &plan, threadIdx.x, blockDim.x);
+    __syncthreads();
+    if (threadIdx.x == 0)
+        mt_blocks_end(&args, &plan);
 }

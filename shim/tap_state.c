@@ -4,13 +4,16 @@
 #include "driver.h"
 #include "log.h"
 #include "tap.h"
+#include "tap_blocks.h"
 #include "tap_image.h"
 
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/statvfs.h>
 
 #define CONTEXTS_MAX 64
+#define RING_SIZE_SMALL (1u << 20)
 #define SCRATCH_EAGER 16384u /* more than launches in flight, so that two running taps never share one */
 #define SLAB (1u << 20)      /* bytes of memory for graph nodes, each of which keeps its own */
 
@@ -25,6 +28,7 @@ struct mt_tap_state {
     struct kernels {
         CUfunction tap, stage, write;
     } plain, weighted; /* weighted: only where weights are wanted */
+    CUfunction blocks;
     CUdeviceptr producer;
     CUdeviceptr scratch_eager;
     uint32_t next_eager;
@@ -126,6 +130,23 @@ static bool is_primary(CUcontext context, CUdevice device)
     return mt_driver.cuDevicePrimaryCtxRelease_v2(device) == CUDA_SUCCESS && primary == context;
 }
 
+/* A container may have little shared memory, and the engine's ranks need some of it to talk to each other. */
+static uint64_t usual_ring_size(void)
+{
+    uint64_t size = MT_RING_SIZE_DEFAULT;
+    struct statvfs folder;
+    if (statvfs(mt_shm_dir(), &folder) != 0 || folder.f_blocks == 0)
+        return size;
+    const uint64_t spare = (uint64_t) folder.f_bavail * folder.f_frsize;
+    while (size > spare / 4 && size > RING_SIZE_SMALL)
+        size /= 2;
+    if (size < MT_RING_SIZE_DEFAULT)
+        mt_log(MT_LOG_PROBLEM, "%s has %llu KiB free: a ring of %llu KiB instead of %u (--ring-size asks for another)",
+               mt_shm_dir(), (unsigned long long) spare >> 10, (unsigned long long) size >> 10,
+               MT_RING_SIZE_DEFAULT >> 10);
+    return size;
+}
+
 static bool make_segment(struct mt_tap_state *state)
 {
     CUdevice device;
@@ -136,8 +157,9 @@ static bool make_segment(struct mt_tap_state *state)
     state->device = device;
     state->primary = is_primary(state->context, device);
     struct mt_error note = {""}, error = {""};
-    int result = mt_segment_create(&state->segment, settings.session, (int) device, name, settings.ring_size,
-                                   settings.weights, &note, &error);
+    const uint64_t ring_size = settings.ring_size ? settings.ring_size : usual_ring_size();
+    int result = mt_segment_create(&state->segment, settings.session, (int) device, name, ring_size, settings.weights,
+                                   &note, &error);
     if (note.text[0])
         mt_log(MT_LOG_PROBLEM, "%s", note.text);
     if (result < 0) {
@@ -170,6 +192,8 @@ static bool make(struct mt_tap_state *state)
                 find_kernels(state->module, MT_TAP_KERNEL, MT_STAGE_KERNEL, MT_WRITE_KERNEL, &state->plain) &&
                 (!settings.weights || find_kernels(state->module, MT_TAP_WEIGHTED_KERNEL, MT_STAGE_WEIGHTED_KERNEL,
                                                    MT_WRITE_WEIGHTED_KERNEL, &state->weighted)) &&
+                !failed(mt_driver.cuModuleGetFunction(&state->blocks, state->module, MT_BLOCKS_KERNEL),
+                        "cuModuleGetFunction") &&
                 make_producer(state, stream);
     if (stream)
         failed(mt_driver.cuStreamDestroy_v2(stream), "cuStreamDestroy");
@@ -340,9 +364,33 @@ static bool launched(CUresult result)
     return result == CUDA_SUCCESS;
 }
 
+static bool launch_blocks(const struct mt_tap_state *state, CUstream stream, const struct mt_routing *routing,
+                          uint32_t site)
+{
+    if (routing->rows > MT_BLOCKS_SEQUENCES_MAX) {
+        mt_log_once(MT_LOG_PROBLEM, "a block table of %u sequences, more than %u: counted as not captured",
+                    routing->rows, MT_BLOCKS_SEQUENCES_MAX);
+        return false;
+    }
+    struct mt_blocks_args args = {
+        .producer = (struct mt_producer *) (uintptr_t) state->producer,
+        .table = (const int32_t *) (uintptr_t) routing->ids,
+        .starts = (const int32_t *) (uintptr_t) routing->starts,
+        .positions = (const int64_t *) (uintptr_t) routing->positions,
+        .stride = routing->stride,
+        .sequences = routing->rows,
+        .block = routing->block,
+        .site = site,
+    };
+    void *params[] = {&args};
+    return launched(mt_driver.cuLaunchKernel(state->blocks, 1, 1, 1, MT_TAP_THREADS, 1, 1, 0, stream, params, NULL));
+}
+
 bool mt_tap_launch(struct mt_tap_state *state, CUstream stream, const struct mt_routing *routing, uint32_t site,
                    uint8_t width, bool capturing)
 {
+    if (routing->block)
+        return launch_blocks(state, stream, routing, site);
     struct mt_tap_weighted_args args = args_of(state, routing, site, width);
     void *params[] = {&args};
     if (grid_of(routing) > 1) {

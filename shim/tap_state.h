@@ -17,7 +17,7 @@
 
 struct mt_tap_settings {
     const char *session;
-    uint64_t ring_size;
+    uint64_t ring_size;  /* 0: nobody asked for one */
     uint64_t wait_ns;    /* --on-full=wait:TIME, 0 drop */
     bool weights;        /* --weights: those that recipes describe are recorded as well */
     uint64_t stage_size; /* bytes of GPU memory for the stages of all graphs of a context; 0: no stages */

@@ -130,6 +130,11 @@ enum mt_site_kind {
     MT_SITE_SLOTS = 1,     /* KV cache slot of each row; negative: a padded row */
     MT_SITE_POSITIONS = 2, /* position of each row in its sequence, from 0 */
     MT_SITE_TOKENS = 3,    /* token id of each row */
+    /* Of sequences, not rows; since ABI 1.2. */
+    MT_SITE_STARTS = 4, /* row at which each sequence of the pass begins, and behind the last where it ends */
+    MT_SITE_BLOCKS = 5, /* slots of a KV block, and then, for each sequence whose first row begins a block and is not
+                           its position 0: that row, how many blocks are ahead of it, and their numbers. No record if
+                           there is no such sequence. Slot = block's number * slots of a block + place in it */
 };
 
 /* One place in the engine that routes: a kernel, on one stream, for one layer. Immutable but for the live fields. */
@@ -145,8 +150,8 @@ struct mt_site {
     uint8_t id_space; /* 0 unknown, 1 logical, 2 physical */
     uint8_t kind;     /* enum mt_site_kind; since ABI 1.1, before it 0 */
     uint8_t weights; /* live: enum mt_weight_type, what its first record with weights has; since ABI 1.2, before it 0 */
-    /* Since ABI 1.2: another site's index + 1, whose ids a kernel turned into the ids of this one (load balancing: logical
-     * ones into physical ones). Steps of both count the same runs. 0: a router's own. */
+    /* Since ABI 1.2: another site's index + 1, whose ids a kernel turned into the ids of this one (load balancing:
+     * logical ones into physical ones). Steps of both count the same runs. 0: a router's own. */
     uint32_t mapped_from;
     uint32_t reserved1;
     uint64_t reserved[4];

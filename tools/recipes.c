@@ -12,7 +12,8 @@
 
 static int list(void)
 {
-    static const char *const kinds[] = {"router", "final", "no-ids", "consumer", "slots", "positions", "tokens", "map"};
+    static const char *const kinds[] = {"router",    "final",  "no-ids", "consumer", "slots",
+                                        "positions", "tokens", "starts", "blocks",   "map"};
     char why[256];
     struct mt_recipes *recipes = mt_recipes_load(NULL, NULL, why, sizeof why);
     if (!recipes)

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""check.py SOURCE_ROOT: the settings, verbs and options of the sources are those of the manual and of README.md."""
+"""check.py SOURCE_ROOT: the settings, verbs and options of the sources are those of the manual and of README.md; tests that
+docs/peer_bugs.md names exist."""
 import re
 import sys
 from pathlib import Path
@@ -63,7 +64,24 @@ for name, text in (('moetap-recipe.5', (root / 'docs/moetap-recipe.5.scd').read_
     documented = {key for line in text.split('\n') if line.startswith('*') for key in re.findall(r'\*([a-z_.]+)\*', line)}
     same('key', keys, name, documented - {'moetap'})
 
+# Each row of peer_bugs.md names tests that exist, or says that there is none.
+bugs = [line for line in (root / 'docs/peer_bugs.md').read_text().split('\n') if re.match(r'\| (?!what went|---)', line)]
+named = 0
+for bug in bugs:
+    cells = [cell.strip() for cell in bug.strip('|').split(' | ')]
+    if len(cells) != 4 or cells[2] not in ('no', 'in part'):
+        mistakes.append(f'peer_bugs.md: no row of four cells: {bug[:60]}')
+    tests = re.findall(r'`([\w/.]+): (\w+)`', bug)
+    named += len(tests)
+    if not tests and 'No test: ' not in bug:
+        mistakes.append(f'peer_bugs.md: no test: {bug[:60]}')
+    for file, name in tests:
+        path = root / 'tests' / (file if file.endswith('.py') else file + '.c')
+        pattern = rf'^def {name}\(' if file.endswith('.py') else rf'^(?:Parameterized)?Test\(\w+, {name}[,)]'
+        if not path.is_file() or not re.search(pattern, path.read_text(), re.M):
+            mistakes.append(f'peer_bugs.md: no test {name} in {path.relative_to(root)}')
+
 for mistake in mistakes:
     print(mistake)
-print(f'{len(settings)} settings, {len(verbs)} verbs, {len(promised)} functions, {len(keys)} keys; {len(mistakes)} mistakes')
+print(f'{len(settings)} settings, {len(verbs)} verbs, {len(promised)} functions, {len(keys)} keys, {len(bugs)} bugs of others with {named} tests; {len(mistakes)} mistakes')
 sys.exit(bool(mistakes))

@@ -82,6 +82,11 @@ extern "C" __global__ void moe_demo_rotary(const int64_t *positions, float *q, i
     body_rotary(positions, q, blockIdx.x, threadIdx.x, blockDim.x, dim);
 }
 
+extern "C" __global__ void moe_demo_plan(const int32_t *starts, const int64_t *positions, const int32_t *table,
+                                         int64_t *slots, int rows, int stride, int block)
+{
+    body_plan(starts, positions, table, slots, blockIdx.x, gridDim.x - 1, threadIdx.x, blockDim.x, stride, block, rows);
+}
 extern "C" __global__ void moe_demo_cache(const float *k, float *cache, const int64_t *slots, int rows, int dim)
 {
     body_cache(k, cache, slots, blockIdx.x, threadIdx.x, blockDim.x, dim);

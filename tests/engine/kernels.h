@@ -130,6 +130,17 @@ BODY void body_cache(const float *k, float *cache, const int64_t *slots, int row
         cache[slots[row] * dim + d] = k[row * dim + d];
 }
 
+/* Slots from the block table, a sequence each; behind the last one the rows that pad the batch. */
+BODY void body_plan(const int32_t *starts, const int64_t *positions, const int32_t *table, int64_t *slots, int sequence,
+                    int sequences, int thread, int threads, int stride, int block, int rows)
+{
+    int end = sequence < sequences ? starts[sequence + 1] : rows;
+    for (int row = starts[sequence] + thread; row < end; row += threads)
+        slots[row] = sequence < sequences
+                         ? (int64_t) table[sequence * stride + positions[row] / block] * block + positions[row] % block
+                         : -1;
+}
+
 /* The next token's embedding, from the last hidden state: its largest element picks a row. */
 BODY void body_embed(const float *in, const float *table, float *out, int row, int thread, int threads, int rows,
                      int dim)

@@ -66,7 +66,7 @@ static CUdeviceptr random_matrix(size_t elements)
 
 static struct {
     CUfunction gemm, topk, experts, keep, scrub, keep_weights, scrub_weights, rescale, remap, embed, lookup, rotary,
-        cache;
+        cache, plan;
 } kernels;
 
 static struct {
@@ -87,7 +87,15 @@ struct batch {
     CUdeviceptr tokens, positions, slots, looked_up, q;
     long first_slot;
     int32_t *rows_are; /* [3, tokens]: tokens, positions, slots */
+    /* --plan: the sequences of a step; starts [PLAN_SEQUENCES + 1] and the table [PLAN_SEQUENCES, PLAN_STRIDE] behind
+     * them */
+    CUdeviceptr plan;
+    int32_t *sequences_are;
 };
+#define PLAN_SEQUENCES (options.tokens / 4)
+#define PLAN_STRIDE 12
+#define PLAN_BLOCK 4
+#define PLAN_WORDS (PLAN_SEQUENCES + 1 + PLAN_SEQUENCES * PLAN_STRIDE)
 #define CACHE_SLOTS (2 * options.tokens)
 #define ROTARY_ROWS 512
 
@@ -295,6 +303,38 @@ static void make_graphs(struct batch *b)
     }
 }
 
+/* The slots of the real rows, by the GPU from a block table, as vLLM does. Sequences of several lengths, many of them
+ * where a block begins; their blocks as they come. */
+static void plan_rows(struct batch *b, long step)
+{
+    const long sequences = PLAN_SEQUENCES, real = options.tokens - options.tokens / 5;
+    int32_t *starts = b->sequences_are, *table = starts + sequences + 1;
+    int32_t *positions = b->rows_are + options.tokens, *slots = positions + options.tokens;
+    int64_t *wide = must(calloc((size_t) options.tokens, sizeof *wide));
+    const long blocks = CACHE_SLOTS / PLAN_BLOCK;
+    for (long i = 0; i < sequences * PLAN_STRIDE; i++)
+        table[i] = (int32_t) (b->first_slot / PLAN_BLOCK + (i * 7 + step * 5) % blocks);
+    for (long i = 0; i <= sequences; i++)
+        starts[i] = (int32_t) (i * real / sequences);
+    for (long i = 0; i < sequences; i++) {
+        for (long row = starts[i]; row < starts[i + 1]; row++) {
+            long position = (step + i) % 9 * 3 + row - starts[i];
+            positions[row] = (int32_t) position;
+            slots[row] =
+                table[i * PLAN_STRIDE + position / PLAN_BLOCK] * PLAN_BLOCK + (int32_t) (position % PLAN_BLOCK);
+        }
+    }
+    for (long row = 0; row < options.tokens; row++)
+        wide[row] = positions[row];
+    CHECK(cuda.MemcpyHtoD(b->positions, wide, (size_t) options.tokens * sizeof *wide));
+    CHECK(cuda.MemcpyHtoD(b->plan, starts, (size_t) PLAN_WORDS * sizeof *starts));
+    free(wide);
+    CUdeviceptr table_at = b->plan + (size_t) (sequences + 1) * sizeof *starts;
+    int rows = (int) options.tokens, stride = PLAN_STRIDE, block = PLAN_BLOCK;
+    void *params[] = {&b->plan, &b->positions, &table_at, &b->slots, &rows, &stride, &block};
+    launch(kernels.plan, (unsigned) sequences + 1, b, params);
+}
+
 /* A fifth of the rows is padding. */
 static void next_rows(struct batch *b, long step)
 {
@@ -314,6 +354,8 @@ static void next_rows(struct batch *b, long step)
         wide[i] = slots[i];
     CHECK(cuda.MemcpyHtoD(b->slots, wide, n * sizeof *wide));
     free(wide);
+    if (options.plan)
+        plan_rows(b, step);
 }
 
 static void load_kernels(void)
@@ -328,6 +370,7 @@ static void load_kernels(void)
         CHECK(cuda.ModuleGetFunction(&kernels.lookup, module, "moe_demo_lookup"));
         CHECK(cuda.ModuleGetFunction(&kernels.rotary, module, "moe_demo_rotary"));
         CHECK(cuda.ModuleGetFunction(&kernels.cache, module, "moe_demo_cache"));
+        CHECK(cuda.ModuleGetFunction(&kernels.plan, module, "moe_demo_plan"));
     }
     snprintf(name, sizeof name, "moe_demo_topk_%s", options.dtype);
     CHECK(cuda.ModuleGetFunction(&kernels.topk, module, name));
@@ -400,6 +443,10 @@ static void make_context(struct batch *b)
     /* As large as the vocabulary: the last look-up reads it by token ids. */
     b->q = device_alloc((rows + MOE_DEMO_VOCABULARY) * MOE_DEMO_DIM * sizeof(float));
     b->rows_are = must(calloc(3 * rows, sizeof *b->rows_are));
+    if (options.plan) {
+        b->plan = device_alloc((size_t) PLAN_WORDS * sizeof(int32_t));
+        b->sequences_are = must(calloc((size_t) PLAN_WORDS, sizeof *b->sequences_are));
+    }
 }
 
 static void make_batch(struct batch *b)
@@ -469,6 +516,13 @@ static bool close_truth(void)
            !(truth.weights && fclose(truth.weights)) && !(truth.rows && fclose(truth.rows));
 }
 
+static void put_rows(const struct batch *b)
+{
+    truth_put(truth.rows, b->rows_are, 3 * (size_t) options.tokens * sizeof *b->rows_are);
+    if (options.plan)
+        truth_put(truth.rows, b->sequences_are, (size_t) PLAN_WORDS * sizeof *b->sequences_are);
+}
+
 /* Ids as int32, whatever type the engine keeps them in. */
 static void put_ids(FILE *file, const void *from)
 {
@@ -488,7 +542,7 @@ static void run(struct batch *batches)
             if (options.context)
                 next_rows(b, step);
             if (truth.rows)
-                truth_put(truth.rows, b->rows_are, 3 * (size_t) options.tokens * sizeof *b->rows_are);
+                put_rows(b);
             for (long n = 0; n < b->graph_count; n++)
                 CHECK(cuda.GraphLaunch(b->graphs[n], b->stream));
             if (!options.graph)

@@ -23,7 +23,7 @@ int options_usage(const char *problem)
 {
     fprintf(stderr,
             "moe-demo: %s\nmoe-demo [--layers L] [--experts E] [--topk K] [--tokens N] [--steps S] "
-            "[--graph[=plain|pieces|fork|update|relaxed]]\n         [--scrub] [--context] [--pdl] "
+            "[--graph[=plain|pieces|fork|update|relaxed]]\n         [--scrub] [--context] [--plan] [--pdl] "
             "[--weights] [--rescale] [--eplb[=inplace]] [--streams M]\n"
             "         [--dtype i32|i64|u32] [--seed X] [--truth FILE] [--door dlsym|getproc] [--device D]\n",
             problem);
@@ -45,6 +45,7 @@ const char *options_parse(int argc, char **argv)
         GRAPH = 100,
         SCRUB,
         CONTEXT,
+        PLAN,
         PDL,
         WEIGHTS,
         RESCALE,
@@ -53,7 +54,7 @@ const char *options_parse(int argc, char **argv)
         TRUTH,
         DOOR
     };
-    struct option longs[NUMBERS + 11] = {{0}};
+    struct option longs[NUMBERS + 12] = {{0}};
     for (int i = 0; i < NUMBERS; i++)
         longs[i] = (struct option){numbers[i].name, required_argument, NULL, i + 1};
     longs[NUMBERS] = (struct option){"graph", optional_argument, NULL, GRAPH};
@@ -66,6 +67,7 @@ const char *options_parse(int argc, char **argv)
     longs[NUMBERS + 7] = (struct option){"weights", no_argument, NULL, WEIGHTS};
     longs[NUMBERS + 8] = (struct option){"rescale", no_argument, NULL, RESCALE};
     longs[NUMBERS + 9] = (struct option){"eplb", optional_argument, NULL, EPLB};
+    longs[NUMBERS + 10] = (struct option){"plan", no_argument, NULL, PLAN};
     int opt;
     while ((opt = getopt_long(argc, argv, "", longs, NULL)) != -1) {
         if (opt >= 1 && opt <= NUMBERS) {
@@ -84,6 +86,8 @@ const char *options_parse(int argc, char **argv)
             options.scrub = true;
         } else if (opt == CONTEXT) {
             options.context = true;
+        } else if (opt == PLAN) {
+            options.context = options.plan = true;
         } else if (opt == PDL) {
             options.pdl = true;
         } else if (opt == WEIGHTS) {
@@ -110,5 +114,7 @@ const char *options_parse(int argc, char **argv)
         return "--dtype is i32, i64 or u32";
     if (strcmp(options.door, "dlsym") && strcmp(options.door, "getproc"))
         return "--door is dlsym or getproc";
+    if (options.plan && options.tokens < 16)
+        return "--plan needs --tokens of 16 and more";
     return options.topk > options.experts ? "--topk is at most --experts" : NULL;
 }

@@ -13,7 +13,7 @@ enum graph_mode { EAGER, PLAIN, PIECES, FORK, UPDATE, RELAXED };
 struct options {
     long layers, experts, topk, tokens, steps, streams, seed, device;
     enum graph_mode graph;
-    bool scrub, context, pdl;
+    bool scrub, context, plan, pdl;
     bool weights;                                /* the truth has the router's weights, too */
     bool rescale;                                /* behind the router a kernel changes its weights in place */
     enum eplb { NO_EPLB, APART, IN_PLACE } eplb; /* behind the router a kernel makes physical ids of its logical ones */

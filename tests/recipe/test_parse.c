@@ -12,6 +12,7 @@ TestSuite(parse, .timeout = 60);
 #define ROUTER "[a]\nkernel = f\nparams = 8 8 4 4\nids = param 1\ndtype = i32\nrows = param 2\nk = param 3\n"
 #define SLOTS "[a]\nkernel = f\nkind = slots\nparams = 8 8 4\nids = param 1\ndtype = i64\nrows = param 2\n"
 #define MAP "[a]\nkernel = f\nkind = map\nparams = 8 8 4\nids = param 0\ndtype = i32\n"
+#define BLOCKS "[a]\nkernel = f\nkind = blocks\nparams = 8 8 4\nids = param 1\ndtype = i32\nrows = param 2 - 1\n"
 #define TEN "1234567890"
 #define HUNDRED TEN TEN TEN TEN TEN TEN TEN TEN TEN TEN
 
@@ -64,8 +65,8 @@ static const char *const mistakes[][2] = {
     {KERNEL "suffix = " HUNDRED HUNDRED, "my.recipe:3: found 200 characters, expected 1 to 127"},
     {KERNEL "note = " HUNDRED HUNDRED, "my.recipe:3: found 200 characters, expected 1 to 159"},
     {KERNEL "final = a b", "my.recipe:3: found 'a b', expected a name of letters, digits, '.', '_' and '-'"},
-    {KERNEL "kind = sampler",
-     "my.recipe:3: found 'sampler', expected router, final, no-ids, consumer, slots, positions, tokens or map"},
+    {KERNEL "kind = sampler", "my.recipe:3: found 'sampler', expected router, final, no-ids, consumer, slots, "
+                              "positions, tokens, starts, blocks or map"},
     {KERNEL "id_space = 3", "my.recipe:3: found '3', expected unknown, logical or physical"},
     {KERNEL "skip = x", "my.recipe:3: found 'x', expected a number behind 'skip'"},
     {KERNEL "skip = 64", "my.recipe:3: found skip 64, expected at most 63"},
@@ -87,9 +88,8 @@ static const char *const mistakes[][2] = {
      "my.recipe:9: found final = nothing, expected the name of a recipe of kind final"},
     {ROUTER "final = a", "my.recipe:8: found final = a, expected the name of a recipe of kind final"},
     /* what the rows are */
-    {ROUTER "once = param 0", "my.recipe:8: found once in [a], expected it only in slots, positions and tokens"},
-    {KERNEL "kind = final\nonce = layer",
-     "my.recipe:4: found once in [a], expected it only in slots, positions and tokens"},
+    {ROUTER "once = param 0", "my.recipe:8: found once in [a], expected it only in row context"},
+    {KERNEL "kind = final\nonce = layer", "my.recipe:4: found once in [a], expected it only in row context"},
     {KERNEL "kind = slots", "my.recipe:1: found no ids in [a], expected ids = ..."},
     {KERNEL "kind = slots\nids = param 0", "my.recipe:1: found no rows in [a], expected rows = ..."},
     {KERNEL "kind = tokens\nids = param 0\nrows = 1",
@@ -108,6 +108,12 @@ static const char *const mistakes[][2] = {
     {SLOTS "once = param 2",
      "my.recipe:8: found a parameter that params does not have, or that is smaller than what is read of it"},
     {SLOTS "once = 7", "my.recipe:8: found something else, expected once = param N or param N + OFFSET"},
+    {SLOTS "starts = param 0", "my.recipe:8: found starts in [a], expected it only in blocks"},
+    {ROUTER "block = 16", "my.recipe:8: found block in [a], expected it only in blocks"},
+    {BLOCKS "starts = param 0\nblock = 16", "my.recipe:1: found no positions in [a], expected it in blocks"},
+    {BLOCKS "starts = param 0\npositions = param 0\n", "my.recipe:1: found no block in [a], expected it in blocks"},
+    {BLOCKS "starts = param 2\npositions = param 0\nblock = 4",
+     "my.recipe:8: found a parameter that params does not have, or that is smaller than what is read of it"},
     {SLOTS "once = layers", "my.recipe:8: found 'layers', expected "},
     {SLOTS "once = layer\nonce = layer", "my.recipe:9: found this key a second time, expected it once in a recipe"},
     {SLOTS "once = param 0\nonce = param 0", "my.recipe:9: found this key a second time, expected it once in a recipe"},

@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: Apache-2.0
+"""compare_vllm.py ENGINE.npz EXPORT.npz
+
+What `moetap export --all` made of a trace, against what vLLM itself returned as each request's routed experts: the exported request
+with the same tokens must have the same rows. Where a request was preempted, vLLM returns what was chosen before, the trace's later
+request what was chosen when it was computed again; then a row counts that is in either of the trace's two. Exit 0 if all are equal.
+"""
+import sys
+
+import numpy
+
+
+def main():
+    truth, export = numpy.load(sys.argv[1]), numpy.load(sys.argv[2])
+    wanted = [(truth[f'tokens_{i}'][:-1], truth[f'experts_{i}']) for i in range(sum(f.startswith('experts_') for f in truth.files))]
+    names = sorted({name.split('.')[0] for name in export.files}, key=int)
+    got = [(export[n + '.token_ids'], export[n + '.routed_experts'].astype(numpy.int32),
+            export[n + '.missing'].astype(bool) if n + '.missing' in export.files else None) for n in names]
+    got = [(tokens, numpy.where(missing, -1, experts) if missing is not None else experts) for tokens, experts, missing in got]
+    equal = preempted = rows = good = absent = wrong = 0
+    for tokens, experts in wanted:
+        same = [e for t, e in got if len(t) == len(tokens) and numpy.array_equal(t, tokens)]
+        rows += len(tokens)
+        if any(numpy.array_equal(e, experts) for e in same):
+            equal += 1
+            good += len(tokens)
+            continue
+        begun = [e for t, e in got if len(t) < len(tokens) and numpy.array_equal(t, tokens[:len(t)])]
+        best = (0, 0)
+        for e in same:
+            right = (e == experts).all(axis=(1, 2))
+            for b in begun:
+                right[:len(b)] |= (b == experts[:len(b)]).all(axis=(1, 2))
+            none = (e == -1).any(axis=(1, 2)) & ~right
+            best = max(best, (int(right.sum()), int(none.sum())))
+        good += best[0]
+        absent += best[1] if same else len(tokens)
+        wrong += len(tokens) - best[0] - best[1] if same else 0
+        preempted += best[0] == len(tokens)
+    print(f'{equal} of {len(wanted)} requests equal, {preempted} more with rows from before they were preempted; '
+          f'{good} of {rows} rows equal, {absent} missing, {wrong} wrong; {len(names)} in the trace')
+    return 0 if equal + preempted == len(wanted) else 1
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A whole vLLM engine (vllm.LLM, from its wheel) on a small Mixture-of-Experts model with random weights.
+
+vllm_engine.py model FOLDER          writes the model: config.json and weights, no tokenizer
+vllm_engine.py run FOLDER OUT [own] [eager] [no_prefix] [small_cache]
+                                     answers prompts of several lengths, many of them at once, in two rounds whose prompts share
+                                     prefixes with each other; OUT (.npz) gets each request's tokens
+  own          with vLLM's own enable_return_routed_experts; OUT then has its arrays too
+  eager        no torch.compile, no CUDA graphs
+  no_prefix    without the prefix cache
+  small_cache  so few KV blocks that requests are preempted
+
+Knows nothing of moetap.
+"""
+import json
+import os
+import sys
+
+LAYERS, HIDDEN, EXPERTS, TOP_K, VOCAB, HEADS, KV_HEADS, HEAD, INNER = 6, 512, 64, 8, 32000, 8, 4, 64, 128
+
+
+def make(folder):
+    import torch
+    from safetensors.torch import save_file
+    os.makedirs(folder, exist_ok=True)
+    config = dict(architectures=['Qwen3MoeForCausalLM'], model_type='qwen3_moe', vocab_size=VOCAB, hidden_size=HIDDEN,
+                  intermediate_size=256, moe_intermediate_size=INNER, num_hidden_layers=LAYERS, num_attention_heads=HEADS,
+                  num_key_value_heads=KV_HEADS, head_dim=HEAD, num_experts=EXPERTS, num_experts_per_tok=TOP_K,
+                  norm_topk_prob=True, decoder_sparse_step=1, mlp_only_layers=[], max_position_embeddings=4096,
+                  rms_norm_eps=1e-6, rope_theta=10000.0, tie_word_embeddings=False, hidden_act='silu', attention_bias=False,
+                  torch_dtype='bfloat16', bos_token_id=1, eos_token_id=2, pad_token_id=0)
+    with open(f'{folder}/config.json', 'w') as f:
+        json.dump(config, f)
+    random = torch.Generator().manual_seed(11)
+
+    def weight(*shape, scale=0.05):
+        return (torch.randn(*shape, generator=random) * scale).to(torch.bfloat16)
+    t = {'model.embed_tokens.weight': weight(VOCAB, HIDDEN, scale=1), 'lm_head.weight': weight(VOCAB, HIDDEN),
+         'model.norm.weight': torch.ones(HIDDEN, dtype=torch.bfloat16)}
+    for i in range(LAYERS):
+        at = f'model.layers.{i}.'
+        for name in ('input_layernorm', 'post_attention_layernorm'):
+            t[at + name + '.weight'] = torch.ones(HIDDEN, dtype=torch.bfloat16)
+        for name, rows, columns in (('q_proj', HEADS * HEAD, HIDDEN), ('k_proj', KV_HEADS * HEAD, HIDDEN),
+                                    ('v_proj', KV_HEADS * HEAD, HIDDEN), ('o_proj', HIDDEN, HEADS * HEAD)):
+            t[f'{at}self_attn.{name}.weight'] = weight(rows, columns)
+        for name in ('q_norm', 'k_norm'):
+            t[f'{at}self_attn.{name}.weight'] = torch.ones(HEAD, dtype=torch.bfloat16)
+        t[at + 'mlp.gate.weight'] = weight(EXPERTS, HIDDEN)
+        for e in range(EXPERTS):
+            for name, rows, columns in (('gate_proj', INNER, HIDDEN), ('up_proj', INNER, HIDDEN), ('down_proj', HIDDEN, INNER)):
+                t[f'{at}mlp.experts.{e}.{name}.weight'] = weight(rows, columns)
+    save_file(t, f'{folder}/model.safetensors', metadata={'format': 'pt'})
+
+
+def prompts(seed):
+    """Three families of prompts with a common beginning each, some prompts alone, one of them twice."""
+    import random
+    r = random.Random(seed)
+    same = random.Random(100)
+    shared = [[same.randrange(3, VOCAB) for _ in range(100 + 61 * f)] for f in range(3)]
+    result = []
+    for i in range(24):
+        begin = shared[i % 4][:16 * r.randrange(2, 7)] if i % 4 < 3 else []
+        result.append(begin + [r.randrange(3, VOCAB) for _ in range(r.randrange(1, 90))])
+    result.append(list(result[3]))
+    result.append([r.randrange(3, VOCAB) for _ in range(700)])
+    return result
+
+
+def run(folder, out, *options):
+    import numpy
+    from vllm import LLM, SamplingParams
+    more = {}
+    if 'own' in options:
+        more['enable_return_routed_experts'] = True
+    if 'small_cache' in options:
+        more['num_gpu_blocks_override'] = 90
+    llm = LLM(model=folder, skip_tokenizer_init=True, seed=0, max_model_len=1024, max_num_batched_tokens=256, max_num_seqs=32,
+              gpu_memory_utilization=0.1, enable_prefix_caching='no_prefix' not in options, enforce_eager='eager' in options, **more)
+    arrays, n = {}, 0
+    for seed in (1, 2):
+        batch = prompts(seed)
+        params = [SamplingParams(temperature=0, max_tokens=20 + 7 * (i % 9), ignore_eos=True, detokenize=False)
+                  for i in range(len(batch))]
+        for answer in llm.generate([{'prompt_token_ids': p} for p in batch], params, use_tqdm=False):
+            completion = answer.outputs[0]
+            arrays[f'tokens_{n}'] = numpy.array(list(answer.prompt_token_ids) + list(completion.token_ids), dtype=numpy.int32)
+            if 'own' in options:
+                arrays[f'experts_{n}'] = numpy.asarray(completion.routed_experts)
+            n += 1
+    numpy.savez(out, **arrays)
+    print('requests', n, 'tokens', sum(len(arrays[f'tokens_{i}']) for i in range(n)))
+
+
+if __name__ == '__main__':
+    {'model': make, 'run': run}[sys.argv[1]](*sys.argv[2:])

@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the sequences of a pass are: the sample engine with --plan, whose kernel makes slots from a block table as
+ * vLLM's does. Where each sequence begins, and the blocks ahead of those that begin at a block's start, against what
+ * the engine was given.
+ */
+#include "command.h"
+
+#include <criterion/criterion.h>
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+TestSuite(plan, .fini = scratch_remove, .timeout = 120);
+
+enum { STRIDE = 12, BLOCK = 4, STEPS = 9 }; /* moe_demo.c */
+
+struct truth {
+    int tokens, sequences, passes;
+    int32_t *words; /* a pass: [3, tokens] what the rows are, starts, table */
+};
+
+static void read_truth(struct truth *truth, int tokens, int passes)
+{
+    *truth = (struct truth){tokens, tokens / 4, passes, NULL};
+    const size_t words = (size_t) passes * (size_t) (3 * tokens + tokens / 4 * (STRIDE + 1) + 1);
+    char path[128];
+    snprintf(path, sizeof path, "%s/truth.context", scratch());
+    FILE *file = fopen(path, "rb");
+    truth->words = malloc(words * sizeof *truth->words);
+    cr_assert(file && truth->words);
+    cr_assert_eq(fread(truth->words, sizeof *truth->words, words, file), words);
+    cr_assert_eq(fgetc(file), EOF);
+    fclose(file);
+}
+
+static const int32_t *starts_of(const struct truth *truth, long pass)
+{
+    const long words = 3 * truth->tokens + truth->sequences * (STRIDE + 1) + 1;
+    return truth->words + pass * words + 3 * truth->tokens;
+}
+
+static int32_t value(const json_t *values, size_t i)
+{
+    cr_assert_lt(i, json_array_size(values));
+    return (int32_t) json_integer_value(json_array_get(values, i));
+}
+
+static void check_starts(const struct truth *truth, long pass, const json_t *values)
+{
+    cr_assert_eq((int) json_array_size(values), truth->sequences + 1);
+    for (int i = 0; i <= truth->sequences; i++)
+        cr_assert_eq(value(values, (size_t) i), starts_of(truth, pass)[i], "pass %ld, sequence %d", pass, i);
+}
+
+/* Every element is a sequence that begins a block, with the blocks of its table, and none of these is missing. */
+static void check_blocks(const struct truth *truth, long pass, const json_t *values)
+{
+    const int32_t *starts = starts_of(truth, pass), *positions = starts - 2 * truth->tokens;
+    const int32_t *table = starts + truth->sequences + 1;
+    int elements = 0, expected = 0;
+    cr_assert_eq(value(values, 0), BLOCK);
+    for (size_t at = 1; at < json_array_size(values); elements++) {
+        const int32_t row = value(values, at), ahead = value(values, at + 1);
+        int i = 0;
+        while (i < truth->sequences && starts[i] != row)
+            i++;
+        cr_assert_lt(i, truth->sequences, "pass %ld: no sequence begins at row %d", pass, row);
+        cr_assert_eq(ahead * BLOCK, positions[row]);
+        for (int32_t n = 0; n < ahead; n++)
+            cr_assert_eq(value(values, at + 2 + (size_t) n), table[i * STRIDE + n], "pass %ld, row %d", pass, row);
+        at += 2 + (size_t) ahead;
+    }
+    for (int i = 0; i < truth->sequences; i++)
+        expected += positions[starts[i]] > 0 && positions[starts[i]] % BLOCK == 0;
+    cr_assert_eq(elements, expected, "pass %ld", pass);
+}
+
+static void check(const char *environment, const char *mode, int tokens, int streams, const char *record_options,
+                  bool all)
+{
+    struct outcome o;
+    struct truth truth;
+    char path[128], *line = NULL;
+    size_t room = 0;
+    int starts = 0, blocks = 0;
+    command(&o,
+            "cd %s && rm -f t truth*; %s %s record -q %s -o t -- %s --plan %s --layers 3 --tokens %d --steps %d "
+            "--streams %d "
+            "--truth truth && %s dump --context --format=jsonl t > dump",
+            scratch(), environment, MOETAP, record_options, MOE_DEMO, mode, tokens, STEPS, streams, MOETAP);
+    cr_assert_eq(o.status, 0, "%s: %s", mode, o.text);
+    read_truth(&truth, tokens, STEPS * streams);
+    snprintf(path, sizeof path, "%s/dump", scratch());
+    FILE *dump = fopen(path, "r");
+    cr_assert(dump);
+    while (getline(&line, &room, dump) > 0) {
+        json_error_t error;
+        json_t *record = json_loads(line, 0, &error);
+        cr_assert(record, "%s: %s", error.text, line);
+        const char *kind = json_string_value(json_object_get(record, "kind"));
+        const json_t *values = json_object_get(record, "values");
+        long pass = (long) json_integer_value(json_object_get(record, "step")) * streams +
+                    (long) json_integer_value(json_object_get(record, "stream"));
+        if (kind && strcmp(kind, "starts") == 0) {
+            check_starts(&truth, pass, values);
+            starts++;
+        } else if (kind && strcmp(kind, "blocks") == 0) {
+            check_blocks(&truth, pass, values);
+            blocks++;
+        }
+        json_decref(record);
+    }
+    free(line);
+    free(truth.words);
+    fclose(dump);
+    /* Each of these steps has such sequences. */
+    if (all)
+        cr_assert(starts == STEPS * streams && blocks == STEPS * streams, "%d starts, %d block tables", starts, blocks);
+    else
+        cr_assert(starts && blocks);
+}
+
+Test(plan, every_mode)
+{
+    static const char *const modes[] = {"", "--graph", "--graph=pieces", "--graph --scrub"};
+    for (size_t m = 0; m < sizeof modes / sizeof *modes; m++) {
+        check("", modes[m], 32, 1, "", true);
+        check("SOFTCUDA_ORDER=late", modes[m], 48, 1, "--source=preload", true);
+    }
+}
+
+Test(plan, shapes)
+{
+    check("", "", 36, 3, "", true);
+    check("", "--graph", 4000, 1, "", true); /* 1000 sequences, more than a block of threads */
+}
+
+/* Lost tables are records like others: what is there is right. */
+Test(plan, losses)
+{
+    check("", "", 2000, 1, "--ring-size=64K", false);
+}
+
+Test(plan, more_sequences_than_there_is_room_for)
+{
+    struct outcome o;
+    command(&o, "cd %s && %s record -q -o t -- %s --plan --layers 1 --tokens 16400 --steps 2", scratch(), MOETAP,
+            MOE_DEMO);
+    cr_assert_eq(o.status, 0, "%s", o.text);
+    cr_assert(strstr(o.text, "a block table of 4100 sequences, more than 4096: counted as not captured"), "%s", o.text);
+    cr_assert(strstr(o.text, "not captured 2 "), "%s", o.text);
+}
