@@ -113,9 +113,9 @@ done
 # compute-sanitizer over the tap.
 if command -v compute-sanitizer >/dev/null; then
     for tool in memcheck racecheck; do
-      for mode in "" --graph; do
+      for mode in "" --graph "--graph --weights"; do
         # shellcheck disable=SC2086
-        MOETAP_SESSION=sanitizer MOETAP_SOURCE=preload LD_PRELOAD=$PWD/build/shim/libmoetap-shim.so timeout 120 compute-sanitizer --report-api-errors no --tool $tool \
+        MOETAP_WEIGHTS=$([[ $mode == *--weights ]] && echo 1 || echo 0) MOETAP_SESSION=sanitizer MOETAP_SOURCE=preload LD_PRELOAD=$PWD/build/shim/libmoetap-shim.so timeout 120 compute-sanitizer --report-api-errors no --tool $tool \
             $demo --layers 2 --experts 64 --topk 8 --tokens 1200 --steps 2 $mode >"$out/$tool.log" 2>&1
         row "compute-sanitizer $tool $mode" "$(grep -q 'SUMMARY: 0 errors\|0 hazards displayed' "$out/$tool.log" && echo "ok: $(tail -1 "$out/$tool.log")" || tail -1 "$out/$tool.log")"
       done

@@ -3,6 +3,7 @@
  * Load balancing: a kernel behind the router makes physical ids of its logical ones (--eplb), in place as well. Both
  * are recorded, every one compared with what the sample engine kept, each at its layer and run.
  */
+#include "../../shm/table.h"
 #include "command.h"
 
 #include <criterion/criterion.h>
@@ -122,6 +123,39 @@ Test(map, who_has_what)
         command(&o, "cd %s && %s %s --ids=both t", scratch(), MOETAP, verbs[i]);
         cr_assert_eq(o.status, 2, "%s", o.text);
     }
+}
+
+/* The live table keeps the router's own, also where as many experts are said to be behind the map: no id is beyond
+ * these, as half of the physical ones are. */
+Test(map, the_live_table_is_of_the_routers_ids)
+{
+    struct outcome o;
+    command(&o,
+            "cd %s && printf '[same]\\nkind = map\\nkernel = moe_demo_remap\\nparams = 8 8 8 4 4 4\\nids = param "
+            "0\\nmapped = param 1\\ndtype = i32\\nexperts = 64\\n' > same.recipe; export MOETAP_SHM_DIR=$PWD "
+            "MOETAP_RECIPE=$PWD/same.recipe MOETAP_SOURCE=preload MOETAP_SESSION=t; LD_PRELOAD=%s %s --context "
+            "--eplb --layers 3 --steps 4 >out; %s table moetap.t.* -o eplb --strict --keep",
+            scratch(), SHIM, MOE_DEMO, MOETAP);
+    cr_assert_eq(o.status, 0, "%s", o.text);
+    cr_assert(strstr(o.text, "stored 52 rows, 3 layers,"), "%s", o.text);
+    struct mt_error error = {""};
+    mt_table *table;
+    setenv("MOETAP_SHM_DIR", scratch(), 1);
+    cr_assert_eq(mt_table_attach("eplb", &table, &error), 0, "%s", error.text);
+    cr_assert_eq(mt_table_header(table)->experts, 64);
+    unsigned rows = 0;
+    for (int64_t slot = 0; slot < 64; slot++) {
+        uint8_t ids[3 * 6 * 2];
+        struct mt_table_row row;
+        rows += (unsigned) mt_table_get(table, &slot, 1, ids, &row);
+        for (size_t i = 0; row.status == MT_ROW_OK && i < 3 * 6; i++) {
+            int32_t id = mt_table_id(table, ids, i);
+            cr_assert(id >= 0 && id < 64, "slot %d: %d", (int) slot, id);
+        }
+    }
+    cr_assert_gt(rows, 20u);
+    mt_table_detach(table);
+    unsetenv("MOETAP_SHM_DIR");
 }
 
 /* A map whose ids no router was seen to write is nobody's, and says so; the routers' go on. */
