@@ -48,6 +48,7 @@ void mt_symbols_report_to(const struct mt_sink *sink)
     X(cuMemcpyDtoHAsync_v2, "cuMemcpyDtoHAsync", 3020)                                                                 \
     X(cuMemcpyDtoDAsync_v2, "cuMemcpyDtoDAsync", 3020)                                                                 \
     X(cuMemcpyDtoH_v2, "cuMemcpyDtoH", 3020)                                                                           \
+    X(cuCtxSynchronize_v2, "cuCtxSynchronize", 13000)                                                                  \
     X(cuCtxSynchronize, "cuCtxSynchronize", 0)                                                                         \
     X(cuModuleUnload, "cuModuleUnload", 0)                                                                             \
     X(cuLibraryUnload, "cuLibraryUnload", 0)                                                                           \
@@ -87,6 +88,7 @@ EXPORT CUresult cuGetProcAddress(const char *symbol, void **pfn, int version, cu
 
 EXPORT CUresult cuGraphAddKernelNode(CUgraphNode *node, CUgraph graph, const CUgraphNode *deps, size_t count,
                                      const CUDA_KERNEL_NODE_PARAMS_v1 *params);
+EXPORT CUresult cuCtxSynchronize_v2(CUcontext context); /* cudart's of CUDA 13; cuda.h does not name it */
 EXPORT CUresult cuGraphAddNode(CUgraphNode *node, CUgraph graph, const CUgraphNode *deps, size_t count,
                                CUgraphNodeParams *params);
 
@@ -352,6 +354,7 @@ BOTH(cuMemcpyDtoDAsync_v2, cuMemcpyDtoDAsync_v2_ptsz, (CUdeviceptr to, CUdevicep
 FENCE(cuMemcpyDtoH_v2, NULL, (void *to, CUdeviceptr from, size_t n), (to, from, n))
 FENCE(cuMemcpyDtoH_v2_ptds, NULL, (void *to, CUdeviceptr from, size_t n), (to, from, n))
 FENCE(cuCtxSynchronize, NULL, (void), ())
+FENCE(cuCtxSynchronize_v2, NULL, (CUcontext context), (context))
 
 /* p: any of the driver's structs for a kernel node; the oldest has no `kern`. */
 #define TELL_NODE(p, function)                                                                                         \
@@ -451,6 +454,24 @@ EXPORT CUresult cuInit(unsigned flags)
     return result;
 }
 
+/* The hooks' prototypes are those of this CUDA version. */
+#define KNOWN_VERSION 13000
+
+/* A later CUDA may have given a function other parameters under the same name: that one is none of ours. */
+static bool is_known(const char *name, int version, cuuint64_t flags, const void *pfn)
+{
+    if (version <= KNOWN_VERSION)
+        return true;
+    void *known = NULL;
+    CUdriverProcAddressQueryResult status;
+    __typeof__(cuGetProcAddress_v2) *real = (__typeof__(cuGetProcAddress_v2) *) real_of(HOOK_cuGetProcAddress_v2);
+    if (real && real(name, &known, KNOWN_VERSION, flags, &status) == CUDA_SUCCESS && known == pfn)
+        return true;
+    mt_log_once(MT_LOG_PROBLEM, "%s of CUDA %d.%d is not known here: launches may be missed, use --source=cupti", name,
+                version / 1000, version % 1000 / 10);
+    return false;
+}
+
 /* The real one answers first: status, versions and missing names stay its own business. */
 static void substitute(const char *name, int version, cuuint64_t flags, void **pfn)
 {
@@ -467,7 +488,7 @@ static void substitute(const char *name, int version, cuuint64_t flags, void **p
         if (best < 0 || hooks[i].per_thread || hooks[i].version > hooks[best].version)
             best = i;
     }
-    if (best < 0 || *pfn == hooks[best].wrapper)
+    if (best < 0 || *pfn == hooks[best].wrapper || !is_known(name, version, flags, *pfn))
         return;
     __atomic_store_n(&reals[best], *pfn, __ATOMIC_RELEASE);
     *pfn = hooks[best].wrapper;

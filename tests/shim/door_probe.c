@@ -98,6 +98,20 @@ static void open_driver(const char *path, bool ask)
     LOOK_UP_PER_THREAD(cuLaunchCooperativeKernel_ptsz, "cuLaunchCooperativeKernel", 9000)
 }
 
+/* Functions that kept their name and got other parameters: one that is known, one that nobody knows yet. */
+static void new_parameters(const char *path, CUcontext context)
+{
+    void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+    void *found = look_up(library, true, "cuCtxSynchronize", "cuCtxSynchronize", 13000, false);
+    CUresult (*synchronize)(CUcontext);
+    memcpy(&synchronize, &found, sizeof found);
+    OK(synchronize(context));
+    CUresult (*record)(long, long, long, long);
+    found = look_up(library, true, "cuEventRecord", "cuEventRecord", 90000, false);
+    memcpy(&record, &found, sizeof found);
+    OK(record(11, 22, 33, 44));
+}
+
 static CUcontext context_on(int device)
 {
     CUcontext context;
@@ -399,8 +413,10 @@ int main(int argc, char **argv)
         return 0;
     }
     OK(cuda.cuInit(0));
-    context_on(0);
-    if (strcmp(what, "ways") == 0)
+    CUcontext context = context_on(0);
+    if (strcmp(what, "new-parameters") == 0)
+        new_parameters(argv[1], context);
+    else if (strcmp(what, "ways") == 0)
         ways();
     else if (strcmp(what, "per-thread") == 0)
         per_thread();

@@ -137,3 +137,17 @@ Test(doors, old_driver)
         cr_assert(!strstr(o.text, "another release"), "%s", o.text);
     }
 }
+
+/* A name that means other parameters since a later CUDA: ours must pass them on, or leave the function alone. */
+Test(doors, new_parameters)
+{
+    struct outcome o;
+    for (int s = 0; s < 3; s++) {
+        command(&o, "cd %s && rm -f t truth; %s record -q --source=%s -o t -- %s %s truth getproc new-parameters",
+                scratch(), MOETAP, sources[s], DOOR_PROBE, SOFTCUDA);
+        cr_assert(strstr(o.text, "error") == NULL, "%s: %s", sources[s], o.text);
+        cr_assert_eq(o.status, 0, "%s: %s", sources[s], o.text);
+        if (s == 0)
+            cr_assert(strstr(o.text, "cuEventRecord of CUDA 90.0 is not known here"), "%s", o.text);
+    }
+}

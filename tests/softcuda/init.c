@@ -250,6 +250,14 @@ API CUresult cuCtxSynchronize(void)
     TRACED(CUPTI_DRIVER_TRACE_CBID_cuCtxSynchronize, __func__, NULL, NULL, synchronize());
 }
 
+/* Of CUDA 13, under the old name: whoever passes no context on passes what the register holds. */
+API CUresult cuCtxSynchronize_v2(CUcontext context);
+API CUresult cuCtxSynchronize_v2(CUcontext context)
+{
+    TRACED(CUPTI_DRIVER_TRACE_CBID_cuCtxSynchronize_v2, __func__, NULL, NULL,
+           context && context == current ? synchronize() : CUDA_ERROR_CONTEXT_IS_DESTROYED);
+}
+
 static CUresult create(const char *name, CUcontext *context, CUdevice device)
 {
     ENTER(name);

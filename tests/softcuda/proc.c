@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#define SOFT_FUTURE 90000
+
 static void *find(const char *name)
 {
     /* Our own symbols, not whoever comes first in the process. */
@@ -28,6 +30,10 @@ static const struct {
 } abis[] = {
     {"cuGetProcAddress", 12000, "cuGetProcAddress_v2"},
     {"cuGetProcAddress", 11030, "cuGetProcAddress"},
+    {"cuCtxSynchronize", 13000, "cuCtxSynchronize_v2"},
+    {"cuCtxSynchronize", 2000, "cuCtxSynchronize"},
+    {"cuEventRecord", SOFT_FUTURE, "cuEventRecord_future"},
+    {"cuEventRecord", 2000, "cuEventRecord"},
     {"cuStreamGetCaptureInfo", 12030, "cuStreamGetCaptureInfo_v3"},
     {"cuStreamGetCaptureInfo", 11030, "cuStreamGetCaptureInfo_v2"},
     {"cuStreamGetCaptureInfo", 10010, "cuStreamGetCaptureInfo"},
@@ -62,6 +68,13 @@ static const struct {
     {"cuCtxCreate", 11040, "cuCtxCreate_v3"},
     {"cuCtxCreate", 3020, "cuCtxCreate_v2"},
 };
+
+/* What no program of today knows: an old name with other parameters. */
+API CUresult cuEventRecord_future(uint64_t a, uint64_t b, uint64_t c, uint64_t d);
+API CUresult cuEventRecord_future(uint64_t a, uint64_t b, uint64_t c, uint64_t d)
+{
+    return a == 11 && b == 22 && c == 33 && d == 44 ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
+}
 
 static void *find_version(const char *base, int version, bool per_thread)
 {
