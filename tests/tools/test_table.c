@@ -46,7 +46,8 @@ static const char *segment_name(void)
 static void open_engine(const char *session)
 {
     struct mt_error error = {""};
-    cr_assert_eq(mt_segment_create(&segment, session, 0, "fake device", 1 << 20, false, NULL, &error), 0, "%s", error.text);
+    cr_assert_eq(mt_segment_create(&segment, session, 0, "fake device", 1 << 20, false, NULL, &error), 0, "%s",
+                 error.text);
     for (uint32_t i = 0; i < ROUTER + LAYERS; i++) {
         struct mt_site site = {.layer = i < ROUTER ? MT_LAYER_UNKNOWN : (int32_t) (i - ROUTER),
                                .experts = i < ROUTER ? 0 : EXPERTS,
