@@ -6,34 +6,37 @@
 #include "lane.h"
 #include "layer.h"
 #include "log.h"
+#include "probe_file.h"
+#include "probe_sample.h"
+#include "probe_watch.h"
 
+#include <errno.h>
 #include <pthread.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 
 #define KERNELS_MAX 4096u
-#define PARAM_BYTES 4096u
-#define REGIONS_MAX 24u
-#define WINDOW 65536u    /* bytes compared behind a pointer */
-#define SHOWN 8192u      /* bytes of it that go into the file */
-#define BORING_SAMPLES 4 /* of a kernel that wrote nothing like ids in them */
+#define BORING_SAMPLES 4u /* of a kernel that wrote nothing like ids yet; then now and then */
+#define FIRST_SAMPLES 24u /* of any other, one after the other */
+#define SHAPE_SAMPLES 6u  /* then of each shape: prefill, decode, several routings that share a kernel */
+#define KERNEL_SAMPLES 96u
+#define SHAPES_MAX 32u
 #define USES_MAX 8u
-#define KERNEL_SAMPLES 64
-#define FIRST_SAMPLES 24           /* in a row; later ones are spread */
 #define TIME_MAX_NS 40000000000ull /* spent on samples by a process */
-#define PATIENCE_NS 1000000000ull  /* for work that a sample waits for: it may itself wait for this thread */
-#define TOKEN_LIMIT (1u << 22)     /* beyond any vocabulary */
 
 struct seen {
     const struct mt_kernel *kernel;
     unsigned id, samples;
-    bool off, interesting;
+    bool off;        /* a recipe knows it */
+    bool unreadable; /* it did not end in time, or its memory could not be had: not again */
+    bool interesting;
     uint64_t eager, captured;
-    uint32_t last_grid;
     int32_t layers_seen;
+    struct shape {
+        uint64_t numbers;
+        unsigned samples;
+    } shapes[SHAPES_MAX];
     /* The first one for all launches; then for those of the same numbers: several routings may share a kernel. */
     struct use {
         uint64_t numbers;
@@ -43,31 +46,26 @@ struct seen {
     } uses[USES_MAX];
 };
 
-struct region {
-    uint32_t offset, size;
-    uint64_t address;
-    unsigned char *was, *is; /* WINDOW bytes each */
-};
-
 /* The launch that this thread is in. */
-struct sample {
-    bool taken;
-    CUfunction function;
-    CUstream stream;
-    const struct mt_kernel *kernel;
-    uint32_t bytes;
-    uint64_t params[PARAM_BYTES / 8];
-    unsigned count;
-    struct region regions[REGIONS_MAX];
-    unsigned char memory[2 * REGIONS_MAX * WINDOW];
+struct turn {
+    bool wanted;   /* what it writes is sampled */
+    bool readable; /* memory was read before it */
+    unsigned hit_count;
+    struct mt_watch_hit hits[MT_PROBE_HITS];
+    struct mt_sample sample;
 };
-static __thread struct sample *current;
+static __thread struct turn *current;
+
+static void forget_launch(struct turn *turn)
+{
+    turn->wanted = turn->readable = false;
+    turn->hit_count = 0;
+}
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* everything below; never held over a wait */
 static struct seen table[KERNELS_MAX];
 static unsigned table_used, samples;
 static uint64_t spent_ns;
-static FILE *out;
 static bool look_at_all;
 
 static uint64_t now_ns(void)
@@ -75,45 +73,6 @@ static uint64_t now_ns(void)
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (uint64_t) t.tv_sec * 1000000000u + (uint64_t) t.tv_nsec;
-}
-
-/* Tabs and line ends stand between fields. */
-static void put_text(const char *text)
-{
-    for (; *text; text++)
-        fputc(*text == '\t' || *text == '\n' ? ' ' : *text, out);
-}
-
-static void put_hex(const void *bytes, size_t size)
-{
-    static const char digits[] = "0123456789abcdef";
-    for (const unsigned char *c = bytes, *end = c + size; c < end; c++) {
-        fputc(digits[*c >> 4], out);
-        fputc(digits[*c & 15], out);
-    }
-}
-
-static void put_kernel(const struct seen *seen)
-{
-    static const char *const kinds[] = {"router", "final", "no-ids", "consumer"};
-    const struct mt_kernel *kernel = seen->kernel;
-    const struct mt_kernel_info *info = kernel->info;
-    const struct mt_recipe *recipe = look_at_all ? NULL : kernel->recipe;
-    fprintf(out, "kernel\t%u\t%s\t%s\t", seen->id, recipe ? mt_recipe_name(recipe) : "-",
-            recipe ? kinds[mt_recipe_kind(recipe)] : "-");
-    for (unsigned i = 0; i < kernel->param_count; i++)
-        fprintf(out, "%s%u:%u", i ? "," : "", kernel->param[i].offset, kernel->param[i].size);
-    fprintf(out, "\t%llx\t", (unsigned long long) info->const_pointers);
-    put_text(info->mangled);
-    fputc('\t', out);
-    put_text(info->demangled);
-    fputc('\t', out);
-    put_text(info->base);
-    for (unsigned i = 0; i < info->template_count; i++) {
-        fputc('\t', out);
-        put_text(info->template_args[i]);
-    }
-    fputc('\n', out);
 }
 
 /* The lock is held. NULL: a kernel without a name, or too many. */
@@ -132,180 +91,8 @@ static struct seen *find(const struct mt_kernel *kernel)
         return NULL;
     }
     *seen = (struct seen){.kernel = kernel, .id = table_used++, .off = kernel->recipe && !look_at_all};
-    put_kernel(seen);
+    mt_probe_put_kernel(seen->id, kernel, look_at_all ? NULL : kernel->recipe);
     return seen;
-}
-
-/* The lock is held. */
-static bool wanted(const struct seen *seen, const struct mt_launch *launch)
-{
-    uint64_t n = seen->eager + 1;
-    if (seen->off || spent_ns > TIME_MAX_NS || seen->samples >= KERNEL_SAMPLES)
-        return false;
-    if (!seen->interesting)
-        return seen->samples < BORING_SAMPLES;
-    return seen->samples < FIRST_SAMPLES || launch->grid[0] != seen->last_grid || (n & (n - 1)) == 0;
-}
-
-static bool capturing(CUstream stream)
-{
-    CUstreamCaptureStatus status;
-    return mt_driver.cuStreamIsCapturing(stream, &status) != CUDA_SUCCESS || status != CU_STREAM_CAPTURE_STATUS_NONE;
-}
-
-/* No plain synchronise: what the stream runs may need another launch of this very thread (collectives). */
-static bool wait_for(CUstream stream)
-{
-    uint64_t until = now_ns() + PATIENCE_NS;
-    CUresult result;
-    while ((result = mt_driver.cuStreamQuery(stream)) == CUDA_ERROR_NOT_READY && now_ns() < until)
-        usleep(20);
-    return result == CUDA_SUCCESS;
-}
-
-/* Some other stream may be capturing in a mode that forbids waits and copies meanwhile: ours are none of its business.
- */
-static bool relax(CUstreamCaptureMode *mode)
-{
-    *mode = CU_STREAM_CAPTURE_MODE_RELAXED;
-    return mt_driver.cuThreadExchangeStreamCaptureMode(mode) == CUDA_SUCCESS;
-}
-
-static void restore(CUstreamCaptureMode mode)
-{
-    if (mt_driver.cuThreadExchangeStreamCaptureMode(&mode) != CUDA_SUCCESS)
-        mt_log_once(MT_LOG_PROBLEM, "the thread's capture mode could not be restored");
-}
-
-/* Bytes of the window behind an address of device memory; 0: it is none. */
-static uint32_t room_behind(uint64_t address)
-{
-    unsigned type = 0;
-    CUdeviceptr start = 0;
-    size_t size = 0;
-    if (address < 4096 || address >> 48 ||
-        mt_driver.cuPointerGetAttribute(&type, CU_POINTER_ATTRIBUTE_MEMORY_TYPE, address) != CUDA_SUCCESS ||
-        type != CU_MEMORYTYPE_DEVICE ||
-        mt_driver.cuPointerGetAttribute(&start, CU_POINTER_ATTRIBUTE_RANGE_START_ADDR, address) != CUDA_SUCCESS ||
-        mt_driver.cuPointerGetAttribute(&size, CU_POINTER_ATTRIBUTE_RANGE_SIZE, address) != CUDA_SUCCESS ||
-        address < start || address - start >= size)
-        return 0;
-    uint64_t room = size - (address - start);
-    return room < WINDOW ? (uint32_t) room : WINDOW;
-}
-
-static void add_region(struct sample *sample, uint32_t offset)
-{
-    uint64_t address = sample->params[offset / 8];
-    for (unsigned i = 0; i < sample->count; i++) {
-        if (sample->regions[i].address == address)
-            return;
-    }
-    uint32_t room = sample->count < REGIONS_MAX ? room_behind(address) : 0;
-    if (!room)
-        return;
-    unsigned char *memory = sample->memory + 2 * WINDOW * sample->count;
-    sample->regions[sample->count++] = (struct region){offset, room, address, memory, memory + WINDOW};
-}
-
-/* Pointers that the kernel may write through, in parameters (`begin`) or further inside of them. */
-static void add_regions(struct sample *sample, bool begin)
-{
-    const struct mt_kernel *kernel = sample->kernel;
-    for (unsigned i = 0; i < kernel->param_count; i++) {
-        uint32_t start = kernel->param[i].offset, end = start + kernel->param[i].size;
-        if ((kernel->info->const_pointers >> i & 1) || start % 8)
-            continue;
-        if (begin && start + 8 <= end && start + 8 <= sample->bytes)
-            add_region(sample, start);
-        for (uint32_t at = start + 8; !begin && at + 8 <= end && at + 8 <= sample->bytes; at += 8)
-            add_region(sample, at);
-    }
-}
-
-/* Each one's window ends where the next one begins. */
-static void find_regions(struct sample *sample)
-{
-    sample->count = 0;
-    add_regions(sample, true); /* first: the rest of a struct may hold left-over copies of the same addresses */
-    add_regions(sample, false);
-    for (unsigned i = 0; i < sample->count; i++) {
-        struct region *region = &sample->regions[i];
-        for (uint32_t w = 0; w < sample->bytes / 8; w++) {
-            uint64_t other = sample->params[w];
-            if (other > region->address && other - region->address < region->size)
-                region->size = (uint32_t) (other - region->address);
-        }
-    }
-}
-
-/* On the launch's own stream, so that nobody else's order changes. */
-static bool read_regions(struct sample *sample, bool after)
-{
-    for (unsigned i = 0; i < sample->count; i++) {
-        struct region *region = &sample->regions[i];
-        if (mt_driver.cuMemcpyDtoHAsync_v2(after ? region->is : region->was, region->address, region->size,
-                                           sample->stream) != CUDA_SUCCESS)
-            region->size = 0;
-    }
-    return wait_for(sample->stream);
-}
-
-static int64_t element(const unsigned char *bytes, unsigned width, uint32_t i)
-{
-    int64_t i64;
-    int32_t i32;
-    uint16_t u16;
-    switch (width) {
-    case 8:
-        memcpy(&i64, bytes + i * 8, 8);
-        return i64;
-    case 4:
-        memcpy(&i32, bytes + i * 4, 4);
-        return i32;
-    case 2:
-        memcpy(&u16, bytes + i * 2, 2);
-        return u16;
-    default:
-        return bytes[i];
-    }
-}
-
-/* Only to keep the file small: no floats, no hidden states. */
-static bool like_ids(const struct region *region, uint32_t end)
-{
-    static const struct {
-        unsigned width;
-        int64_t limit;
-    } widths[] = {{8, TOKEN_LIMIT}, {4, TOKEN_LIMIT}, {2, 2048}, {1, 128}};
-    for (size_t w = 0; w < sizeof widths / sizeof *widths; w++) {
-        uint32_t n = end / widths[w].width;
-        bool fits = n > 0;
-        for (uint32_t i = 0; fits && i < n && i < (widths[w].width == 1 ? 64 : 2); i++) {
-            int64_t value = element(region->is, widths[w].width, i);
-            fits = value >= -1 && value < widths[w].limit;
-        }
-        if (fits)
-            return true;
-    }
-    return false;
-}
-
-static bool put_region(const struct region *region)
-{
-    uint32_t first = 0, end = region->size;
-    while (first < end && region->was[first] == region->is[first])
-        first++;
-    while (end > first && region->was[end - 1] == region->is[end - 1])
-        end--;
-    if (first == end || !like_ids(region, end))
-        return false;
-    fprintf(out, "memory\t%u\t%llx\t%u\t%u\t%u\t", region->offset, (unsigned long long) region->address, first, end,
-            region->size);
-    uint32_t shown = end + 256 < region->size ? end + 256 : region->size; /* what was there before may end a row */
-    put_hex(region->is, shown < SHOWN ? shown : SHOWN);
-    fputc('\n', out);
-    return true;
 }
 
 /* A hash of the launch's numbers that are no pointers. */
@@ -321,6 +108,32 @@ static uint64_t numbers_of(const struct mt_kernel *kernel, const struct mt_launc
             hash = (hash ^ value ^ (uint64_t) i << 32) * 1099511628211u;
     }
     return hash;
+}
+
+/* NULL: there are too many. */
+static struct shape *find_shape(struct seen *seen, const struct mt_launch *launch)
+{
+    uint64_t numbers = numbers_of(seen->kernel, launch) ^ (uint64_t) launch->grid[0] << 32 ^ launch->grid[1];
+    unsigned i = 0;
+    while (i < SHAPES_MAX && seen->shapes[i].samples && seen->shapes[i].numbers != numbers)
+        i++;
+    if (i == SHAPES_MAX)
+        return NULL;
+    seen->shapes[i].numbers = numbers;
+    return &seen->shapes[i];
+}
+
+/* The lock is held. */
+static bool wanted(struct seen *seen, const struct mt_launch *launch)
+{
+    uint64_t n = seen->eager + 1;
+    if (seen->off || seen->unreadable || spent_ns > TIME_MAX_NS || seen->samples >= KERNEL_SAMPLES)
+        return false;
+    bool now_and_then = (n & (n - 1)) == 0;
+    if (!seen->interesting)
+        return seen->samples < BORING_SAMPLES || now_and_then;
+    const struct shape *shape = find_shape(seen, launch);
+    return seen->samples < FIRST_SAMPLES || (shape && shape->samples < SHAPE_SAMPLES) || now_and_then;
 }
 
 static struct use *find_use(struct seen *seen, uint64_t numbers)
@@ -356,100 +169,148 @@ static void tell_layers(struct seen *seen, const struct mt_launch *launch)
     mt_lane_unlock(lane);
 }
 
+/* With two sources a launch may be told twice ahead of the call. */
+static bool told_already(const struct turn *turn, const struct mt_kernel *kernel, const struct mt_launch *launch)
+{
+    uint64_t params[MT_PROBE_PARAM_BYTES / 8] = {0};
+    if (!turn->wanted && !turn->hit_count)
+        return false;
+    return turn->sample.function == launch->function && turn->sample.stream == launch->stream &&
+           mt_kernel_copy_params(kernel, launch, params, sizeof params) == turn->sample.bytes &&
+           memcmp(params, turn->sample.params, turn->sample.bytes) == 0;
+}
+
+/* What there is to read of this launch. */
+static void plan(struct turn *turn, const struct seen *seen, const struct mt_launch *launch)
+{
+    struct mt_sample *sample = &turn->sample;
+    mt_sample_begin(sample, seen->kernel, launch);
+    pthread_mutex_lock(&lock);
+    turn->hit_count = mt_watch_find(sample, turn->hits);
+    bool read = spent_ns <= TIME_MAX_NS && !seen->unreadable;
+    pthread_mutex_unlock(&lock);
+    for (unsigned i = 0; i < turn->hit_count && read; i++)
+        mt_sample_add(sample, turn->hits[i].offset, turn->hits[i].address);
+    if (turn->wanted)
+        mt_sample_add_all(sample);
+}
+
 static void before(const struct mt_launch *launch)
 {
     mt_quiet_begin();
     const struct mt_kernel *kernel = mt_kernels_find(launch);
     pthread_mutex_lock(&lock);
     struct seen *seen = find(kernel);
-    bool take = seen && wanted(seen, launch);
+    bool want = seen && wanted(seen, launch), watching = seen && mt_watch_any();
     pthread_mutex_unlock(&lock);
-    if (take && !current && (current = malloc(sizeof *current)))
-        current->taken = false; /* the rest is large, and filled before it is read */
-    struct sample *sample = current;
-    /* With two sources it may have been told already. */
-    bool again = sample && sample->taken && sample->function == launch->function && sample->stream == launch->stream;
-    if (take && sample && !again && !capturing(launch->stream)) {
+    if ((want || watching) && !current && (current = malloc(sizeof *current)))
+        forget_launch(current); /* the rest is large, and filled before it is read */
+    struct turn *turn = current;
+    if (turn && !told_already(turn, kernel, launch)) {
         uint64_t begun = now_ns();
-        sample->function = launch->function;
-        sample->stream = launch->stream;
-        sample->kernel = kernel;
-        memset(sample->params, 0, sizeof sample->params);
-        sample->bytes = mt_kernel_copy_params(kernel, launch, sample->params, sizeof sample->params);
-        find_regions(sample);
-        CUstreamCaptureMode mode;
-        if ((sample->taken = sample->count && relax(&mode))) {
-            sample->taken = wait_for(sample->stream) && read_regions(sample, false);
-            restore(mode);
+        forget_launch(turn);
+        turn->wanted = want;
+        if (want || watching)
+            plan(turn, seen, launch);
+        bool any = turn->wanted || turn->hit_count;
+        if (any && mt_stream_captures(launch->stream))
+            turn->wanted = false;
+        else if (any)
+            turn->readable = turn->sample.count && mt_sample_read(&turn->sample, false);
+        if (any) {
+            pthread_mutex_lock(&lock);
+            spent_ns += now_ns() - begun;
+            pthread_mutex_unlock(&lock);
         }
-        pthread_mutex_lock(&lock);
-        spent_ns += now_ns() - begun;
-        pthread_mutex_unlock(&lock);
-    } else if (sample && !again) {
-        sample->taken = false;
     }
     mt_quiet_end();
 }
 
-static void write_sample(struct seen *seen, const struct sample *sample, const struct mt_launch *launch)
+/* The lock is held. */
+static void write_sample(struct seen *seen, const struct mt_sample *sample, const struct mt_launch *launch)
 {
-    seen->last_grid = launch->grid[0];
-    fprintf(out, "sample\t%u\t%u\t%d\t%u\t%u\t%u\t", seen->id, samples++, seen->layers_seen, launch->grid[0],
-            launch->grid[1], launch->grid[2]);
-    put_hex(sample->params, sample->bytes);
-    fputc('\n', out);
+    unsigned number = samples++;
+    struct shape *shape = find_shape(seen, launch);
+    if (shape)
+        shape->samples++;
+    mt_probe_put_sample(seen->id, number, seen->layers_seen, sample, launch);
     for (unsigned i = 0; i < sample->count; i++) {
-        if (sample->regions[i].size && put_region(&sample->regions[i]))
+        const struct mt_region *region = &sample->regions[i];
+        uint32_t end;
+        if (region->size && mt_probe_put_memory(region, &end)) {
             seen->interesting = true;
+            mt_watch_open(seen->id, number, sample->stream, region, end);
+        }
     }
-    fflush(out);
+    mt_probe_file_flush();
+}
+
+static const struct mt_region *region_of(const struct mt_sample *sample, const struct mt_watch_hit *hit)
+{
+    for (unsigned i = 0; i < sample->count; i++) {
+        if (sample->regions[i].address == hit->address)
+            return &sample->regions[i];
+    }
+    return NULL;
+}
+
+/* The lock is held. `turn`: NULL if nothing was to be read; `read`: memory was read on both sides of the launch. */
+static void account(struct seen *seen, const struct turn *turn, bool read, const struct mt_launch *launch)
+{
+    bool sampled = turn && turn->wanted;
+    for (unsigned i = 0; turn && i < turn->hit_count; i++)
+        mt_watch_hit(&turn->hits[i], seen->id, &turn->sample, read ? region_of(&turn->sample, &turn->hits[i]) : NULL);
+    seen->samples += sampled;
+    seen->unreadable |= turn && turn->readable && !read;
+    if (seen->interesting || (sampled && read))
+        tell_layers(seen, launch);
+    mt_watch_tick(launch->stream);
+    if (sampled && read)
+        write_sample(seen, &turn->sample, launch);
 }
 
 static void after(const struct mt_launch *launch)
 {
     mt_quiet_begin();
     const struct mt_kernel *kernel = mt_kernels_find(launch);
-    struct sample *sample = current;
-    bool take = sample && sample->taken && sample->kernel == kernel && sample->stream == launch->stream;
+    struct turn *turn = current;
+    bool mine = turn && (turn->wanted || turn->hit_count) && turn->sample.kernel == kernel &&
+                turn->sample.stream == launch->stream;
     uint64_t begun = now_ns();
-    CUstreamCaptureMode mode;
-    bool read = take && relax(&mode);
-    if (read) {
-        read = wait_for(launch->stream) && read_regions(sample, true);
-        restore(mode);
-    }
-    uint64_t spent = take ? now_ns() - begun : 0;
-    if (sample)
-        sample->taken = false;
+    bool read = mine && turn->readable && mt_sample_read(&turn->sample, true);
+    uint64_t spent = mine ? now_ns() - begun : 0;
     struct mt_lane *lane = mt_lane_find(launch->stream);
     if (lane) {
         mt_lane_lock(lane);
         mt_history_add(&lane->history, kernel, launch);
         mt_lane_unlock(lane);
     }
-    bool captured = capturing(launch->stream);
+    bool captured = mt_stream_captures(launch->stream);
     pthread_mutex_lock(&lock);
     struct seen *seen = find(kernel);
     if (seen) {
         spent_ns += spent;
-        if (captured)
-            seen->captured++;
-        else
-            seen->eager++;
-        if (take) {
-            seen->samples++;
-            seen->off |= !read; /* the wait was in vain, or the memory cannot be had: not again */
-        }
-        if (seen->interesting || read)
-            tell_layers(seen, launch);
-        if (read)
-            write_sample(seen, sample, launch);
+        seen->captured += captured;
+        seen->eager += !captured;
+        account(seen, mine ? turn : NULL, read, launch);
+    } else {
+        mt_watch_tick(launch->stream);
     }
     pthread_mutex_unlock(&lock);
+    if (turn)
+        forget_launch(turn);
     mt_quiet_end();
 }
 
+/* Taps that wait for a sort do not wait any longer. */
 static void fence(CUstream stream)
+{
+    pthread_mutex_lock(&lock);
+    mt_watch_tick(stream == CU_STREAM_LEGACY ? NULL : stream);
+    pthread_mutex_unlock(&lock);
+}
+
+static void capture_ends(CUstream stream)
 {
     (void) stream;
 }
@@ -478,34 +339,31 @@ static void context_gone(CUcontext context)
 
 bool mt_probe_start(const char *folder, struct mt_recipes *recipes, bool all)
 {
-    char path[4096];
-    snprintf(path, sizeof path, "%s/%d", folder, (int) getpid());
     look_at_all = all;
     mt_kernels_start(recipes, true);
-    if (!mt_driver.cuMemcpyDtoHAsync_v2 || !mt_driver.cuStreamQuery)
-        mt_log(MT_LOG_PROBLEM, "this driver cannot be probed: it has no cuMemcpyDtoHAsync or no cuStreamQuery");
-    else
-        out = fopen(path, "ae");
-    return out != NULL;
+    if (mt_driver.cuMemcpyDtoHAsync_v2 && mt_driver.cuStreamQuery)
+        return mt_probe_file_open(folder);
+    mt_log(MT_LOG_PROBLEM, "this driver cannot be probed: it has no cuMemcpyDtoHAsync or no cuStreamQuery");
+    errno = ENOSYS;
+    return false;
 }
 
 const struct mt_sink *mt_probe_sink(void)
 {
     static const unsigned always = 1; /* before() looks at memory ahead of every launch */
-    static const struct mt_sink sink = {&always, before, after, fence, fence, node, unload, context_gone};
+    static const struct mt_sink sink = {&always, before, after, fence, capture_ends, node, unload, context_gone};
     return &sink;
 }
 
 void mt_probe_end(void)
 {
-    if (!out)
+    if (!mt_probe_file_is_open())
         return;
     pthread_mutex_lock(&lock);
     for (size_t i = 0; i < KERNELS_MAX; i++) {
         if (table[i].kernel)
-            fprintf(out, "total\t%u\t%llu\t%llu\n", table[i].id, (unsigned long long) table[i].eager,
-                    (unsigned long long) table[i].captured);
+            mt_probe_put_total(table[i].id, table[i].eager, table[i].captured);
     }
-    fflush(out);
+    mt_probe_file_flush();
     pthread_mutex_unlock(&lock);
 }

@@ -8,6 +8,11 @@
  *   sample ID NUMBER LAYERS GRID_X GRID_Y GRID_Z PARAMS    params as hex, flat; layers: that it was seen in so far
  *   memory OFFSET ADDRESS FIRST END ROOM BYTES             of the sample before: what the pointer at OFFSET of the
  *                                                          params leads to; bytes FIRST to END differ from before
+ *   use ID AT NUMBER OFFSET BEHIND HOW BYTES               a launch of kernel ID names, at AT of its params, what
+ *                                                          sample NUMBER had written through the pointer at OFFSET,
+ *                                                          BEHIND launches later on the same stream (0: on another
+ *                                                          one), and left it the "same", "changed" it to BYTES, found
+ *                                                          it "other" than it was (BYTES), or was itself "unread"
  *   total ID EAGER CAPTURED                                launches, at the end of the process
  */
 #ifndef MOETAP_SHIM_PROBE_H

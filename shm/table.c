@@ -186,12 +186,26 @@ static enum mt_row_status get_row(const mt_table *table, int64_t slot, uint8_t *
     return row->seq < __atomic_load_n(&table->header->loss_seq, __ATOMIC_ACQUIRE) ? MT_ROW_DOUBT : MT_ROW_OK;
 }
 
+/* The next rows are on their way while this one is copied: slots lie anywhere, so the CPU does not guess them. */
+#define AHEAD 4
+
+static void fetch_ahead(const mt_table *table, int64_t slot)
+{
+    if (slot < 0 || (uint64_t) slot >= table->facts.slots)
+        return;
+    const uint8_t *at = row_at(table, (uint64_t) slot);
+    for (uint32_t i = 0; i < table->facts.stride; i += 64)
+        __builtin_prefetch(at + i); /* no access: harmless where no memory is */
+}
+
 size_t mt_table_get(const mt_table *table, const int64_t *slots, size_t n, void *ids, struct mt_table_row *rows)
 {
     const size_t bytes = (size_t) table->facts.layers * table->facts.k * table->facts.width;
     size_t good = 0;
     for (size_t i = 0; i < n; i++) {
         uint8_t *to = (uint8_t *) ids + i * bytes;
+        if (i + AHEAD < n)
+            fetch_ahead(table, slots[i + AHEAD]);
         rows[i].status = get_row(table, slots[i], to, bytes, &rows[i]);
         if (rows[i].status == MT_ROW_OK)
             good++;

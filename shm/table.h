@@ -45,7 +45,7 @@ extern "C" {
 enum mt_table_state {
     MT_TABLE_OPEN = 1,
     MT_TABLE_CLOSED = 2,   /* the owner left */
-    MT_TABLE_REPLACED = 3, /* another table has the name now: attach again */
+    MT_TABLE_REPLACED = 3, /* another table has the name now, it may have grown: attach again */
 };
 
 struct mt_table_header {
@@ -132,6 +132,14 @@ MT_API int mt_table_attach(const char *name, mt_table **table, struct mt_error *
 
 /* The owner's leaves the table closed, for `moetap clean` or the next owner; remove it before to leave nothing. */
 MT_API void mt_table_detach(mt_table *table);
+
+/*
+ * Makes it a table of more layers, with the rows that it has; those layers are missing in them. It is another file
+ * under the same name: who is attached sees MT_TABLE_REPLACED, and the rows as they were. For the owner, while no other
+ * thread uses `table`. On an error it is as it was: -EPERM not the owner, -EINVAL not more layers or too many, -ENOSPC,
+ * -ENOMEM no room.
+ */
+MT_API int mt_table_grow(mt_table *table, uint32_t layers, struct mt_error *error);
 
 /* Notes a file of the same folder, made by the owner, that goes when the table goes: whoever takes the table over or
  * removes it then knows whose it is. One that was noted before is removed, unless it is the same. NULL: none. -EPERM

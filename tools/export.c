@@ -27,13 +27,15 @@ static int run(struct export *export)
 {
     export->trace = trace_reader_trace(export->reader);
     export->pass_numbers = calloc(export->trace->segment_count + 1u, sizeof *export->pass_numbers);
-    int result = export->pass_numbers
-                     ? sequences_assemble(export->reader, export->block_size, &export->requests, &export->error)
-                     : -ENOMEM;
+    int result = export->pass_numbers ? sequences_assemble(export->reader, export->block_size, export->rules,
+                                                           &export->requests, &export->error)
+                                      : -ENOMEM;
     if (!result)
         warn_of_config(export);
     if (!result)
-        result = export->passes ? export_passes(export) : export_requests(export);
+        result = export->passes        ? export_passes(export)
+                 : export->tokens_path ? export_tokens(export)
+                                       : export_requests(export);
     if (!result && export->misfit) {
         snprintf(export->error.text, sizeof export->error.text,
                  "expert %d does not fit that type: choose a wider --dtype", export->misfit);
@@ -46,6 +48,9 @@ static int run(struct export *export)
                 "moetap: %llu ids are no experts of the model (%u or more) and count as missing: --topk N leaves "
                 "those of fused shared experts out\n",
                 (unsigned long long) export->strangers, requests_experts(export->requests[export->groups[0].segment]));
+    if (!result && export->not_found)
+        fprintf(stderr, "moetap: %s: %u of %u requests are not in the trace, or in several of its segments: missing\n",
+                export->tokens_path, export->not_found, export->group_count);
     if (result == -ENOMEM && !export->error.text[0])
         snprintf(export->error.text, sizeof export->error.text, "out of memory");
     for (size_t i = 0; i < export->array_count; i++)
@@ -73,7 +78,7 @@ static bool same_file(const char *a, const char *b)
 
 int verb_export(int argc, char **argv)
 {
-    enum { REQUEST = 256, ALL, PASSES, DTYPE, BLOCK_SIZE, MODEL_CONFIG, LAYERS_OF, TOPK, SPACE };
+    enum { REQUEST = 256, ALL, PASSES, DTYPE, BLOCK_SIZE, LINKS, TOKENS_OF, MODEL_CONFIG, LAYERS_OF, TOPK, SPACE };
     static const struct option longs[] = {{"request", required_argument, NULL, REQUEST},
                                           {"all", no_argument, NULL, ALL},
                                           {"passes", no_argument, NULL, PASSES},
@@ -81,6 +86,8 @@ int verb_export(int argc, char **argv)
                                           {"format", required_argument, NULL, 'f'},
                                           {"dtype", required_argument, NULL, DTYPE},
                                           {"block-size", required_argument, NULL, BLOCK_SIZE},
+                                          {"links", required_argument, NULL, LINKS},
+                                          {"tokens", required_argument, NULL, TOKENS_OF},
                                           {"model-config", required_argument, NULL, MODEL_CONFIG},
                                           {"layers", required_argument, NULL, LAYERS_OF},
                                           {"topk", required_argument, NULL, TOPK},
@@ -124,6 +131,13 @@ int verb_export(int argc, char **argv)
             if (!parse_block_size(optarg, &export.block_size))
                 return say_usage("--block-size=%s: it is a number of slots, from 1 to 65536", optarg);
             break;
+        case LINKS:
+            if (!parse_links(optarg, &export.rules))
+                return say_usage("--links=%s: it is auto, proven or likely", optarg);
+            break;
+        case TOKENS_OF:
+            export.tokens_path = optarg;
+            break;
         case MODEL_CONFIG:
             export.config_path = optarg;
             break;
@@ -147,9 +161,9 @@ int verb_export(int argc, char **argv)
         }
     }
     if (argc - optind != 1 || !export.output)
-        return say_usage("export what, where to? moetap export FILE --request N|--all|--passes -o OUT");
-    if ((export.request >= 0) + all + export.passes != 1)
-        return say_usage("one of --request N, --all and --passes");
+        return say_usage("export what, where to? moetap export FILE --request N|--all|--tokens FILE|--passes -o OUT");
+    if ((export.request >= 0) + all + export.passes + (export.tokens_path != NULL) != 1)
+        return say_usage("one of --request N, --all, --tokens FILE and --passes");
     if (export.model_layers && !export.config_path)
         return say_usage("--layers=model: which layers are dense? --model-config CONFIG tells");
     if (!format)
@@ -167,6 +181,8 @@ int verb_export(int argc, char **argv)
         return say_failed("-o %s: that is the trace itself", export.output);
     if (export.config_path && same_file(export.config_path, export.output))
         return say_failed("-o %s: that is the model's config itself", export.output);
+    if (export.tokens_path && same_file(export.tokens_path, export.output))
+        return say_failed("-o %s: that is the list of tokens itself", export.output);
     if (export.config_path && model_config_read(export.config_path, &export.config, &export.error) != 0)
         return say_failed("%s", export.error.text);
     if (trace_reader_open(export.path, &export.reader, &export.error) != 0) {

@@ -26,13 +26,17 @@ static void print_segment(uint32_t segment, const struct requests *requests, uin
     if (requests_blind_rows(requests))
         printf("  %llu rows have no slots and positions: they belong to no request\n",
                (unsigned long long) requests_blind_rows(requests));
+    if (requests_foreign(requests))
+        puts("  the cache holds rows that no pass of the trace stored: no request is followed over a block's end");
+    else if (requests_proven(requests))
+        puts("  links over a block's end are made where they are proven (a prefix cache): export --tokens finds more");
     if (requests_count(requests))
-        printf("  %8s %8s %6s %9s %9s  %-15s %s\n", "request", "tokens", "layers", "complete", "missing", "first (UTC)",
-               "last");
+        printf("  %8s %8s %6s %9s %9s %6s  %-15s %s\n", "request", "tokens", "layers", "complete", "missing", "unsure",
+               "first (UTC)", "last");
     for (uint32_t i = 0; i < requests_count(requests); i++) {
         const struct request *request = requests_get(requests, i);
-        printf("  %8u %8u %6u %9u %9u ", (*number)++, request->tokens, requests_layers(requests), request->complete,
-               request->tokens - request->complete);
+        printf("  %8u %8u %6u %9u %9u %6u ", (*number)++, request->tokens, requests_layers(requests), request->complete,
+               request->tokens - request->complete, request->tokens - request->confirmed);
         print_when(request->first_ns);
         print_when(request->last_ns);
         putchar('\n');
@@ -41,25 +45,30 @@ static void print_segment(uint32_t segment, const struct requests *requests, uin
 
 int verb_requests(int argc, char **argv)
 {
-    enum { BLOCK_SIZE = 256 };
-    static const struct option longs[] = {{"block-size", required_argument, NULL, BLOCK_SIZE}, {NULL, 0, NULL, 0}};
+    enum { BLOCK_SIZE = 256, LINKS };
+    static const struct option longs[] = {{"block-size", required_argument, NULL, BLOCK_SIZE},
+                                          {"links", required_argument, NULL, LINKS},
+                                          {NULL, 0, NULL, 0}};
     uint32_t block_size = 0;
+    enum requests_rules rules = REQUESTS_AUTO;
     int opt;
     while ((opt = getopt_long(argc, argv, ":", longs, NULL)) != -1) {
-        if (opt != BLOCK_SIZE)
+        if (opt != BLOCK_SIZE && opt != LINKS)
             return say_bad_option(argv, opt);
-        if (!parse_block_size(optarg, &block_size))
+        if (opt == LINKS && !parse_links(optarg, &rules))
+            return say_usage("--links=%s: it is auto, proven or likely", optarg);
+        if (opt == BLOCK_SIZE && !parse_block_size(optarg, &block_size))
             return say_usage("--block-size=%s: it is a number of slots, from 1 to 65536", optarg);
     }
     if (argc - optind != 1)
-        return say_usage("requests of which trace? moetap requests [--block-size N] FILE");
+        return say_usage("requests of which trace? moetap requests [--block-size N] [--links=auto|proven|likely] FILE");
     struct mt_error error = {""};
     struct trace_reader *reader;
     struct requests **requests;
     if (trace_reader_open(argv[optind], &reader, &error) != 0)
         return say_failed("%s", error.text);
     int status = EXIT_OK;
-    if (sequences_assemble(reader, block_size, &requests, &error) != 0) {
+    if (sequences_assemble(reader, block_size, rules, &requests, &error) != 0) {
         status = say_failed("%s", error.text);
     } else {
         uint32_t number = 0;

@@ -22,8 +22,9 @@ static const struct verb {
      "drain SEGMENT [-o FILE] [--strict] [--force] [-q]\n"
      "         the same for an engine that was started by hand with LD_PRELOAD"},
     {"table", verb_table,
-     "table SEGMENT|--session S [-o NAME] [--slots N] [--layers N] [--vllm ID:RANK] [--keep] [-q]\n"
-     "         keeps the live table of the experts of each KV slot, for any process to look into"},
+     "table SEGMENT|--session S [--follow] [-o NAME] [--slots N] [--layers N] [--vllm ID --vllm-layers N] [--keep] "
+     "[-q]\n"
+     "         keeps live tables of the experts of each KV slot, for any process to look into"},
     {"ls", verb_ls, "ls       lists the segments and tables on this machine"},
     {"clean", verb_clean, "clean [NAME...]\n         removes segments and tables whose writer has ended"},
     {"info", verb_info,
@@ -36,7 +37,7 @@ static const struct verb {
      "requests FILE [--block-size N]\n"
      "         puts the rows together to requests, by KV slots and positions, and lists them"},
     {"export", verb_export,
-     "export FILE --request N|--all|--passes -o OUT.npz|OUT.safetensors [--format=npz|safetensors]\n"
+     "export FILE --request N|--all|--tokens LIST|--passes -o OUT.npz|OUT.safetensors [--format=npz|safetensors]\n"
      "         [--dtype=int32|int16|uint16|uint8] [--block-size N] [--model-config CONFIG]\n"
      "         [--ids=logical|physical]\n"
      "         writes ids, and weights if they were recorded, as arrays [rows, layers, k], for trainers"},
@@ -47,7 +48,8 @@ static const struct verb {
      "doctor [-o REPORT] [--source=auto|cupti|preload] [--recipe FILE] -- CMD...\n"
      "         runs CMD and says what was seen, what fitted and what did not"},
     {"probe", verb_probe,
-     "probe [-o RECIPE] [--source=auto|cupti|preload] [--all] [-v] -- CMD...\n"
+     "probe [-o RECIPE] [--source=auto|cupti|preload] [--all] [--keep FOLDER] [-v] -- CMD...\n"
+     "  moetap probe --from FOLDER [-o RECIPE] [-v]\n"
      "         runs CMD and looks for a router that no recipe knows; writes a recipe for it"},
 };
 

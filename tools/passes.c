@@ -5,15 +5,18 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define KINDS 4u    /* enum mt_site_kind */
+#define KINDS 6u    /* enum mt_site_kind */
 #define WINDOW 128u /* numbers of row context that are remembered: a pass takes a few of them */
 
 /* One number of row context: its record, if it came, and who routed right behind it. */
 struct context {
     uint64_t number;  /* 0: nothing here yet */
     bool seen, taken; /* its record came; a pass took it */
+    bool foreign;     /* slots of another space: as if it were not there */
+    bool graph;       /* of its site, as is its stream */
+    uint64_t kernel;  /* a hash of its name */
     uint8_t kind;
-    uint32_t site, rows;
+    uint32_t site, stream, rows;
     size_t room; /* values that fit */
     int32_t *values;
     bool routed;    /* routers with exactly this number came: what lies before it is an earlier pass's */
@@ -67,6 +70,12 @@ struct passes {
     uint32_t classes;
     uint64_t lost;    /* told so far */
     uint64_t context; /* looked at so far */
+    bool slots_seen;  /* of passes with routers */
+    bool has_home;    /* the slot space: */
+    uint32_t home;    /* its first site */
+    char home_recipe[64];
+    uint64_t planner; /* the kernel that shows a pass's sequences, as a hash of its name */
+    uint64_t planned; /* number of its latest slots */
     struct pass_layer *shown;
     uint32_t shown_room;
 };
@@ -126,6 +135,81 @@ static int know_site(struct passes *passes, uint32_t site)
     return 0;
 }
 
+void passes_know_slots(struct passes *passes, uint32_t index, const struct mt_site *site)
+{
+    if (site->kind != MT_SITE_SLOTS || (passes->has_home && passes->home <= index))
+        return;
+    passes->has_home = true;
+    passes->home = index;
+    memcpy(passes->home_recipe, site->recipe, sizeof passes->home_recipe);
+}
+
+/* The number that ties, of those that a record was given: slots of another space come in the midst of a pass. */
+static uint64_t tying(struct passes *passes, uint64_t number)
+{
+    while (number > 0) {
+        const struct context *context = &passes->contexts[number % WINDOW];
+        if (context->number != number || !context->foreign)
+            break;
+        number--;
+    }
+    return number;
+}
+
+/* One kernel makes a pass's slots and another uses them: the same slots twice, but for rows of padding. */
+static bool same_slots(const struct context *a, const struct context *b)
+{
+    const struct context *more = a->rows > b->rows ? a : b, *less = a->rows > b->rows ? b : a;
+    if (memcmp(a->values, b->values, less->rows * sizeof *a->values) != 0)
+        return false;
+    for (uint32_t i = less->rows; i < more->rows; i++) {
+        if (more->values[i] >= 0)
+            return false;
+    }
+    return true;
+}
+
+/*
+ * Slots by another recipe than the first one's are of a second kind of cache, which has slots of its own. But where a
+ * kernel makes the slots of a pass and shows its sequences, slots are compared with those.
+ */
+static bool of_another_space(struct passes *passes, const struct mt_site *site, const struct context *context)
+{
+    if (site->kind != MT_SITE_SLOTS)
+        return false;
+    if (!passes->planner)
+        return strncmp(passes->home_recipe, site->recipe, sizeof passes->home_recipe) != 0;
+    if (context->kernel == passes->planner) {
+        passes->planned = context->number;
+        return false;
+    }
+    const struct context *planned = &passes->contexts[passes->planned % WINDOW];
+    return !passes->planned || planned->number != passes->planned || !same_slots(planned, context);
+}
+
+/* A kernel shows a pass's sequences for the first time: the slots that it showed just before are its pass's, too. */
+static void find_planner(struct passes *passes, const struct context *starts)
+{
+    passes->planner = starts->kernel;
+    for (uint64_t n = starts->number - 1; n > 0 && starts->number - n < WINDOW; n--) {
+        struct context *context = &passes->contexts[n % WINDOW];
+        if (context->number != n || !context->seen || context->kernel != starts->kernel)
+            return;
+        if (context->kind == MT_SITE_SLOTS) {
+            context->foreign = false;
+            passes->planned = n;
+        }
+    }
+}
+
+static uint64_t hash_of(const char *text, size_t size)
+{
+    uint64_t hash = 14695981039346656037u; /* FNV-1a */
+    for (size_t i = 0; i < size && text[i]; i++)
+        hash = (hash ^ (unsigned char) text[i]) * 1099511628211u;
+    return hash | 1;
+}
+
 static int take_context(struct passes *passes, const struct mt_site *site, const struct mt_record *record,
                         const void *ids)
 {
@@ -143,48 +227,172 @@ static int take_context(struct passes *passes, const struct mt_site *site, const
     }
     for (uint32_t i = 0; i < record->rows; i++)
         context->values[i] = mt_decode_id(ids, record->width, i);
+    passes_know_slots(passes, record->site, site);
     context->seen = true;
     context->site = record->site;
     context->kind = site->kind;
+    context->stream = site->stream;
+    context->graph = site->flags & MT_SITE_GRAPH;
     context->rows = record->rows;
+    context->kernel = hash_of(site->kernel, sizeof site->kernel);
+    context->foreign = of_another_space(passes, site, context);
+    if (context->kind == MT_SITE_STARTS && !passes->planner)
+        find_planner(passes, context);
     return 0;
 }
 
-/* The latest of each kind behind the pass before, as far back as no number is missing. */
+static bool all_rows(const struct lane *lane, uint32_t rows)
+{
+    for (uint32_t i = 0; i < lane->layer_count; i++) {
+        if (lane->layers[i].shown.rows != rows)
+            return false;
+    }
+    return true;
+}
+
+/* The one ahead of `number` that came behind the pass before, as far back as no number is missing. */
+static struct context *one_ahead(struct passes *passes, const struct lane *lane, uint64_t number)
+{
+    struct context *context = &passes->contexts[number % WINDOW];
+    bool there = number > 0 && lane->context - number < WINDOW && context->number == number && context->seen &&
+                 (!context->routed || number == lane->context);
+    return there ? context : NULL;
+}
+
+/* Rows that a pass's sequences have, 0 if they make no sense. */
+static uint32_t sequence_rows(const struct context *starts)
+{
+    if (starts->rows < 2 || starts->values[0] != 0)
+        return 0;
+    for (uint32_t i = 1; i < starts->rows; i++) {
+        if (starts->values[i] < starts->values[i - 1])
+            return 0;
+    }
+    return (uint32_t) starts->values[starts->rows - 1];
+}
+
+/*
+ * Where the engine shows its sequences, these tell how many rows are real; of what the rows are, what has as many is
+ * theirs, or as many as the routers of a padded graph. False: it shows none.
+ */
+static bool find_sequences(struct passes *passes, const struct lane *lane, struct pass *pass)
+{
+    struct context *starts = NULL, *of_kind[KINDS] = {NULL}, *context;
+    for (uint64_t n = lane->context; (context = one_ahead(passes, lane, n)); n--) {
+        if (context->kind == MT_SITE_STARTS && !starts)
+            starts = context;
+    }
+    const uint32_t rows = starts ? sequence_rows(starts) : 0, most = lane->layers[0].shown.rows;
+    if (!rows || rows > most || !all_rows(lane, most))
+        return false;
+    bool model_ran_all = rows == most;
+    for (uint64_t n = lane->context; (context = one_ahead(passes, lane, n)); n--) {
+        context->taken = true;
+        if (context->foreign)
+            continue;
+        if (context->kind == MT_SITE_BLOCKS ? context->number < starts->number || of_kind[MT_SITE_BLOCKS]
+                                            : context->rows != rows && context->rows != most)
+            continue;
+        model_ran_all |= context->kind != MT_SITE_BLOCKS && context->rows == most;
+        struct context **best = context->kind < KINDS ? &of_kind[context->kind] : NULL;
+        if (best && (!*best || (context->rows == rows && (*best)->rows != rows)))
+            *best = context;
+    }
+    if (!model_ran_all) {
+        if (of_kind[MT_SITE_SLOTS]) {
+            pass->unplaced = of_kind[MT_SITE_SLOTS]->values;
+            pass->unplaced_rows = of_kind[MT_SITE_SLOTS]->rows;
+        }
+        return true;
+    }
+    pass->rows = rows;
+    pass->slots = of_kind[MT_SITE_SLOTS] ? of_kind[MT_SITE_SLOTS]->values : NULL;
+    pass->positions = of_kind[MT_SITE_POSITIONS] ? of_kind[MT_SITE_POSITIONS]->values : NULL;
+    pass->tokens = of_kind[MT_SITE_TOKENS] ? of_kind[MT_SITE_TOKENS]->values : NULL;
+    pass->starts = starts->values;
+    pass->sequences = starts->rows - 1;
+    if (of_kind[MT_SITE_BLOCKS]) {
+        pass->blocks = of_kind[MT_SITE_BLOCKS]->values;
+        pass->block_words = of_kind[MT_SITE_BLOCKS]->rows;
+    }
+    return true;
+}
+
+/*
+ * Of two streams that run at once each has row context of its own, in one row of numbers. A stream that has none takes
+ * another's: engines route on a side stream, or in a graph and give slots outside of it.
+ */
+static bool has_own_context(const struct passes *passes, const struct lane *lane)
+{
+    for (uint64_t n = 0; n < WINDOW; n++) {
+        const struct context *context = &passes->contexts[n];
+        if (context->seen && context->stream == lane->stream && context->graph == !!(lane->flags & MT_SITE_GRAPH))
+            return true;
+    }
+    return false;
+}
+
+/*
+ * The latest of each kind behind the pass before, as far back as no number is missing; of several, one of the routers'
+ * own stream.
+ *
+ * Where a graph is padded, its routers have more rows than the slots, which are stored outside of it: then the first
+ * ones are real. Only if the model itself ran as many rows as its routers, though: routers that are given the rows of
+ * other ranks have more, too, and the first ones may be another rank's.
+ */
 static void find_context(struct passes *passes, const struct lane *lane, struct pass *pass)
 {
     struct context *of_kind[KINDS] = {NULL};
     const struct context *own = lane->context && !lane->shares ? context_at(passes, lane->context) : NULL;
-    if (!own || own->ambiguous)
+    if (!own || own->ambiguous || find_sequences(passes, lane, pass))
         return;
+    const bool own_stream = has_own_context(passes, lane), graph = lane->flags & MT_SITE_GRAPH;
+    bool several = false; /* slots: a batch in parts */
     for (uint64_t n = lane->context; n > 0 && lane->context - n < WINDOW; n--) {
         struct context *context = &passes->contexts[n % WINDOW];
         if (context->number != n || !context->seen || (context->routed && n != lane->context))
             break;
-        if (context->kind < KINDS && !of_kind[context->kind])
-            of_kind[context->kind] = context;
+        if (context->foreign || (own_stream && context->graph == graph && context->stream != lane->stream))
+            continue;
+        struct context **best = context->kind < KINDS ? &of_kind[context->kind] : NULL;
+        if (!best)
+            continue;
+        several |= context->kind == MT_SITE_SLOTS && *best;
+        if (!*best || ((*best)->stream != lane->stream && context->stream == lane->stream))
+            *best = context;
     }
     for (uint32_t kind = 0; kind < KINDS; kind++) {
         if (of_kind[kind])
             of_kind[kind]->taken = true;
     }
+    const struct context *slots = of_kind[MT_SITE_SLOTS], *positions = of_kind[MT_SITE_POSITIONS],
+                         *tokens = of_kind[MT_SITE_TOKENS];
+    bool model_ran_all = (positions && all_rows(lane, positions->rows)) || (tokens && all_rows(lane, tokens->rows));
+    uint32_t most = lane->layers[0].shown.rows, rows = most;
+    if (slots && slots->rows < most && model_ran_all && !several)
+        rows = slots->rows;
     for (uint32_t kind = MT_SITE_SLOTS; kind <= MT_SITE_TOKENS; kind++) {
-        struct context *context = of_kind[kind];
-        for (uint32_t i = 0; context && i < lane->layer_count; i++) {
-            if (lane->layers[i].shown.rows != context->rows)
-                of_kind[kind] = context = NULL;
-        }
-        if (context)
-            pass->rows = context->rows;
+        const struct context *context = of_kind[kind];
+        if (context && context->rows != rows && (rows == most || context->rows != most))
+            of_kind[kind] = NULL;
+        else if (context && rows == most && !all_rows(lane, rows))
+            of_kind[kind] = NULL;
+        else if (context)
+            pass->rows = rows;
     }
     pass->slots = of_kind[MT_SITE_SLOTS] ? of_kind[MT_SITE_SLOTS]->values : NULL;
     pass->positions = of_kind[MT_SITE_POSITIONS] ? of_kind[MT_SITE_POSITIONS]->values : NULL;
     pass->tokens = of_kind[MT_SITE_TOKENS] ? of_kind[MT_SITE_TOKENS]->values : NULL;
+    if (slots && !pass->slots) {
+        pass->unplaced = slots->values;
+        pass->unplaced_rows = slots->rows;
+    }
 }
 
 /*
- * Did rows run since the pass before of which nothing is shown? Context that no pass takes tells of a pass whose
- * routers were lost, but not where that is the rule: a draft model without experts.
+ * Did rows run since the pass before of which nothing is shown? Slots that no pass takes tell of a pass whose routers
+ * were lost, but not where that is the rule: a model without experts. Tokens and positions alone tell of rows that
+ * stored nothing where this model's slots are seen: a draft model's, or a warm-up's.
  */
 static bool find_hole(struct passes *passes, uint64_t up_to)
 {
@@ -197,10 +405,13 @@ static bool find_hole(struct passes *passes, uint64_t up_to)
             hole = true;
             continue;
         }
+        if (context->foreign)
+            continue;
         struct counted *site = &passes->sites[context->site];
+        passes->slots_seen |= context->taken && context->kind == MT_SITE_SLOTS;
         if (context->taken)
             site->taken++;
-        else if (site->taken || site->left++ < 8)
+        else if ((site->taken || site->left++ < 8) && (context->kind == MT_SITE_SLOTS || !passes->slots_seen))
             hole = true;
     }
     passes->context = up_to;
@@ -227,7 +438,8 @@ static int hand_out(struct passes *passes, struct lane *lane)
     struct pass pass = {.first_seq = lane->first_seq,
                         .time_ns = lane->time_ns,
                         .layers = passes->shown,
-                        .layer_count = lane->layer_count};
+                        .layer_count = lane->layer_count,
+                        .bare = lane->context == 0};
     find_context(passes, lane, &pass);
     pass.hole = find_hole(passes, lane->context);
     struct context *own = lane->context && !lane->shares ? context_at(passes, lane->context) : NULL;
@@ -377,10 +589,13 @@ static int add_layer(struct lane *lane, const struct mt_site *site, const struct
     return 0;
 }
 
-int passes_add(struct passes *passes, const struct mt_site *site, const struct mt_record *record, const void *ids)
+int passes_add(struct passes *passes, const struct mt_site *site, const struct mt_record *given, const void *ids)
 {
     if (site->kind != MT_SITE_ROUTER)
-        return take_context(passes, site, record, ids);
+        return take_context(passes, site, given, ids);
+    struct mt_record tied = *given;
+    const struct mt_record *record = &tied;
+    tied.context = tying(passes, given->context);
     struct lane *lane = lane_of(passes, site, record->k);
     if (!lane || know_site(passes, record->site) != 0)
         return -ENOMEM;

@@ -22,14 +22,24 @@ struct pass_layer {
 struct pass {
     uint64_t first_seq;
     uint64_t time_ns;
-    uint32_t rows; /* of its row context, 0 if it has none */
+    /* Of its row context, 0 if it has none. Its routers have these rows first; what they have more is padding. */
+    uint32_t rows;
     /* [rows]; NULL: the engine shows none, or it was lost. */
     const int32_t *slots, *positions, *tokens;
+    /* Slots that rows of this pass went to, but which rows nothing tells. */
+    const int32_t *unplaced;
+    uint32_t unplaced_rows;
+    /* What the engine shows of the sequences in these rows; NULL: nothing, or it was lost. starts[sequences + 1] */
+    const int32_t *starts,
+        *blocks; /* blocks: as MT_SITE_BLOCKS says. NULL with starts: none begins at a block's start */
+    uint32_t sequences, block_words;
     const struct pass_layer *layers; /* in the order of their records; each site at most once */
     uint32_t layer_count;
     uint32_t lost; /* records lost since the pass before, as far as known */
-    /* Since the pass before, row context was lost, or came with no router behind it: rows ran that nobody shows. */
+    /* Since the pass before, row context was lost, or slots came with no router behind it: rows ran that nobody shows.
+     */
     bool hole;
+    bool bare; /* nothing has shown row context yet: an engine's warm-up */
 };
 
 /* `pass` is valid during the call. A non-zero return stops the feeding call, which returns it. */
@@ -39,6 +49,8 @@ struct passes;
 
 struct passes *passes_new(pass_take *take, void *user);
 void passes_free(struct passes *passes);
+/* A site of slots that is known before a record of it comes, as to a reader that begins in the midst of a stream. */
+void passes_know_slots(struct passes *passes, uint32_t index, const struct mt_site *site);
 /* `site` describes record->site. Records of retracted sites are to be left out by the caller. -ENOMEM, or what take
  * returned. */
 int passes_add(struct passes *passes, const struct mt_site *site, const struct mt_record *record, const void *ids);

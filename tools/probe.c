@@ -9,29 +9,33 @@
 #include <dirent.h>
 #include <errno.h>
 #include <getopt.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static const char *const confidences[] = {"rejected", "possible", "likely", "certain"};
 
 /* Every process of the command has left a file. */
-static int read_folder(const char *folder, struct evidence *evidence)
+static int read_folder(const char *folder, bool keep, struct evidence *evidence)
 {
     DIR *dir = opendir(folder);
     int status = dir ? EXIT_OK : say_failed("%s: %s", folder, strerror(errno));
     for (struct dirent *entry; dir && (entry = readdir(dir));) {
-        char path[512];
+        char path[PATH_MAX + 256];
         if (entry->d_name[0] == '.')
             continue;
         snprintf(path, sizeof path, "%s/%.255s", folder, entry->d_name);
         if (!status && !evidence_read(evidence, path, (unsigned) atoi(entry->d_name)))
-            status = say_failed("cannot read what was sampled: %s", strerror(errno));
-        unlink(path);
+            status = say_failed("%s: cannot read what was sampled: %s", path, strerror(errno));
+        if (!keep)
+            unlink(path);
     }
     if (dir)
         closedir(dir);
-    rmdir(folder);
+    if (!keep)
+        rmdir(folder);
     return status;
 }
 
@@ -82,6 +86,9 @@ static void print_found(const struct candidate *c)
         word_text(&c->stride, text, sizeof text);
         printf("  stride   from %s\n", text);
     }
+    const char *final;
+    for (unsigned i = 0; (final = recipe_final(c, i)); i++)
+        printf("  final    %s %s\n", final, c->replaced ? "replaces them in place" : "reorders them in place");
     if (c->shared)
         puts("  shared   with a sampler: the number of experts tells them apart");
     if (c->why[0])
@@ -89,19 +96,65 @@ static void print_found(const struct candidate *c)
     putchar('\n');
 }
 
-/* Each recipe once: tensor-parallel processes all find the same. */
-static char *recipe_of(const struct verdict *verdict, const struct candidate *c)
+/* NULL: none can be written. */
+static char *print_recipe(const struct candidate *c, unsigned number, bool alone)
 {
     char *text = NULL, why[256];
     size_t size = 0, count;
     FILE *memory = open_memstream(&text, &size);
-    bool good = memory && recipe_print(memory, verdict, c);
+    bool good = memory && recipe_print(memory, c, number, alone);
     if (memory && fclose(memory) != 0)
         good = false;
     if (good && text && mt_recipes_check("recipe", text, &count, why, sizeof why))
         return text;
     free(text);
     return NULL;
+}
+
+struct found {
+    char **recipes;
+    size_t count;
+};
+
+/* Overloads, or instances of a template, whose ids are of other types say: a recipe must tell them apart. */
+static bool has_rival(const struct verdict *verdict, const struct candidate *c, const char *recipe)
+{
+    bool rival = false;
+    for (size_t i = 0; i < verdict->count && !rival; i++) {
+        const struct candidate *other = &verdict->all[i];
+        const struct kernel *a = c->kernel, *b = other->kernel;
+        if (other->confidence < LIKELY || strcmp(a->base, b->base) != 0 || strcmp(a->mangled, b->mangled) == 0)
+            continue;
+        char *another = print_recipe(other, 1, true);
+        rival = another && strcmp(another, recipe) != 0;
+        free(another);
+    }
+    return rival;
+}
+
+/* Each recipe once, as tensor-parallel processes all find the same; another one of the same kernel has a name of its
+ * own. False: it is there already. */
+static bool add_recipe(struct found *found, const struct verdict *verdict, const struct candidate *c)
+{
+    char *recipe = print_recipe(c, 1, true);
+    bool alone = recipe && !has_rival(verdict, c, recipe), named = recipe != NULL;
+    for (unsigned number = 1; named; number++) {
+        free(recipe);
+        if (!(recipe = print_recipe(c, number, alone)))
+            break;
+        size_t name = strcspn(recipe, "\n");
+        named = false;
+        for (size_t i = 0; i < found->count; i++) {
+            if (strcmp(found->recipes[i], recipe) == 0) {
+                free(recipe);
+                return false;
+            }
+            named |= strncmp(found->recipes[i], recipe, name + 1) == 0;
+        }
+    }
+    if (recipe)
+        found->recipes[found->count++] = recipe;
+    return true;
 }
 
 static int by_score(const void *a, const void *b)
@@ -138,36 +191,44 @@ static void print_totals(const struct evidence *evidence)
              "--disable-cuda-graph)");
 }
 
-static bool taken(char **recipes, size_t count, const char *recipe)
-{
-    for (size_t i = 0; i < count; i++) {
-        if (recipes[i] && strcmp(recipes[i], recipe) == 0)
-            return true;
-    }
-    return false;
-}
-
-static int write_recipes(const char *output, char **recipes, size_t count)
+static int write_recipes(const char *output, const struct found *found)
 {
     FILE *file = fopen(output, "we");
     if (!file)
         return say_failed("%s: %s", output, strerror(errno));
     fputs("# Found by `moetap probe`.\n", file);
-    for (size_t i = 0; i < count; i++)
-        fprintf(file, "\n%s", recipes[i]);
+    for (size_t i = 0; i < found->count; i++)
+        fprintf(file, "\n%s", found->recipes[i]);
     bool good = !ferror(file);
     return fclose(file) == 0 && good ? EXIT_OK : say_failed("%s: cannot write it: %s", output, strerror(errno));
 }
 
-/* What was found, best first. EXIT_FAILED: nothing that is at least likely. */
+/* Best first. */
+static void print_candidates(const struct verdict *verdict, const struct candidate **order, struct found *found,
+                             bool rejected)
+{
+    for (size_t i = 0; i < verdict->count; i++) {
+        const struct candidate *c = order[i];
+        if (c->confidence != REJECTED && (c->confidence < LIKELY || add_recipe(found, verdict, c))) {
+            print_found(c);
+        } else if (c->confidence == REJECTED && rejected) {
+            print_evidence(c);
+            printf("  not ids  %s\n\n", c->why);
+        }
+    }
+    for (size_t i = 0; i < found->count; i++)
+        printf("%s\n", found->recipes[i]);
+}
+
+/* What was found. EXIT_FAILED: nothing that is at least likely. */
 static int report(const struct evidence *evidence, const struct verdict *verdict, const char *output, bool rejected)
 {
     const struct candidate **order = calloc(verdict->count + 1, sizeof *order);
-    char **recipes = calloc(verdict->count + 1, sizeof *recipes);
-    size_t found = 0;
-    if (!order || !recipes) {
+    struct found found = {calloc(verdict->count + 1, sizeof *found.recipes), 0};
+    int status = EXIT_FAILED;
+    if (!order || !found.recipes) {
         free(order);
-        free(recipes);
+        free(found.recipes);
         return say_failed("out of memory");
     }
     for (size_t i = 0; i < verdict->count; i++)
@@ -176,84 +237,110 @@ static int report(const struct evidence *evidence, const struct verdict *verdict
     print_known(evidence);
     print_totals(evidence);
     putchar('\n');
-    for (size_t i = 0; i < verdict->count; i++) {
-        const struct candidate *c = order[i];
-        char *recipe = c->confidence >= LIKELY ? recipe_of(verdict, c) : NULL;
-        if (c->confidence == REJECTED) {
-            if (rejected) {
-                print_evidence(c);
-                printf("  not ids  %s\n\n", c->why);
-            }
-        } else if (!recipe || !taken(recipes, found, recipe)) {
-            print_found(c);
-            if (recipe)
-                recipes[found++] = recipe;
-            recipe = NULL;
-        }
-        free(recipe);
-    }
-    for (size_t i = 0; i < found; i++)
-        printf("%s\n", recipes[i]);
-    int status = found ? EXIT_OK : EXIT_FAILED;
-    if (!found)
+    print_candidates(verdict, order, &found, rejected);
+    if (!found.count)
         puts("no router was found");
-    else if (output)
-        status = write_recipes(output, recipes, found);
-    for (size_t i = 0; i < found; i++)
-        free(recipes[i]);
-    free(recipes);
+    else
+        status = output ? write_recipes(output, &found) : EXIT_OK;
+    for (size_t i = 0; i < found.count; i++)
+        free(found.recipes[i]);
+    free(found.recipes);
     free(order);
     return status;
 }
 
-int verb_probe(int argc, char **argv)
+struct options {
+    const char *output, *source, *keep, *from;
+    bool all, verbose;
+};
+
+static int parse(int argc, char **argv, struct options *options)
 {
-    enum { SOURCE = 256, ALL };
+    enum { SOURCE = 256, ALL, KEEP, FROM };
     static const struct option longs[] = {{"output", required_argument, NULL, 'o'},
                                           {"source", required_argument, NULL, SOURCE},
                                           {"all", no_argument, NULL, ALL},
+                                          {"keep", required_argument, NULL, KEEP},
+                                          {"from", required_argument, NULL, FROM},
                                           {"verbose", no_argument, NULL, 'v'},
                                           {NULL, 0, NULL, 0}};
-    const char *output = NULL, *source = NULL;
-    bool all = false, verbose = false;
     int opt;
     while ((opt = getopt_long(argc, argv, "+:o:v", longs, NULL)) != -1) {
         switch (opt) {
         case 'o':
-            output = optarg;
+            options->output = optarg;
             break;
         case SOURCE:
             if ((opt = check_source(optarg)))
                 return opt;
-            source = optarg;
+            options->source = optarg;
             break;
         case ALL:
-            all = true;
+            options->all = true;
+            break;
+        case KEEP:
+            options->keep = optarg;
+            break;
+        case FROM:
+            options->from = optarg;
             break;
         case 'v':
-            verbose = true;
+            options->verbose = true;
             break;
         default:
             return say_bad_option(argv, opt);
         }
     }
-    if (optind == argc)
+    if (options->from && (optind < argc || options->keep))
+        return say_usage("--from judges what an earlier run has kept: it takes no command and no --keep");
+    if (!options->from && optind == argc)
         return say_usage("probe what? moetap probe [OPTIONS] -- CMD...");
-    char folder[] = "/tmp/moetap-probe-XXXXXX";
-    if (!mkdtemp(folder))
-        return say_failed("%s: %s", folder, strerror(errno));
-    if (setenv("MOETAP_PROBE", folder, 1) != 0 || setenv("MOETAP_PROBE_ALL", all ? "1" : "0", 1) != 0) {
+    return EXIT_OK;
+}
+
+/* Where the library puts its samples, as an absolute path: CMD may go elsewhere. */
+static int make_folder(const char *keep, char *folder)
+{
+    snprintf(folder, PATH_MAX, "/tmp/moetap-probe-XXXXXX");
+    if (!keep)
+        return mkdtemp(folder) ? EXIT_OK : say_failed("%s: %s", folder, strerror(errno));
+    if (mkdir(keep, 0700) != 0 || !realpath(keep, folder))
+        return say_failed("--keep %s: %s%s", keep, strerror(errno),
+                          errno == EEXIST ? ": name a folder that is not there yet" : "");
+    return EXIT_OK;
+}
+
+/* Runs CMD; `status` is what to end with if nothing else fails. */
+static int sample(char **command, const struct options *options, char *folder, int *status, bool *ran)
+{
+    int failed = make_folder(options->keep, folder);
+    if (failed)
+        return failed;
+    if (setenv("MOETAP_PROBE", folder, 1) != 0 || setenv("MOETAP_PROBE_ALL", options->all ? "1" : "0", 1) != 0) {
         rmdir(folder);
         return say_failed("out of memory");
     }
-    bool ran = false;
-    int status = run_preloaded(argv + optind, source, &ran);
+    *status = run_preloaded(command, options->source, ran);
+    return EXIT_OK;
+}
+
+int verb_probe(int argc, char **argv)
+{
+    struct options options = {0};
+    char folder[PATH_MAX];
+    int status = parse(argc, argv, &options);
+    if (status)
+        return status;
+    bool ran = options.from != NULL;
+    int judged = ran ? EXIT_OK : sample(argv + optind, &options, folder, &status, &ran);
+    if (judged)
+        return judged;
     struct evidence evidence = {0};
     struct verdict verdict = {0};
-    int judged = read_folder(folder, &evidence);
+    judged = read_folder(ran && options.from ? options.from : folder, options.from || (ran && options.keep), &evidence);
     if (ran && !judged)
-        judged =
-            judge(&evidence, &verdict) ? report(&evidence, &verdict, output, verbose) : say_failed("out of memory");
+        judged = judge(&evidence, &verdict) ? report(&evidence, &verdict, options.output, options.verbose)
+                                            : say_failed("out of memory");
     free(verdict.all);
     evidence_free(&evidence);
     if (fflush(stdout) != 0)

@@ -328,6 +328,9 @@ int verb_record(int argc, char **argv)
         snprintf(output, sizeof output, "moetap-%d.moetap", (int) getpid());
         options.output = output;
     }
+    /* Left over from a probe, they would turn the taps off. */
+    unsetenv("MOETAP_PROBE");
+    unsetenv("MOETAP_PROBE_ALL");
     status = set_environment(&options, session);
     if (status)
         return status;

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 struct feed;
 
@@ -67,14 +68,15 @@ static int add(uint32_t segment, const struct pass *pass, void *user)
     return requests_add(((struct requests **) user)[segment], pass);
 }
 
-int sequences_assemble(struct trace_reader *reader, uint32_t block_size, struct requests ***out, struct mt_error *error)
+int sequences_assemble(struct trace_reader *reader, uint32_t block_size, enum requests_rules rules,
+                       struct requests ***out, struct mt_error *error)
 {
     const struct trace *trace = trace_reader_trace(reader);
     struct requests **requests = calloc(trace->segment_count + 1u, sizeof *requests);
     int result = requests ? 0 : -ENOMEM;
     for (uint32_t i = 0; !result && i < trace->segment_count; i++) {
         const struct trace_view *view = &trace->segments[i];
-        requests[i] = requests_new(view->sites, view->site_count, block_size);
+        requests[i] = requests_new(view->sites, view->site_count, block_size, rules);
         if (!requests[i])
             result = -ENOMEM;
     }
@@ -88,6 +90,10 @@ int sequences_assemble(struct trace_reader *reader, uint32_t block_size, struct 
         result = requests_end(requests[i]);
     if (result == -ENOMEM)
         snprintf(error->text, sizeof error->text, "out of memory");
+    if (result == -EDOM)
+        snprintf(error->text, sizeof error->text,
+                 "--block-size=%u: slots and positions do not fit blocks of so many slots; without it, it is found",
+                 block_size);
     if (result == -ERANGE)
         snprintf(error->text, sizeof error->text, "slots or positions beyond what a cache can hold: damaged?");
     if (result && requests) {
@@ -103,4 +109,17 @@ void sequences_free(const struct trace_reader *reader, struct requests **request
     for (uint32_t i = 0; i < trace_reader_trace(reader)->segment_count; i++)
         requests_free(requests[i]);
     free(requests);
+}
+
+bool parse_links(const char *text, enum requests_rules *rules)
+{
+    static const char *const names[] = {
+        [REQUESTS_AUTO] = "auto", [REQUESTS_PROVEN] = "proven", [REQUESTS_LIKELY] = "likely"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        if (strcmp(names[i], text) != 0)
+            continue;
+        *rules = (enum requests_rules) i;
+        return true;
+    }
+    return false;
 }

@@ -11,8 +11,11 @@ typedef int sequences_take(uint32_t segment, const struct pass *pass, void *user
 int sequences_passes(struct trace_reader *reader, sequences_take *take, void *user, struct mt_error *error);
 
 /* One for each segment of the trace. block_size 0: found. */
-int sequences_assemble(struct trace_reader *reader, uint32_t block_size, struct requests ***out,
-                       struct mt_error *error);
+int sequences_assemble(struct trace_reader *reader, uint32_t block_size, enum requests_rules rules,
+                       struct requests ***out, struct mt_error *error);
 void sequences_free(const struct trace_reader *reader, struct requests **requests);
+
+/* --links of requests and export. */
+bool parse_links(const char *text, enum requests_rules *rules);
 
 #endif

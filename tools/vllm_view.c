@@ -10,6 +10,7 @@
 #include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 struct vllm_view {
@@ -87,8 +88,19 @@ static int open_lock(struct vllm_view *view, const char *path, struct mt_error *
     return result;
 }
 
+/* Who still maps one of another size would get a SIGBUS if it shrank: it keeps it, without the name. */
+static bool reusable(const struct vllm_view *view, const char *path)
+{
+    struct stat status;
+    if (lstat(path, &status) == 0 && S_ISREG(status.st_mode) && (uint64_t) status.st_size == view->size)
+        return true;
+    unlink(path);
+    return false;
+}
+
 static int make_buffer(struct vllm_view *view, const char *path, bool left, struct mt_error *error)
 {
+    left = left && reusable(view, path);
     view->fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | (left ? 0 : O_EXCL), 0600);
     if (view->fd < 0) {
         int result = -errno;
@@ -102,8 +114,6 @@ static int make_buffer(struct vllm_view *view, const char *path, bool left, stru
     }
     struct rlimit limit;
     int result = getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur < view->size ? EFBIG : 0;
-    if (!result && ftruncate(view->fd, 0) != 0)
-        result = errno;
     while (!result && (result = posix_fallocate(view->fd, 0, (off_t) view->size)) == EINTR)
         result = 0;
     if (!result) {
@@ -155,7 +165,8 @@ void vllm_view_unlock(struct vllm_view *view)
     flock(view->lock, LOCK_UN);
 }
 
-void vllm_view_put(struct vllm_view *view, int64_t slot, const uint32_t *map, uint32_t mapped, const int32_t *ids)
+void vllm_view_put(struct vllm_view *view, int64_t slot, const uint32_t *map, uint32_t mapped, const int32_t *ids,
+                   uint32_t layers)
 {
     if (slot < 0 || (uint64_t) slot >= view->slots)
         return;
@@ -163,7 +174,7 @@ void vllm_view_put(struct vllm_view *view, int64_t slot, const uint32_t *map, ui
     memset(row, 0, (size_t) view->layers * view->k * sizeof *row);
     for (uint32_t layer = 0; layer < mapped; layer++) {
         for (uint32_t i = 0; i < view->k; i++) {
-            int32_t id = ids[layer * view->k + i];
+            int32_t id = layer < layers ? ids[layer * view->k + i] : MT_ID_MISSING;
             row[map[layer] * view->k + i] = id == MT_ID_MISSING ? MT_ID_NEGATIVE : id;
         }
     }

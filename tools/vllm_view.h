@@ -29,8 +29,9 @@ int vllm_view_open(const char *buffer, const char *lock, uint64_t slots, uint32_
 bool vllm_view_lock(struct vllm_view *view);
 void vllm_view_unlock(struct vllm_view *view);
 
-/* `ids` as for mt_table_put(), [mapped, k]. */
-void vllm_view_put(struct vllm_view *view, int64_t slot, const uint32_t *map, uint32_t mapped, const int32_t *ids);
+/* `ids` as for mt_table_put(), [layers, k]: those that `map` names and `layers` has not are missing. */
+void vllm_view_put(struct vllm_view *view, int64_t slot, const uint32_t *map, uint32_t mapped, const int32_t *ids,
+                   uint32_t layers);
 
 /* NULL allowed. The buffer's name is removed with the table. */
 void vllm_view_close(struct vllm_view *view, bool keep);

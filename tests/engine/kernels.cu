@@ -56,6 +56,8 @@ extern "C" __global__ void moe_demo_router_gemm(const float *hidden, const float
 KERNELS(i32, int32_t)
 KERNELS(i64, int64_t)
 KERNELS(u32, uint32_t)
+KERNELS(u16, uint16_t)
+KERNELS(u8, uint8_t)
 
 __global__ void moe_demo_rescale(float *weights, float factor, int count)
 {

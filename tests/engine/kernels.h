@@ -55,6 +55,8 @@ BODY void body_gemm(const float *hidden, const float *weight, float *logits, int
 BODY_TOPK(body_topk_i32, int32_t)
 BODY_TOPK(body_topk_i64, int64_t)
 BODY_TOPK(body_topk_u32, uint32_t)
+BODY_TOPK(body_topk_u16, uint16_t)
+BODY_TOPK(body_topk_u8, uint8_t)
 
 /* The experts read the ids: what they choose changes all that follows. */
 #define BODY_EXPERTS(name, T)                                                                                          \
@@ -71,6 +73,8 @@ BODY_TOPK(body_topk_u32, uint32_t)
 BODY_EXPERTS(body_experts_i32, int32_t)
 BODY_EXPERTS(body_experts_i64, int64_t)
 BODY_EXPERTS(body_experts_u32, uint32_t)
+BODY_EXPERTS(body_experts_u16, uint16_t)
+BODY_EXPERTS(body_experts_u8, uint8_t)
 
 /* The engine's own copy of the ids, and what becomes of their memory when nobody needs them any more. */
 #define BODY_KEEP(name, T)                                                                                             \
@@ -81,6 +85,8 @@ BODY_EXPERTS(body_experts_u32, uint32_t)
 BODY_KEEP(body_keep_i32, int32_t)
 BODY_KEEP(body_keep_i64, int64_t)
 BODY_KEEP(body_keep_u32, uint32_t)
+BODY_KEEP(body_keep_u16, uint16_t)
+BODY_KEEP(body_keep_u8, uint8_t)
 #define BODY_SCRUB(name, T)                                                                                            \
     BODY void name(T *ids, int i)                                                                                      \
     {                                                                                                                  \
@@ -89,6 +95,8 @@ BODY_KEEP(body_keep_u32, uint32_t)
 BODY_SCRUB(body_scrub_i32, int32_t)
 BODY_SCRUB(body_scrub_i64, int64_t)
 BODY_SCRUB(body_scrub_u32, uint32_t)
+BODY_SCRUB(body_scrub_u16, uint16_t)
+BODY_SCRUB(body_scrub_u8, uint8_t)
 
 /* --eplb: each expert has two copies; which one serves a row goes by the row. In place where ids and out are the same.
  */
@@ -101,6 +109,8 @@ BODY_SCRUB(body_scrub_u32, uint32_t)
 BODY_REMAP(body_remap_i32, int32_t)
 BODY_REMAP(body_remap_i64, int64_t)
 BODY_REMAP(body_remap_u32, uint32_t)
+BODY_REMAP(body_remap_u16, uint16_t)
+BODY_REMAP(body_remap_u8, uint8_t)
 
 /* --rescale: in place, as some engines do between router and experts. */
 BODY void body_rescale(float *weights, float factor, int i)

@@ -99,9 +99,24 @@ struct batch {
 #define CACHE_SLOTS (2 * options.tokens)
 #define ROTARY_ROWS 512
 
+/* What --dtype may be; the letter stands for it in mangled names. */
+static const struct dtype {
+    const char *name;
+    size_t size;
+    char letter;
+} dtypes[] = {{"i32", 4, 'i'}, {"i64", 8, 'l'}, {"u32", 4, 'j'}, {"u16", 2, 't'}, {"u8", 1, 'h'}, {NULL, 0, 0}};
+
+static const struct dtype *dtype(void)
+{
+    const struct dtype *d = dtypes;
+    while (d->name && strcmp(d->name, options.dtype) != 0)
+        d++;
+    return d;
+}
+
 static size_t id_size(void)
 {
-    return strcmp(options.dtype, "i64") == 0 ? 8 : 4;
+    return dtype()->size;
 }
 
 static size_t ids_per_layer(void)
@@ -375,15 +390,18 @@ static void load_kernels(void)
     snprintf(name, sizeof name, "moe_demo_topk_%s", options.dtype);
     CHECK(cuda.ModuleGetFunction(&kernels.topk, module, name));
     /* A C++ kernel, as most are: moe_demo_experts(float const*, int const*, ...) */
-    char mangled = strcmp(options.dtype, "i64") == 0 ? 'l' : options.dtype[0] == 'u' ? 'j' : 'i';
+    char mangled = dtype()->letter;
     snprintf(name, sizeof name, "_Z16moe_demo_expertsPKfPK%cS0_S0_Pfiii", mangled);
     CHECK(cuda.ModuleGetFunction(&kernels.experts, module, name));
     snprintf(name, sizeof name, "_Z13moe_demo_keepPK%cP%ci", mangled, mangled);
     CHECK(cuda.ModuleGetFunction(&kernels.keep, module, name));
     snprintf(name, sizeof name, "_Z14moe_demo_scrubP%ci", mangled);
     CHECK(cuda.ModuleGetFunction(&kernels.scrub, module, name));
-    static const char *const remaps[] = {"PKiPiS0_iii", "PKlPlPKiiii", "PKjPjPKiiii"};
-    snprintf(name, sizeof name, "_Z14moe_demo_remap%s", remaps[mangled == 'i' ? 0 : mangled == 'l' ? 1 : 2]);
+    /* The mangled name refers back to a type that came before. */
+    if (mangled == 'i')
+        snprintf(name, sizeof name, "_Z14moe_demo_remapPKiPiS0_iii");
+    else
+        snprintf(name, sizeof name, "_Z14moe_demo_remapPK%cP%cPKiiii", mangled, mangled);
     CHECK(cuda.ModuleGetFunction(&kernels.remap, module, name));
     /* Weights' bits are integers of their size. */
     CHECK(cuda.ModuleGetFunction(&kernels.keep_weights, module, "_Z13moe_demo_keepPKjPji"));
@@ -528,8 +546,11 @@ static void put_ids(FILE *file, const void *from)
 {
     size_t count = (size_t) options.layers * ids_per_layer();
     int32_t *ids = must(malloc(count * sizeof *ids));
-    for (size_t i = 0; i < count; i++)
-        ids[i] = id_size() == 8 ? (int32_t) ((const int64_t *) from)[i] : ((const int32_t *) from)[i];
+    for (size_t i = 0; i < count; i++) {
+        uint64_t id = 0; /* no id is negative */
+        memcpy(&id, (const char *) from + i * id_size(), id_size());
+        ids[i] = (int32_t) id;
+    }
     truth_put(file, ids, count * sizeof *ids);
     free(ids);
 }

@@ -25,7 +25,7 @@ int options_usage(const char *problem)
             "moe-demo: %s\nmoe-demo [--layers L] [--experts E] [--topk K] [--tokens N] [--steps S] "
             "[--graph[=plain|pieces|fork|update|relaxed]]\n         [--scrub] [--context] [--plan] [--pdl] "
             "[--weights] [--rescale] [--eplb[=inplace]] [--streams M]\n"
-            "         [--dtype i32|i64|u32] [--seed X] [--truth FILE] [--door dlsym|getproc] [--device D]\n",
+            "         [--dtype i32|i64|u32|u16|u8] [--seed X] [--truth FILE] [--door dlsym|getproc] [--device D]\n",
             problem);
     return 2;
 }
@@ -110,8 +110,14 @@ const char *options_parse(int argc, char **argv)
     }
     if (optind != argc)
         return "takes options only";
-    if (strcmp(options.dtype, "i32") && strcmp(options.dtype, "i64") && strcmp(options.dtype, "u32"))
-        return "--dtype is i32, i64 or u32";
+    static const char *const dtypes[] = {"i32", "i64", "u32", "u16", "u8"};
+    bool known = false;
+    for (size_t i = 0; i < sizeof dtypes / sizeof *dtypes; i++)
+        known |= strcmp(options.dtype, dtypes[i]) == 0;
+    if (!known)
+        return "--dtype is i32, i64, u32, u16 or u8";
+    if (strcmp(options.dtype, "u8") == 0 && options.experts * (options.eplb ? 2 : 1) > 256)
+        return "u8 has room for 256 experts";
     if (strcmp(options.door, "dlsym") && strcmp(options.door, "getproc"))
         return "--door is dlsym or getproc";
     if (options.plan && options.tokens < 16)

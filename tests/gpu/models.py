@@ -112,7 +112,7 @@ def main():
         torch.cuda.synchronize()
     json.dump(out.tolist(), open(tokens_file, 'w'))
     if len(sys.argv) > 3:
-        json.dump({'layers': len(routers), 'calls': calls}, open(sys.argv[3], 'w'))
+        json.dump({'experts': experts, 'k': top_k, 'dtype': 'i64', 'layers': len(routers), 'calls': calls}, open(sys.argv[3], 'w'))
     print(name, 'routers', len(routers), 'router calls', len(calls), torch.__version__, transformers.__version__)
 
 

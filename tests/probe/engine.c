@@ -5,7 +5,7 @@
  */
 #include "kernels.h"
 
-#include "../engine/driver.h"
+#include "rig.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -13,21 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { LAYERS = 5, STEPS = 8, ROWS_MAX = 64, MEMORY = 1 << 20, VOCABULARY = 32000 };
-
-static struct cuda cuda;
-static CUstream stream;
-static CUmodule module;
-static FILE *truth;
-
-static void ok(CUresult result, const char *what)
-{
-    if (result) {
-        fprintf(stderr, "probe-engine: %s: error %d\n", what, (int) result);
-        exit(3);
-    }
-}
-#define OK(call) ok((call), #call)
+enum { LAYERS = 5, STEPS = 8, ROWS_MAX = 64, VOCABULARY = 32000 };
 
 static const struct shape {
     const char *name, *kernel;
@@ -51,71 +37,11 @@ static const struct shape {
     {"one-row", "_ZN4acme6chooseEPKfPiPfiii", 4, 64, 6},
     {"k2", "_ZN4acme6chooseEPKfPiPfiii", 4, 8, 2},
     {"grouped", "_ZN4acme6chooseEPKfPiPfiii", 4, 64, 8},
-    {"torch",
-     "_ZN2at6native6sbtopk10gatherTopKIfjLi2ELb0EEEvNS_4cuda6detail10TensorInfoIKT_T0_EES8_S8_bS8_S8_NS5_IS6_S8_EES8_"
-     "NS5_IlS8_EES8_PS6_",
-     8, 128, 8},
     {"dense", NULL, 4, 64, 6},
 };
 
 static CUdeviceptr hidden, logits, ids, copied, weights, decoys[7], router_weight[LAYERS], norm_weight[LAYERS],
     expert_weight[LAYERS];
-
-static CUdeviceptr device_memory(void)
-{
-    CUdeviceptr address;
-    OK(cuda.MemAlloc(&address, MEMORY));
-    return address;
-}
-
-static void launch(const char *name, unsigned blocks, void **params)
-{
-    static struct {
-        const char *name;
-        CUfunction function;
-    } known[32];
-    size_t i = 0;
-    while (known[i].name && strcmp(known[i].name, name) != 0)
-        i++;
-    if (!known[i].name) {
-        known[i].name = name;
-        OK(cuda.ModuleGetFunction(&known[i].function, module, name));
-    }
-    OK(cuda.LaunchKernel(known[i].function, blocks, 1, 1, 32, 1, 1, 0, stream, params, NULL));
-}
-
-static void write_truth(const struct shape *s, int rows)
-{
-    static uint8_t bytes[MEMORY];
-    size_t stride = strcmp(s->name, "wide") == 0 ? (size_t) s->experts : (size_t) s->k;
-    OK(cuda.MemcpyDtoHAsync(bytes, ids, (size_t) rows * stride * (size_t) s->width, stream));
-    OK(cuda.StreamSynchronize(stream));
-    for (int row = 0; row < rows; row++) {
-        for (int slot = 0; slot < s->k; slot++) {
-            int64_t id = 0;
-            memcpy(&id, bytes + ((size_t) row * stride + (size_t) slot) * (size_t) s->width, (size_t) s->width);
-            fprintf(truth, "%s%lld", slot ? "," : row ? "],[" : "[[", (long long) id);
-        }
-    }
-    fputs("]]\n", truth);
-}
-
-/* torch.topk: unused parts of the structs hold what was on the stack. */
-static void route_torch(const struct shape *s, int rows)
-{
-    unsigned n = (unsigned) rows, experts = (unsigned) s->experts, k = (unsigned) s->k, one = 1;
-    unsigned char largest = 1;
-    struct tensor_info in = {logits, {n, 1}, {experts, 1}, 2}, values = {weights, {n, 1}, {k, 1}, 2};
-    struct tensor_info indices = {ids, {n, 1}, {k, 1}, 2};
-    CUdeviceptr none = 0;
-    memcpy(&in.sizes[6], &ids, sizeof ids);
-    memcpy(&values.sizes[8], &ids, sizeof ids);
-    values.strides[7] = experts;
-    void *gather[] = {&in, &experts, &k, &largest, &n, &one, &values, &one, &indices, &one, &none};
-    launch(s->kernel, n, gather);
-    void *sort[] = {&values, &n, &k, &one, &indices, &one, &largest};
-    launch("_ZN2at6native20bitonicSortKVInPlaceEv", n, sort);
-}
 
 static void route(const struct shape *s, int layer, int rows)
 {
@@ -161,16 +87,13 @@ static void route(const struct shape *s, int layer, int rows)
         void *among[] = {&logits, &decoys[6], &weights, &rows, &group, &four};
         launch(s->kernel, 1, among);
     }
-    if (strcmp(s->name, "torch") == 0)
-        route_torch(s, rows);
-    else
-        launch(s->kernel, blocks, params);
+    launch(s->kernel, blocks, params);
     if (strcmp(s->name, "reordered") == 0) {
         void *reorder[] = {&ids, &rows, &k};
         launch("acme_reorder", 1, reorder);
     }
     if (truth)
-        write_truth(s, rows);
+        write_truth(ids, rows, k, strcmp(s->name, "wide") == 0 ? experts : k, s->width);
     if (strcmp(s->name, "copied") == 0) {
         void *cast[] = {&ids, &copied, &count};
         launch("acme_cast", 1, cast);
@@ -230,22 +153,11 @@ int main(int argc, char **argv)
         other.k = atoi(argv[4]);
         s = &other;
     }
-    const char *problem = cuda_open(&cuda, "dlsym", "libcuda.so.1");
-    if (problem || argc < 2) {
-        fprintf(stderr, "probe-engine: %s\n", problem ? problem : "which case?");
+    if (argc < 2) {
+        fprintf(stderr, "probe-engine: which case?\n");
         return 2;
     }
-    CUdevice device;
-    CUcontext context;
-    OK(cuda.DeviceGet(&device, 0));
-    OK(cuda.PrimaryCtxRetain(&context, device));
-    OK(cuda.CtxSetCurrent(context));
-    OK(cuda.ModuleLoadData(&module, ".version 8.0"));
-    OK(cuda.StreamCreate(&stream, CU_STREAM_NON_BLOCKING));
-    if (argc > 2 && !(truth = fopen(argv[2], "we"))) {
-        perror(argv[2]);
-        return 2;
-    }
+    rig_open(argc > 2 ? argv[2] : NULL);
     CUdeviceptr *all[] = {&hidden, &logits, &ids, &copied, &weights};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         *all[i] = device_memory();
@@ -264,11 +176,5 @@ int main(int argc, char **argv)
     }
     for (int step = 0; step < STEPS; step++)
         forward(s, step);
-    OK(cuda.MemcpyDtoHAsync(start, hidden, sizeof start, stream));
-    OK(cuda.StreamSynchronize(stream));
-    uint32_t sum = 0;
-    for (uint32_t i = 0; i < 24; i++)
-        sum = sum * 31 + start[i];
-    printf("probe-engine %s: checksum %08x\n", s->name, sum);
-    return truth && fclose(truth) != 0 ? 3 : 0;
+    return rig_close(s->name, hidden, 24);
 }

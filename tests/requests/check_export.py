@@ -65,6 +65,47 @@ with tempfile.TemporaryDirectory() as folder:
     arrays = np.load(one)
     flat = np.frombuffer(arrays['routed_experts'].tobytes(), np.int32)
     assert (flat.reshape(len(arrays['token_ids']), 3, 2) == arrays['routed_experts']).all()
+    # A row for each position, whose first ones may be missing; a request that is listed by its tokens is the same one.
+    everything = Path(folder, 'all.npz')
+    subprocess.run([moetap, 'export', trace, '--all', '-o', everything, '--dtype=int32'], check=True)
+    arrays = np.load(everything)
+    whole = []
+    for name in arrays:
+        if name.endswith('.positions'):
+            positions = arrays[name]
+            assert (positions == np.arange(len(positions))).all(), name
+            assert arrays[name.replace('positions', 'confirmed')].all() and len(positions) > 0, name
+            absent = (arrays[name.replace('positions', 'routed_experts')] == -1).all(axis=(1, 2))
+            assert (np.diff(absent.astype(int)) <= 0).all(), name
+            if not absent[0]:
+                whole.append(name[:-len('positions')])
+    tokens = Path(folder, 'tokens.json')
+    lists = [arrays[prefix + 'token_ids'].tolist() for prefix in whole]
+    # One with the token that was sampled last and did not run, one that nobody sent.
+    lists[0].append(5)
+    tokens.write_text(json.dumps(lists + [[7] * 40]))
+    given = Path(folder, 'given.npz')
+    said = subprocess.run([moetap, 'export', trace, '--tokens', tokens, '-o', given, '--dtype=int32'], check=True,
+                          capture_output=True, text=True).stderr
+    assert said.count('\n') == 1 and f'1 of {len(lists) + 1} requests' in said, said
+    by_tokens = np.load(given)
+    for i, prefix in enumerate(whole):
+        ids = by_tokens[f'{i}.routed_experts']
+        assert len(ids) == len(lists[i]) and by_tokens[f'{i}.token_ids'].tolist() == lists[i]
+        assert (ids[:len(arrays[prefix + 'token_ids'])] == arrays[prefix + 'routed_experts']).all(), prefix
+    assert (by_tokens['0.routed_experts'][-1] == -1).all() and (by_tokens[f'{len(lists)}.routed_experts'] == -1).all()
+    assert len(whole) > 20
+    for text, why in (('[[1, 2], [3, -4]]', 'entry 1'), ('[[1, 2],', f'{tokens}:1'), ('{"a": 1}', 'entry 0'), ('[]', 'entry 0'),
+                      ('[1]', 'entry 0'), ('[["a"]]', 'entry 0'), ('[[5000000000]]', 'entry 0')):
+        tokens.write_text(text)
+        bad = subprocess.run([moetap, 'export', trace, '--tokens', tokens, '-o', given], capture_output=True, text=True)
+        assert bad.returncode == 1 and bad.stderr.count('\n') == 1 and why in bad.stderr, (text, bad.stderr)
+    for options, status in ((['--links=maybe'], 2), (['--block-size=7'], 1)):
+        for verb in (['requests', trace], ['export', trace, '--all', '-o', out_path]):
+            bad = subprocess.run([moetap] + verb + options, capture_output=True, text=True)
+            assert bad.returncode == status and bad.stderr.count('\n') == 1 and options[0] in bad.stderr, bad.stderr
+    proven = subprocess.run([moetap, 'requests', trace, '--links=proven'], check=True, capture_output=True, text=True).stdout
+    assert proven.count('\n') > listed.count('\n') and 'where they are proven' in proven and 'proven' not in listed
     # The model's own numbers of layers; a config of another model warns and changes nothing.
     config = Path(folder, 'config.json')
     model = {'num_hidden_layers': 4, 'first_k_dense_replace': 1, 'n_routed_experts': 100, 'num_experts_per_tok': 2}

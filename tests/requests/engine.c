@@ -9,17 +9,23 @@
 
 #define GROUPS 6u /* prompts that begin alike */
 #define REQUESTS 256u
+#define TOKENS 4096u
+#define OLD 8u
+#define BUCKETS 4096u
 
 struct block {
     uint32_t users;
-    int32_t key; /* which prompt's which block it holds; -1 */
+    uint64_t key; /* of what it and the blocks before it hold; 0: not to be found */
+    uint32_t next;
     int32_t *rows;
 };
 
 struct sequence {
-    bool running;
-    uint32_t group, prompt, length, computed, planned;
+    uint32_t prompt, length, computed, known, planned;
     uint32_t blocks[1024], block_count;
+    uint32_t keyed;
+    uint64_t key;
+    int32_t tokens[TOKENS];
 };
 
 struct engine {
@@ -28,18 +34,23 @@ struct engine {
     uint64_t random;
     struct trace_writer *writer;
     struct block *blocks;
+    uint32_t buckets[BUCKETS];
     uint32_t *free_blocks, free_count, free_first;
     struct sequence *waiting[REQUESTS], *running[REQUESTS];
-    uint32_t waiting_count, running_count, row_room;
+    struct sequence *places[REQUESTS]; /* in the order of a pass's rows; NULL: left */
+    uint32_t waiting_count, running_count, place_count, row_room, pass_room, said_room;
+    struct sequence *old[OLD];
     uint64_t seq, context, steps[16], lost, losing, time;
-    int32_t slots[4096], positions[4096], tokens[4096];
+    int32_t slots[TOKENS], positions[TOKENS], tokens[TOKENS];
+    uint64_t routes[TOKENS];
     uint32_t rows;
-    uint32_t ends[2 * REQUESTS], end_count; /* lengths of those that left since the pass before */
+    int32_t starts[REQUESTS + 1], table[REQUESTS * 1026]; /* of the pass's sequences */
+    uint32_t sequences, words;
 };
 
-int32_t engine_id(int32_t row, uint32_t layer, uint32_t j)
+int32_t engine_id(uint64_t route, uint32_t layer, uint32_t j)
 {
-    uint64_t h = ((uint64_t) row * 31 + layer * 7 + j + 1) * 0x9e3779b97f4a7c15ull;
+    uint64_t h = (route * 31 + layer * 7 + j + 1) * 0x9e3779b97f4a7c15ull;
     return (int32_t) ((h >> 40) % ENGINE_EXPERTS);
 }
 
@@ -49,6 +60,22 @@ static uint32_t below(struct engine *e, uint32_t n)
     e->random ^= e->random >> 7;
     e->random ^= e->random << 17;
     return (uint32_t) (e->random >> 33) % n;
+}
+
+static uint64_t mix(uint64_t a, uint64_t b)
+{
+    uint64_t h = (a ^ (b + 0x9e3779b97f4a7c15ull)) * 0xbf58476d1ce4e5b9ull;
+    h = (h ^ h >> 31) * 0x94d049bb133111ebull;
+    return (h ^ h >> 29) | 1;
+}
+
+void engine_truth_free(struct engine_truth *truth)
+{
+    free(truth->rows);
+    free(truth->first);
+    free(truth->said);
+    free(truth->said_rows);
+    free(truth->said_to);
 }
 
 static void record(struct engine *e, uint32_t site, uint32_t rows, const int32_t *values, uint32_t layer)
@@ -73,10 +100,10 @@ static void record(struct engine *e, uint32_t site, uint32_t rows, const int32_t
         e->truth->lost++;
         return;
     }
-    static uint8_t ids[4096 * 4];
+    static uint8_t ids[TOKENS * ENGINE_K];
     for (uint32_t i = 0; router && i < rows; i++) {
         for (uint32_t j = 0; j < ENGINE_K; j++)
-            ids[i * ENGINE_K + j] = (uint8_t) engine_id(e->tokens[i], layer, j);
+            ids[i * ENGINE_K + j] = (uint8_t) engine_id(e->routes[i], layer, j);
     }
     int result = trace_writer_record(e->writer, 0, &r, router ? (const void *) ids : values);
     assert(result == 0);
@@ -86,18 +113,64 @@ static void record(struct engine *e, uint32_t site, uint32_t rows, const int32_t
 /* Decoding runs as a graph, of which there is one for each four rows. */
 static void run_pass(struct engine *e, bool graph)
 {
+    const uint32_t real = e->rows;
     while (graph && e->rows % 4) {
         e->slots[e->rows] = -1;
         e->positions[e->rows] = 0;
+        e->routes[e->rows] = 0;
         e->tokens[e->rows++] = 0;
     }
     e->time += 1000000;
-    record(e, 6, e->rows, e->tokens, 0);
-    record(e, 7, e->rows, e->positions, 0);
-    record(e, 8, e->rows, e->slots, 0);
+    if (e->o->sequences) {
+        e->starts[e->sequences] = (int32_t) real;
+        record(e, 7, real, e->positions, 0);
+        record(e, 8, real, e->slots, 0);
+        record(e, 9, e->sequences + 1, e->starts, 0);
+        if (e->words > 1)
+            record(e, 10, e->words, e->table, 0);
+        record(e, 6, e->rows, e->tokens, 0);
+    } else {
+        record(e, 6, e->rows, e->tokens, 0);
+        record(e, 7, e->rows, e->positions, 0);
+        record(e, 8, e->rows, e->slots, 0);
+    }
     for (uint32_t i = 0; i < ENGINE_LAYERS; i++)
         record(e, (graph ? ENGINE_LAYERS : 0) + i, e->rows, NULL, i);
     e->rows = 0;
+    e->sequences = e->words = 0;
+}
+
+/* What the engine gives its kernel for the slots; of a table only what goes on at a block's start. */
+static void plan_sequence(struct engine *e, const struct sequence *s)
+{
+    if (!e->words)
+        e->table[e->words++] = (int32_t) e->o->block;
+    e->starts[e->sequences++] = (int32_t) e->rows;
+    if (!s->planned || s->computed == 0 || s->computed % e->o->block)
+        return;
+    e->table[e->words++] = (int32_t) e->rows;
+    e->table[e->words++] = (int32_t) (s->computed / e->o->block);
+    for (uint32_t i = 0; i < s->computed / e->o->block; i++)
+        e->table[e->words++] = (int32_t) s->blocks[i];
+}
+
+static void forget_key(struct engine *e, uint32_t block)
+{
+    if (!e->blocks[block].key)
+        return;
+    uint32_t *at = &e->buckets[e->blocks[block].key % BUCKETS];
+    while (*at != block)
+        at = &e->blocks[*at].next;
+    *at = e->blocks[block].next;
+    e->blocks[block].key = 0;
+}
+
+static uint32_t find_key(const struct engine *e, uint64_t key)
+{
+    uint32_t block = e->buckets[key % BUCKETS];
+    while (block != UINT32_MAX && e->blocks[block].key != key)
+        block = e->blocks[block].next;
+    return block;
 }
 
 static void release(struct engine *e, struct sequence *s)
@@ -107,6 +180,9 @@ static void release(struct engine *e, struct sequence *s)
         if (--e->blocks[block].users == 0)
             e->free_blocks[(e->free_first + e->free_count++) % e->o->blocks] = block;
     }
+    s->keyed = 0;
+    s->key = 0;
+    s->computed = 0;
 }
 
 static bool grow(struct engine *e, struct sequence *s, uint32_t tokens)
@@ -118,7 +194,7 @@ static bool grow(struct engine *e, struct sequence *s, uint32_t tokens)
         e->free_first = (e->free_first + 1) % e->o->blocks;
         e->free_count--;
         e->blocks[block].users = 1;
-        e->blocks[block].key = -1;
+        forget_key(e, block);
         s->blocks[s->block_count++] = block;
     }
     return true;
@@ -143,27 +219,57 @@ static void use(struct engine *e, uint32_t block)
     e->free_count = n;
 }
 
+static uint64_t next_key(const struct engine *e, const struct sequence *s)
+{
+    uint64_t key = s->key;
+    for (uint32_t i = 0; i < e->o->block; i++)
+        key = mix(key, (uint64_t) s->tokens[s->keyed * e->o->block + i]);
+    return key;
+}
+
 static void admit(struct engine *e, struct sequence *s)
 {
-    s->computed = 0;
-    for (uint32_t i = 0; e->o->prefix_cache && (i + 1) * e->o->block < s->prompt; i++) {
-        uint32_t b = 0;
-        while (b < e->o->blocks && e->blocks[b].key != (int32_t) (s->group * 1000 + i))
-            b++;
-        if (b == e->o->blocks)
+    while (e->o->prefix_cache && (s->keyed + 1) * e->o->block < s->known) {
+        uint64_t key = next_key(e, s);
+        uint32_t block = find_key(e, key);
+        if (block == UINT32_MAX)
             break;
-        use(e, b);
-        s->blocks[s->block_count++] = b;
+        use(e, block);
+        s->blocks[s->block_count++] = block;
         s->computed += e->o->block;
+        s->keyed++;
+        s->key = key;
         e->truth->hits++;
     }
-    /* The one coincidence that docs/requests.md excludes. */
-    for (uint32_t i = 0; i < e->end_count && s->block_count; i++) {
-        if (e->ends[i] == s->computed) {
-            release(e, s);
-            s->computed = 0;
-        }
+}
+
+/* Full blocks of what is decided are found by later requests. */
+static void key_blocks(struct engine *e, struct sequence *s)
+{
+    while (e->o->prefix_cache && (s->keyed + 1) * e->o->block <= s->computed) {
+        s->key = next_key(e, s);
+        struct block *block = &e->blocks[s->blocks[s->keyed++]];
+        if (block->key || find_key(e, s->key) != UINT32_MAX)
+            continue;
+        block->key = s->key;
+        block->next = e->buckets[s->key % BUCKETS];
+        e->buckets[s->key % BUCKETS] = (uint32_t) (block - e->blocks);
     }
+}
+
+static int32_t any_token(struct engine *e)
+{
+    return (int32_t) below(e, e->o->words ? e->o->words : 150000);
+}
+
+static uint64_t experts_of(uint64_t route)
+{
+    uint64_t experts = 0;
+    for (uint32_t layer = 0; layer < ENGINE_LAYERS; layer++) {
+        for (uint32_t j = 0; j < ENGINE_K; j++)
+            experts = experts * ENGINE_EXPERTS + (uint64_t) engine_id(route, layer, j);
+    }
+    return experts;
 }
 
 static void plan_rows(struct engine *e, struct sequence *s)
@@ -176,88 +282,178 @@ static void plan_rows(struct engine *e, struct sequence *s)
             t->rows = realloc(t->rows, e->row_room * sizeof *t->rows);
             assert(t->rows);
         }
+        if (position >= s->known)
+            s->tokens[position] = any_token(e); /* a draft */
         int32_t row = (int32_t) ++t->row_count;
-        t->rows[row] =
-            (struct engine_row){.position = (int32_t) position, .parent = position ? *row_at(e, s, position - 1) : -1};
+        int32_t token = e->o->name_rows ? row : s->tokens[position];
+        uint64_t parent = position ? t->rows[*row_at(e, s, position - 1)].chain : 0;
+        uint64_t said_before = position ? t->rows[*row_at(e, s, position - 1)].said : 0;
+        uint64_t route = e->o->name_rows ? (uint64_t) row : mix(parent, (uint64_t) token);
+        if (e->o->noise && below(e, e->o->noise) == 0)
+            route = mix(route, (uint64_t) row);
+        uint64_t experts = experts_of(route);
+        t->rows[row] = (struct engine_row){.experts = experts,
+                                           .chain = mix(mix(parent, experts), (uint64_t) token),
+                                           .parent = parent,
+                                           .said = mix(said_before, (uint64_t) token),
+                                           .said_before = said_before,
+                                           .position = (int32_t) position,
+                                           .token = token};
         *row_at(e, s, position) = row;
         e->slots[e->rows] = (int32_t) (s->blocks[position / e->o->block] * e->o->block + position % e->o->block);
         e->positions[e->rows] = (int32_t) position;
-        e->tokens[e->rows++] = row;
+        e->routes[e->rows] = route;
+        e->tokens[e->rows++] = token;
     }
 }
 
 static void after_pass(struct engine *e, struct sequence *s)
 {
     uint32_t ran = s->planned;
-    if (s->computed >= s->prompt) {
-        uint32_t accepted = 1 + below(e, ran);
-        for (uint32_t i = accepted; i < ran; i++)
-            e->truth->rows[*row_at(e, s, s->computed + i)].rejected = true;
-        ran = accepted;
-    }
-    s->computed += ran;
     s->planned = 0;
-    /* Blocks of a prompt that many share are found again by later ones. */
-    for (uint32_t i = 0; (i + 1) * e->o->block <= s->computed && (i + 1) * e->o->block <= s->prompt; i++) {
-        int32_t key = (int32_t) (s->group * 1000 + i);
-        bool there = false;
-        for (uint32_t b = 0; b < e->o->blocks; b++)
-            there |= e->blocks[b].key == key;
-        if (!there)
-            e->blocks[s->blocks[i]].key = key;
+    if (s->computed + ran < s->known) {
+        s->computed += ran;
+    } else {
+        uint32_t drafts = s->computed + ran - s->known, accepted = drafts ? below(e, drafts + 1) : 0;
+        for (uint32_t i = accepted; i < drafts; i++)
+            e->truth->rows[*row_at(e, s, s->known + i)].rejected = true;
+        s->computed = s->known + accepted;
+        s->known = s->computed + 1;
+        s->tokens[s->computed] = any_token(e);
+    }
+    key_blocks(e, s);
+}
+
+static void put(struct engine *e, struct sequence *s)
+{
+    uint32_t place = 0;
+    while (place < e->place_count && (e->places[place] || !e->o->fill_holes))
+        place++;
+    if (place == e->place_count)
+        e->place_count++;
+    e->places[place] = s;
+}
+
+static void close_up(struct engine *e)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < e->place_count; i++) {
+        if (!e->places[i] && e->o->fill_holes) {
+            while (e->place_count > i + 1 && !e->places[e->place_count - 1])
+                e->place_count--;
+            e->places[i] = e->places[--e->place_count];
+            if (!e->places[i])
+                break;
+        }
+        if (e->places[i])
+            e->places[n++] = e->places[i];
+    }
+    e->place_count = n;
+}
+
+static void take_out(struct engine *e, struct sequence *s)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < e->running_count; i++) {
+        if (e->running[i] != s)
+            e->running[n++] = e->running[i];
+    }
+    e->running_count = n;
+    for (uint32_t i = 0; i < e->place_count; i++) {
+        if (e->places[i] == s)
+            e->places[i] = NULL;
     }
 }
 
-static void take_out(struct engine *e, uint32_t i)
+static struct sequence *arrive(struct engine *e)
 {
-    e->running_count--;
-    if (e->o->fill_holes)
-        e->running[i] = e->running[e->running_count];
-    else
-        memmove(&e->running[i], &e->running[i + 1], (e->running_count - i) * sizeof *e->running);
+    const struct engine_options *o = e->o;
+    struct sequence *s = calloc(1, sizeof *s);
+    assert(s);
+    const struct sequence *old = o->turns && below(e, 3) == 0 ? e->old[below(e, OLD)] : NULL;
+    uint32_t group = below(e, GROUPS), more = 1 + below(e, o->prompt_max);
+    if (old && old->known + more + o->output_max + 16 < TOKENS / 4) {
+        /* The last of its tokens was sampled and did not run. */
+        s->prompt = old->known - below(e, 2);
+        memcpy(s->tokens, old->tokens, s->prompt * sizeof *s->tokens);
+        for (uint32_t i = 0; i < more / 4; i++)
+            s->tokens[s->prompt++] = any_token(e);
+    } else {
+        for (; s->prompt < more; s->prompt++)
+            s->tokens[s->prompt] = (int32_t) (mix(group, s->prompt) % (o->words ? o->words : 150000));
+    }
+    s->known = s->prompt;
+    s->length = s->prompt + 1 + below(e, o->output_max);
+    return s;
+}
+
+static void finish(struct engine *e, struct sequence *s)
+{
+    struct engine_truth *t = e->truth;
+    if (t->finished == e->said_room) {
+        e->said_room = e->said_room ? e->said_room * 2 : 64;
+        t->said = realloc(t->said, (size_t) e->said_room * TOKENS / 4 * sizeof *t->said);
+        t->said_rows = realloc(t->said_rows, (size_t) e->said_room * TOKENS / 4 * sizeof *t->said_rows);
+        t->said_to = realloc(t->said_to, e->said_room * sizeof *t->said_to);
+        assert(t->said && t->said_rows && t->said_to);
+    }
+    memcpy(t->said + t->kept, s->tokens, s->computed * sizeof *t->said);
+    for (uint32_t i = 0; i < s->computed; i++)
+        t->said_rows[t->kept + i] = (uint32_t) *row_at(e, s, i);
+    t->kept += s->computed;
+    t->said_to[t->finished++] = t->kept;
+    t->rows[*row_at(e, s, s->computed - 1)].ends = t->finished;
+    take_out(e, s);
+    release(e, s);
+    uint32_t place = below(e, OLD);
+    free(e->old[place]);
+    e->old[place] = s;
+}
+
+static bool is_prompt(const struct sequence *s)
+{
+    return s->known - s->computed > 1 || s->known == s->prompt;
+}
+
+static void preempt(struct engine *e, struct sequence *s)
+{
+    s->planned = 0;
+    take_out(e, s);
+    release(e, s);
+    memmove(e->waiting + 1, e->waiting, e->waiting_count++ * sizeof *e->waiting);
+    e->waiting[0] = s;
+    e->truth->preempted++;
 }
 
 static void step(struct engine *e)
 {
     const struct engine_options *o = e->o;
-    while (e->waiting_count < 4) {
-        struct sequence *s = calloc(1, sizeof *s);
-        assert(s);
-        s->group = below(e, GROUPS);
-        s->prompt = 1 + below(e, o->prompt_max);
-        s->length = s->prompt + 1 + below(e, o->output_max);
-        e->waiting[e->waiting_count++] = s;
-    }
+    while (e->waiting_count < 4)
+        e->waiting[e->waiting_count++] = arrive(e);
     uint32_t budget = o->budget;
     bool prompts = false;
     for (uint32_t i = 0; i < e->running_count; i++)
-        prompts |= e->running[i]->computed < e->running[i]->prompt;
+        prompts |= is_prompt(e->running[i]);
     bool admits = e->running_count < o->batch && below(e, 4) == 0;
     bool only_prompts = o->apart && (prompts || admits), only_decode = true;
     for (uint32_t i = 0; i < e->running_count; i++) {
         struct sequence *s = e->running[i];
-        bool prompt = s->computed < s->prompt;
-        uint32_t n = prompt ? s->prompt - s->computed : 1 + o->draft;
+        bool prompt = is_prompt(s);
+        uint32_t n = prompt ? s->known - s->computed : 1 + o->draft;
         if (only_prompts && !prompt)
             continue;
         if (n > budget)
             n = budget;
         if (n == 0)
             continue;
-        while (!grow(e, s, s->computed + n)) {
+        bool gone = false;
+        while (!gone && !grow(e, s, s->computed + n)) {
             struct sequence *last = e->running[e->running_count - 1];
-            e->running_count--;
             budget += last->planned;
-            last->planned = 0;
-            e->ends[e->end_count++] = last->computed;
-            release(e, last);
-            memmove(e->waiting + 1, e->waiting, e->waiting_count++ * sizeof *e->waiting);
-            e->waiting[0] = last;
-            e->truth->preempted++;
-            if (last == s)
-                break;
+            gone = last == s;
+            preempt(e, last);
         }
-        if (i >= e->running_count)
+        if (gone)
             break;
         s->planned = n;
         budget -= n;
@@ -266,47 +462,51 @@ static void step(struct engine *e)
     while (admits && budget && e->waiting_count && e->running_count < o->batch) {
         struct sequence *s = e->waiting[0];
         admit(e, s);
-        uint32_t n = s->prompt - s->computed < budget ? s->prompt - s->computed : budget;
+        uint32_t n = s->known - s->computed < budget ? s->known - s->computed : budget;
         if (!grow(e, s, s->computed + n)) {
             release(e, s);
             break;
         }
         memmove(e->waiting, e->waiting + 1, --e->waiting_count * sizeof *e->waiting);
         e->running[e->running_count++] = s;
+        put(e, s);
         s->planned = n;
         budget -= n;
         only_decode = false;
         if (below(e, 2))
             break;
     }
-    for (uint32_t i = 0; i < e->running_count; i++)
-        plan_rows(e, e->running[i]);
+    close_up(e);
+    uint32_t first = e->truth->row_count + 1;
+    for (uint32_t i = 0; i < e->place_count; i++) {
+        plan_sequence(e, e->places[i]);
+        plan_rows(e, e->places[i]);
+    }
     if (!e->rows)
         return;
+    struct engine_truth *t = e->truth;
+    if (++t->pass_count >= e->pass_room) {
+        e->pass_room = e->pass_room ? e->pass_room * 2 : 4096;
+        t->first = realloc(t->first, e->pass_room * sizeof *t->first);
+        assert(t->first);
+    }
+    t->first[t->pass_count] = first;
     run_pass(e, only_decode);
-    e->end_count = 0;
     for (uint32_t i = e->running_count; i-- > 0;) {
         struct sequence *s = e->running[i];
         if (!s->planned)
             continue;
-        uint32_t ran = s->computed + s->planned;
         after_pass(e, s);
-        if (s->computed >= s->length) {
-            for (uint32_t j = s->computed; j <= ran; j++)
-                e->ends[e->end_count++] = j;
-            release(e, s);
-            take_out(e, i);
-            free(s);
-            e->truth->finished++;
-        }
+        if (s->computed >= s->length)
+            finish(e, s);
     }
 }
 
 static void write_sites(struct trace_writer *writer)
 {
-    struct mt_site sites[9];
+    struct mt_site sites[11];
     memset(sites, 0, sizeof sites);
-    for (uint32_t i = 0; i < 9; i++) {
+    for (uint32_t i = 0; i < 11; i++) {
         bool router = i < 2 * ENGINE_LAYERS;
         sites[i].layer = router ? (int32_t) (i % ENGINE_LAYERS) : MT_LAYER_UNKNOWN;
         sites[i].flags = router && i >= ENGINE_LAYERS ? MT_SITE_GRAPH : 0;
@@ -317,7 +517,9 @@ static void write_sites(struct trace_writer *writer)
     sites[6].kind = MT_SITE_TOKENS;
     sites[7].kind = MT_SITE_POSITIONS;
     sites[8].kind = MT_SITE_SLOTS;
-    trace_writer_sites(writer, 0, sites, 9);
+    sites[9].kind = MT_SITE_STARTS;
+    sites[10].kind = MT_SITE_BLOCKS;
+    trace_writer_sites(writer, 0, sites, 11);
 }
 
 void engine_run(const char *path, const struct engine_options *options, struct engine_truth *truth)
@@ -334,10 +536,10 @@ void engine_run(const char *path, const struct engine_options *options, struct e
     assert(e->blocks && e->free_blocks);
     for (uint32_t i = 0; i < options->blocks; i++) {
         e->blocks[i].rows = calloc(options->block, sizeof(int32_t));
-        e->blocks[i].key = -1;
         e->free_blocks[i] = i;
     }
     e->free_count = options->blocks;
+    memset(e->buckets, 0xff, sizeof e->buckets);
     struct mt_error error;
     int result = trace_writer_open(path, true, &e->writer, &error);
     assert(result == 0);
@@ -354,6 +556,8 @@ void engine_run(const char *path, const struct engine_options *options, struct e
         free(e->running[i]);
     for (uint32_t i = 0; i < e->waiting_count; i++)
         free(e->waiting[i]);
+    for (uint32_t i = 0; i < OLD; i++)
+        free(e->old[i]);
     for (uint32_t i = 0; i < options->blocks; i++)
         free(e->blocks[i].rows);
     free(e->blocks);

@@ -14,28 +14,42 @@ struct engine_options {
     uint32_t block, blocks, batch, budget, draft; /* draft tokens of a decode step */
     uint32_t prompt_max, output_max;
     bool prefix_cache;
-    bool fill_holes;    /* a finished request's place is taken by the last one; otherwise they close up */
+    bool turns;         /* some prompts are what an earlier request said and got, and more */
+    bool fill_holes;    /* a request's place is taken by a new one or the last one; otherwise they close up */
     bool apart;         /* passes of prompts and of decoding */
+    bool sequences;     /* shows which rows are one, and the blocks ahead of them; slots without the rows of padding */
+    bool name_rows;     /* a token id is its row's number, from which its experts follow */
+    uint32_t words;     /* that the model knows; 0: many */
+    uint32_t noise;     /* one row in so many goes another way than the same row elsewhere, 0 none */
     uint32_t loss;      /* one burst of losses in so many records, 0 none */
     bool context_alone; /* and only of row context */
     uint64_t seed;
     uint32_t steps;
 };
 
-/* Each row has a number of its own, which is also its token id. */
 struct engine_row {
-    int32_t parent; /* row of the position before it, -1 at position 0 */
-    int32_t position;
+    uint64_t experts;           /* of all layers */
+    uint64_t chain;             /* tokens and experts of the row and of all that it attends to */
+    uint64_t parent;            /* the chain of the position before it, 0 at position 0 */
+    uint64_t said, said_before; /* the same of tokens alone */
+    int32_t position, token;
     bool rejected;
+    uint32_t ends; /* the last one of this finished request, from 1 */
 };
 
 struct engine_truth {
-    struct engine_row *rows;
-    uint32_t row_count, finished, preempted, hits, lost;
+    struct engine_row *rows; /* from 1 */
+    uint32_t *first;         /* row of each pass; a pass is at first_ns = its number in ms */
+    uint32_t row_count, pass_count, finished, preempted, hits, lost;
+    int32_t *said;       /* tokens of finished requests, one behind the other */
+    uint32_t *said_rows; /* and which rows they attended to in the end */
+    uint64_t *said_to;   /* where each ends */
+    uint64_t kept;       /* rows that finished requests attended to */
 };
 
+void engine_truth_free(struct engine_truth *truth);
 void engine_run(const char *path, const struct engine_options *options, struct engine_truth *truth);
 /* The expert that a row chose. */
-int32_t engine_id(int32_t row, uint32_t layer, uint32_t j);
+int32_t engine_id(uint64_t route, uint32_t layer, uint32_t j);
 
 #endif

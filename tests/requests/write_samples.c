@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { LAYERS = 3, K = 4, BLOCK = 16, TOKENS = 2 * LAYERS, POSITIONS, SLOTS, SITES };
+enum { LAYERS = 3, K = 4, BLOCK = 16, TOKENS = 2 * LAYERS, POSITIONS, SLOTS, STARTS, TABLE, SITES };
 
 /* `cached`: so many tokens are those of sample 1, whose blocks are used again. `unseen`: computed ahead of the trace.
  */
@@ -33,8 +33,9 @@ static struct trace_writer *writer;
 static uint32_t experts, k = K;
 static bool gap;
 static uint64_t seq, context, lost, passes, steps[SITES];
-static int32_t values[SITES - TOKENS][64]; /* tokens, positions, slots */
-static uint32_t rows;
+static int32_t values[SITES - TOKENS][64]; /* tokens, positions, slots; starts and blocks of sequences */
+static uint32_t rows, sequences, words;
+static int latest = -1; /* whose row came last in the pass */
 
 static int32_t token(int sample, int position)
 {
@@ -50,17 +51,37 @@ static uint32_t expert(int32_t token, uint32_t layer, uint32_t j)
     return ((uint32_t) token * 7 + layer * 13 + j * (1 + (uint32_t) token % 5)) % experts;
 }
 
-static void add_row(int sample, int position)
+static int32_t block_of(int sample, int block)
 {
-    int block = position / BLOCK;
-    values[0][rows] = token(sample, position);
-    values[1][rows] = position;
-    block = position < samples[sample].cached ? samples[1].block + block
-                                              : samples[sample].block + block - samples[sample].cached / BLOCK;
-    values[2][rows++] = block * BLOCK + position % BLOCK;
+    const int cached = samples[sample].cached / BLOCK;
+    return block < cached ? samples[1].block + block : samples[sample].block + block - cached;
 }
 
-static void record(uint32_t site, const int32_t *context_values, bool lose)
+static void add_sequence(int sample, int position)
+{
+    int32_t *table = values[TABLE - TOKENS];
+    latest = sample;
+    values[STARTS - TOKENS][sequences++] = (int32_t) rows;
+    if (!position || position % BLOCK)
+        return;
+    if (!words)
+        table[words++] = BLOCK;
+    table[words++] = (int32_t) rows;
+    table[words++] = position / BLOCK;
+    for (int i = 0; i < position / BLOCK; i++)
+        table[words++] = block_of(sample, i);
+}
+
+static void add_row(int sample, int position)
+{
+    if (sample != latest)
+        add_sequence(sample, position);
+    values[0][rows] = token(sample, position);
+    values[1][rows] = position;
+    values[2][rows++] = block_of(sample, position / BLOCK) * BLOCK + position % BLOCK;
+}
+
+static void record(uint32_t site, uint32_t count, const int32_t *context_values, bool lose)
 {
     static uint8_t ids[64 * (K + 1) * 2];
     const bool router = !context_values;
@@ -70,7 +91,7 @@ static void record(uint32_t site, const int32_t *context_values, bool lose)
                           .step = steps[site]++,
                           .lost = lost,
                           .site = site,
-                          .rows = rows,
+                          .rows = count,
                           .k = router ? k : 1,
                           .width = !router                         ? 4
                                    : experts <= MT_ID8_EXPERTS_MAX ? 1
@@ -89,25 +110,33 @@ static void record(uint32_t site, const int32_t *context_values, bool lose)
     (void) result;
 }
 
-/* With the first `shown` of tokens, positions and slots. */
+enum { ALL = 4 };
+
+/* With the first `shown` of tokens, positions and slots; ALL: and what the sequences are. */
 static void run_pass_showing(uint32_t shown, bool decode)
 {
+    values[STARTS - TOKENS][sequences] = (int32_t) rows;
     while (decode && rows % 8) {
         values[0][rows] = PADDING;
         values[1][rows] = 0;
         values[2][rows++] = -1;
     }
-    for (uint32_t i = 0; i < shown; i++)
-        record(TOKENS + i, values[i], false);
+    for (uint32_t i = 0; i < shown && i < 3; i++)
+        record(TOKENS + i, rows, values[i], false);
+    if (shown == ALL)
+        record(STARTS, sequences + 1, values[STARTS - TOKENS], false);
+    if (shown == ALL && words)
+        record(TABLE, words, values[TABLE - TOKENS], false);
     for (uint32_t i = 0; i < LAYERS; i++)
-        record((decode ? LAYERS : 0) + i, NULL, gap && passes == 3 && i == 1);
-    rows = 0;
+        record((decode ? LAYERS : 0) + i, rows, NULL, gap && passes == 3 && i == 1);
+    rows = sequences = words = 0;
+    latest = -1;
     passes++;
 }
 
 static void run_pass(bool decode)
 {
-    run_pass_showing(3, decode);
+    run_pass_showing(ALL, decode);
 }
 
 /* What engines run before there is a request: to see how much memory it takes, and ahead of each graph's capture. */
@@ -126,8 +155,12 @@ static void warm_up(void)
             values[0][i] = 0;
             values[2][i] = -1;
         }
-        run_pass(true);
-        run_pass(true);
+        run_pass_showing(3, true);
+        for (int i = 0; i < size; i++)
+            add_row(0, 0);
+        for (int i = 0; i < size; i++)
+            values[2][i] = -1;
+        run_pass_showing(3, true);
     }
 }
 
@@ -209,6 +242,8 @@ int main(int argc, char **argv)
     sites[TOKENS].kind = MT_SITE_TOKENS;
     sites[POSITIONS].kind = MT_SITE_POSITIONS;
     sites[SLOTS].kind = MT_SITE_SLOTS;
+    sites[STARTS].kind = MT_SITE_STARTS;
+    sites[TABLE].kind = MT_SITE_BLOCKS;
     if (trace_writer_open(argv[1], true, &writer, &error) != 0)
         return 1;
     trace_writer_segment(writer, &(struct trace_segment){.number = 0});

@@ -11,13 +11,14 @@ int main(int argc, char **argv)
                                                   .budget = 128,
                                                   .prompt_max = 60,
                                                   .output_max = 30,
-                                                  .loss = 2000,
+                                                  .loss = 400,
+                                                  .name_rows = true,
                                                   .seed = 5,
                                                   .steps = 200};
     struct engine_truth truth;
     if (argc != 2)
         return 2;
     engine_run(argv[1], &options, &truth);
-    free(truth.rows);
+    engine_truth_free(&truth);
     return 0;
 }

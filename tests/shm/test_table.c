@@ -377,7 +377,9 @@ Test(table, a_full_folder_is_an_error_and_no_signal)
         _exit(fill_a_small_folder());
     int status;
     cr_assert_eq(waitpid(pid, &status, 0), pid);
-    cr_assert(WIFEXITED(status) && (WEXITSTATUS(status) == 0 || WEXITSTATUS(status) == 77), "status %x", status);
+    if (WIFEXITED(status) && WEXITSTATUS(status) == 77)
+        cr_skip_test("no folder of its own can be mounted here");
+    cr_assert_eq(status, 0, "status %x", (unsigned) status);
 }
 
 static int look_as_nobody(void)

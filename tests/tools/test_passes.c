@@ -20,7 +20,9 @@ struct stage {
     unsigned count;
     /* told by the routers' ids: the pass which they are of */
     unsigned mixed, wrong_context;
+    uint32_t real_rows; /* those behind are padding, 0: all are real */
     uint64_t layers, contexts, holes;
+    uint32_t rows; /* with context */
 };
 
 static struct stage stage;
@@ -29,9 +31,15 @@ static int take(const struct pass *pass, void *user)
 {
     (void) user;
     int32_t of = pass->layer_count && pass->layers[0].rows ? pass->layers[0].ids[0] : -1;
+    uint32_t real = pass->slots && stage.real_rows ? stage.real_rows : pass->rows;
+    for (uint32_t i = real; i < pass->rows; i++)
+        stage.wrong_context += pass->slots[i] != -1;
+    for (uint32_t i = 0; i < pass->unplaced_rows; i++)
+        stage.wrong_context += pass->unplaced[i] % 200 != of;
     stage.count++;
     stage.layers += pass->layer_count;
     stage.holes += pass->hole;
+    stage.rows += pass->rows;
     stage.contexts += pass->slots && pass->positions && pass->tokens;
     for (uint32_t i = 0; i < pass->layer_count; i++) {
         const struct pass_layer *layer = &pass->layers[i];
@@ -41,14 +49,14 @@ static int take(const struct pass *pass, void *user)
             stage.mixed += pass->layers[j].site == layer->site;
     }
     for (uint32_t i = 0; i < pass->rows; i++) {
-        stage.wrong_context += pass->slots && pass->slots[i] % 200 != of;
+        stage.wrong_context += pass->slots && i < real && pass->slots[i] % 200 != of;
         stage.wrong_context += pass->positions && pass->positions[i] % 200 != of;
         stage.wrong_context += pass->tokens && pass->tokens[i] % 200 != of;
     }
     if (stage.used < sizeof stage.text - 64)
-        stage.used += (size_t) snprintf(stage.text + stage.used, sizeof stage.text - stage.used, "%d:%u%s%s%s ", of,
-                                        pass->layer_count, pass->slots ? "s" : "", pass->positions ? "p" : "",
-                                        pass->tokens ? "t" : "");
+        stage.used += (size_t) snprintf(stage.text + stage.used, sizeof stage.text - stage.used, "%d:%u%s%s%s%s ", of,
+                                        pass->layer_count, pass->slots ? "s" : "", pass->unplaced ? "u" : "",
+                                        pass->positions ? "p" : "", pass->tokens ? "t" : "");
     return 0;
 }
 
@@ -94,6 +102,22 @@ static void run_site(uint32_t site, uint32_t rows, int of, bool lose)
         memcpy(ids + 4 * i, &of, 4);
     cr_assert_eq(passes_add(stage.passes, s, &record, ids), 0);
     free(ids);
+}
+
+/* A sequence of all rows. */
+static void run_starts(uint32_t site, uint32_t rows)
+{
+    const int32_t starts[2] = {0, (int32_t) rows};
+    struct mt_record record = {.seq = stage.seq++,
+                               .step = stage.steps[site]++,
+                               .lost = stage.lost,
+                               .site = site,
+                               .rows = 2,
+                               .k = 1,
+                               .width = 4,
+                               .bytes = sizeof starts,
+                               .context = ++stage.context};
+    cr_assert_eq(passes_add(stage.passes, &stage.sites[site], &record, starts), 0);
 }
 
 /* Sites 60, 61, 62 are slots, positions, tokens. */
@@ -147,11 +171,147 @@ Test(passes, context_of_other_rows_is_missing)
     context_sites();
     run_context(5, 0);
     run_layers(0, 2, 8, 0);
-    run_site(60, 5, 1, false);
+    run_site(60, 9, 1, false); /* more than the routers' rows */
     run_site(61, 8, 1, false);
     run_site(62, 8, 1, false);
     run_layers(0, 2, 8, 1);
-    expect("0:2 1:2pt ");
+    run_context(8, 2); /* layers that differ */
+    run_site(0, 8, 2, false);
+    run_site(1, 7, 2, false);
+    expect("0:2u 1:2upt 2:2u ");
+}
+
+/* The routers' graph is padded to 8 rows, as is what the model is given; the cache's kernel is given the real ones. */
+Test(passes, slots_of_a_padded_batch)
+{
+    context_sites();
+    stage.real_rows = 5;
+    for (int i = 0; i < 3; i++) {
+        run_site(60, 5, i, false);
+        if (i != 1)
+            run_site(61, 8, i, false);
+        if (i != 2)
+            run_site(62, 8, i, false);
+        run_layers(0, 2, 8, i);
+    }
+    /* A batch in two parts: which rows the second part's are nothing tells. */
+    run_site(62, 8, 3, false);
+    run_site(60, 3, 3, false);
+    run_site(60, 5, 3, false);
+    run_layers(0, 2, 8, 3);
+    expect("0:2spt 1:2st 2:2sp 3:2ut ");
+}
+
+/* A model with two kinds of cache: the second kind's slots come in the midst of a pass, and neither cut it nor are its
+ * rows' slots. */
+Test(passes, slots_of_another_space_are_left_out)
+{
+    context_sites();
+    stage.sites[63] = stage.sites[60];
+    strcpy(stage.sites[63].recipe, "other");
+    for (int i = 0; i < 12; i++) {
+        run_context(5, i);
+        run_layers(0, 1, 5, i);
+        run_site(63, 5, i + 77, false);
+        run_layers(1, 2, 5, i);
+        run_site(63, 5, i + 77, false);
+        run_layers(3, 1, 5, i);
+    }
+    expect("0:4spt 1:4spt 2:4spt 3:4spt 4:4spt 5:4spt 6:4spt 7:4spt 8:4spt 9:4spt 10:4spt 11:4spt ");
+    cr_assert_eq(stage.holes, 0);
+}
+
+/* A lost one looks like any lost context: a hole, and no guess. */
+Test(passes, lost_slots_of_another_space_are_a_hole)
+{
+    context_sites();
+    stage.sites[63] = stage.sites[60];
+    strcpy(stage.sites[63].recipe, "other");
+    for (int i = 0; i < 3; i++) {
+        run_context(5, i);
+        run_layers(0, 1, 5, i);
+        run_site(63, 5, i + 77, i == 1);
+        run_layers(1, 3, 5, i);
+    }
+    expect("0:4spt 1:1spt 1:3 2:4spt ");
+    cr_assert_eq(stage.holes, 1);
+}
+
+/* Who begins to read in the midst of a pass sees the second space first, and knows of the other's site. */
+Test(passes, the_space_is_that_of_the_first_site)
+{
+    context_sites();
+    stage.sites[63] = stage.sites[60];
+    strcpy(stage.sites[63].recipe, "other");
+    passes_know_slots(stage.passes, 63, &stage.sites[63]);
+    passes_know_slots(stage.passes, 60, &stage.sites[60]);
+    stage.context = 3;
+    run_site(63, 5, 77, false);
+    run_layers(1, 3, 5, 0);
+    for (int i = 1; i < 3; i++) {
+        run_context(5, i);
+        run_layers(0, 1, 5, i);
+        run_site(63, 5, i + 77, false);
+        run_layers(1, 3, 5, i);
+    }
+    expect("0:3 1:4spt 2:4spt ");
+}
+
+/* A padded graph: slots are stored outside of it, of its real rows alone. */
+Test(passes, slots_of_the_first_rows)
+{
+    context_sites();
+    for (int i = 0; i < 4; i += 2) {
+        run_site(60, 5, i, false);
+        run_site(61, 8, i, false);
+        run_site(62, i ? 5 : 8, i, false);
+        run_layers(0, 2, 8, i);
+        run_context(5, i + 1);
+        run_layers(0, 2, 5, i + 1);
+    }
+    expect("0:2spt 1:2spt 2:2spt 3:2spt ");
+    cr_assert_eq(stage.rows, 4 * 5);
+}
+
+/* The routers were given rows of other ranks as well, and these may come first. */
+Test(passes, slots_of_fewer_rows_than_the_model_ran)
+{
+    context_sites();
+    for (int i = 0; i < 3; i++) {
+        run_context(5, i);
+        run_layers(0, 2, 12, i);
+    }
+    expect("0:2u 1:2u 2:2u ");
+}
+
+/* One whose layers are not tapped, but whose embedding is: its tokens and positions are no rows of the model's. */
+Test(passes, a_dense_draft_model_is_no_hole)
+{
+    context_sites();
+    for (int i = 0; i < 20; i++) {
+        run_context(5, i);
+        run_layers(0, 2, 5, i);
+        run_site(61, 3, i + 100, false);
+        run_site(62, 3, i + 100, false);
+    }
+    cr_assert_eq(passes_flush(stage.passes), 0);
+    cr_assert_eq(stage.contexts, 20);
+    cr_assert_eq(stage.wrong_context, 0);
+    cr_assert_eq(stage.holes, 0);
+}
+
+Test(passes, of_several_contexts_the_one_on_the_routers_stream)
+{
+    context_sites();
+    stage.sites[50] = stage.sites[60];
+    stage.sites[50].stream = 3;
+    for (int i = 0; i < 3; i++) {
+        run_context(5, i);
+        run_site(50, 5, i + 50, false);
+        run_layers(0, 2, 5, i);
+    }
+    expect("0:2spt 1:2spt 2:2spt ");
+    cr_assert_eq(stage.holes, 3);
 }
 
 Test(passes, what_lies_behind_a_lost_context_is_missing)
@@ -254,6 +414,35 @@ Test(passes, context_of_streams_that_interleave_is_missing_where_it_is_not_plain
     cr_assert_eq(stage.contexts, 20);
 }
 
+/* Each stream has sites of its own for what its rows are. */
+Test(passes, context_of_another_stream_is_not_taken)
+{
+    context_sites();
+    for (uint32_t i = 0; i < 3; i++) {
+        stage.sites[50 + i] = stage.sites[60 + i];
+        stage.sites[50 + i].stream = 1;
+    }
+    stage.sites[10].stream = stage.sites[11].stream = 1;
+    for (int i = 0; i < 40; i += 2) {
+        run_site(62, 5, i, i == 20);
+        run_site(52, 5, i + 1, false);
+        run_site(61, 5, i, false);
+        run_site(60, 5, i, false);
+        run_site(0, 5, i, false);
+        run_site(1, 5, i, false);
+        run_site(51, 5, i + 1, false);
+        run_site(50, 5, i + 1, false);
+        run_site(10, 5, i + 1, false);
+        run_site(11, 5, i + 1, false);
+    }
+    cr_assert_eq(passes_flush(stage.passes), 0);
+    cr_assert_eq(stage.count, 40);
+    cr_assert_eq(stage.layers, 80);
+    cr_assert_eq(stage.mixed, 0);
+    cr_assert_eq(stage.wrong_context, 0);
+    cr_assert_eq(stage.contexts, 19, "%u", (unsigned) stage.contexts); /* of the first stream's, but one */
+}
+
 Test(passes, losses_are_told)
 {
     run_layers(0, 2, 5, 0);
@@ -332,4 +521,31 @@ Test(passes, a_storm_of_losses_with_context)
     storm(true, 20000);
     cr_assert_lt(stage.count, 20000);
     cr_assert_gt(stage.contexts, 10000);
+}
+
+/*
+ * One kernel makes the slots and shows the sequences, another stores by them, as in vLLM, where the second one was seen
+ * first, as the engine warmed up. The first pass has its slots, too; of slots that are others the makers' are the
+ * pass's.
+ */
+Test(passes, slots_that_are_made_and_used)
+{
+    context_sites();
+    for (uint32_t site = 63; site > 61; site--) {
+        stage.sites[site] = stage.sites[60];
+        strcpy(stage.sites[site].recipe, site == 63 ? "maker" : "maker.starts");
+        strcpy(stage.sites[site].kernel, "make");
+    }
+    stage.sites[62].kind = MT_SITE_STARTS;
+    strcpy(stage.sites[60].kernel, "store");
+    run_site(60, 5, 7, false);
+    run_layers(0, 2, 5, 7);
+    for (int i = 0; i < 3; i++) {
+        run_site(63, 5, i, false);
+        run_starts(62, 5);
+        run_site(60, 5, i == 2 ? 99 : i, false);
+        run_layers(0, 2, 5, i);
+    }
+    expect("7:2s 0:2s 1:2s 2:2s ");
+    cr_assert_eq(stage.wrong_context, 0);
 }

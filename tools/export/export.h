@@ -22,19 +22,23 @@ struct group {
     uint32_t segment;
 };
 
-enum { IDS, TOKENS, POSITIONS, LAYERS, MASK, WEIGHTS, PER_GROUP };
+/* Behind them: `missing` for types without a sign and weights if there are some, then `confirmed` of a request or
+ * `pass` of all passes. */
+enum { IDS, TOKENS, POSITIONS, LAYERS, MASK, WEIGHTS, PER_GROUP = WEIGHTS + 2 };
 
 struct export
 {
     const char *path, *output, *config_path;
     struct model_config *config; /* NULL: layers stay MoE layers' numbers */
     arrays_write *write;
-    long request; /* -1: all */
+    long request;            /* -1: all */
+    const char *tokens_path; /* NULL: none */
     bool passes;
     int type;          /* enum element_type, -1: the smallest */
     bool model_layers; /* a column for each layer of the model, dense ones too */
     uint32_t k;        /* ids of a row that are taken, from the first; 0: all */
     uint32_t block_size;
+    enum requests_rules rules;
     struct trace_reader *reader;
     const struct trace *trace;
     struct requests **requests;
@@ -48,6 +52,7 @@ struct export
     uint64_t fill;          /* --passes: rows so far */
     int32_t misfit;         /* an id that the type does not hold */
     uint64_t strangers;     /* ids of E or more */
+    uint32_t not_found;     /* --tokens: how many */
     struct mt_error error;
 };
 
@@ -68,8 +73,17 @@ void export_put_row(struct export *export, const struct group *group, uint64_t t
 /* Of the segment's routers, MT_WEIGHT_NONE: none of them shows weights. */
 enum mt_weight_type export_weights(const struct export *export, uint32_t segment);
 
+/* A group for rows of a request that has `tokens` of them, by position; a row whose pass is UINT32_MAX is missing. */
+int export_add_rows(struct export *export, uint32_t segment, const struct request_row *rows, uint32_t count,
+                    uint32_t tokens, const char *prefix);
+/* Fills in what was added. */
+int export_fill_in(struct export *export);
+
+/* Each fills groups and arrays. 0 or -errno, mostly with a line in export->error. */
 int export_requests(struct export *export);
 int export_passes(struct export *export);
+/* The requests with the tokens that a JSON file lists. */
+int export_tokens(struct export *export);
 
 /* Writes the file with what it says of itself. */
 int export_write(struct export *export);

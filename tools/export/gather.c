@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* --- requests --- */
 
@@ -18,26 +19,43 @@ static int by_place(const void *a, const void *b)
     return (x->row > y->row) - (x->row < y->row);
 }
 
+int export_add_rows(struct export *export, uint32_t segment, const struct request_row *rows, uint32_t count,
+                    uint32_t tokens, const char *prefix)
+{
+    struct wanted *wanted = realloc(export->wanted, (export->wanted_count + count + 1u) * sizeof *wanted);
+    if (!wanted)
+        return -ENOMEM;
+    export->wanted = wanted;
+    int result = export_add_group(export, tokens, segment, prefix);
+    if (result)
+        return result;
+    uint32_t group = export->group_count - 1;
+    const struct array *arrays = &export->arrays[export->groups[group].arrays];
+    for (uint32_t i = 0; i < tokens; i++)
+        export_put(&arrays[POSITIONS], i, (int32_t) i);
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t at = (uint32_t) rows[i].position;
+        export_put(&arrays[TOKENS], at, rows[i].token == MT_CONTEXT_OVERFLOW ? -1 : rows[i].token);
+        if (rows[i].pass != UINT32_MAX)
+            export->wanted[export->wanted_count++] = (struct wanted){segment, rows[i].pass, rows[i].row, group, at};
+    }
+    return 0;
+}
+
 static int add_request(struct export *export, uint32_t segment, const struct request *request, const char *prefix)
 {
     uint32_t count = request->tokens - request->first_position;
     struct request_row *rows = malloc((count + 1u) * sizeof *rows);
-    struct wanted *wanted = realloc(export->wanted, (export->wanted_count + count + 1u) * sizeof *wanted);
-    if (wanted)
-        export->wanted = wanted;
-    int result = rows && wanted ? export_add_group(export, request->tokens, segment, prefix) : -ENOMEM;
-    if (!result) {
-        uint32_t group = export->group_count - 1;
-        const struct array *arrays = &export->arrays[export->groups[group].arrays];
-        requests_rows(export->requests[segment], request, rows);
-        for (uint32_t i = 0; i < request->tokens; i++)
-            export_put(&arrays[POSITIONS], i, (int32_t) i);
-        for (uint32_t i = 0; i < count; i++) {
-            uint32_t at = (uint32_t) rows[i].position;
-            export_put(&arrays[TOKENS], at, rows[i].token == MT_CONTEXT_OVERFLOW ? -1 : rows[i].token);
-            export->wanted[export->wanted_count++] = (struct wanted){segment, rows[i].pass, rows[i].row, group, at};
-        }
-    }
+    if (!rows)
+        return -ENOMEM;
+    requests_rows(export->requests[segment], request, rows);
+    int result = export_add_rows(export, segment, rows, count, request->tokens, prefix);
+    struct array confirmed = {"", ELEMENT_BOOL, 1, {request->tokens}, NULL};
+    snprintf(confirmed.name, sizeof confirmed.name, "%.23sconfirmed", prefix);
+    if (!result)
+        result = export_add_array(export, confirmed, 0);
+    if (!result)
+        memset(export->arrays[export->array_count - 1].data, 1, request->confirmed);
     free(rows);
     return result;
 }
@@ -73,6 +91,12 @@ static int take_wanted(uint32_t segment, const struct pass *pass, void *user)
     return 0;
 }
 
+int export_fill_in(struct export *export)
+{
+    qsort(export->wanted, export->wanted_count, sizeof *export->wanted, by_place);
+    return sequences_passes(export->reader, take_wanted, export, &export->error);
+}
+
 /* --- passes --- */
 
 static uint32_t rows_of(const struct requests *requests, const struct pass *pass)
@@ -87,7 +111,7 @@ static uint32_t rows_of(const struct requests *requests, const struct pass *pass
 
 static bool padded(const struct pass *pass, uint32_t row)
 {
-    return pass->slots && row < pass->rows && pass->slots[row] < 0;
+    return pass->slots && (row >= pass->rows || pass->slots[row] < 0);
 }
 
 static int count_rows(uint32_t segment, const struct pass *pass, void *user)
@@ -113,9 +137,9 @@ static int take_rows(uint32_t segment, const struct pass *pass, void *user)
             continue;
         uint64_t at = export->fill++;
         export_put(passes, at, (int32_t) number);
-        if (pass->tokens)
+        if (pass->tokens && i < pass->rows)
             export_put(&arrays[TOKENS], at, pass->tokens[i]);
-        if (pass->positions)
+        if (pass->positions && i < pass->rows)
             export_put(&arrays[POSITIONS], at, pass->positions[i]);
         for (uint32_t j = 0; j < pass->layer_count; j++) {
             const struct pass_layer *layer = &pass->layers[j];
@@ -135,7 +159,7 @@ int export_passes(struct export *export)
         return -EINVAL;
     }
     export->groups = calloc(2, sizeof *export->groups);
-    export->arrays = calloc(PER_GROUP + 1, sizeof *export->arrays);
+    export->arrays = calloc(PER_GROUP, sizeof *export->arrays);
     if (!export->groups || !export->arrays)
         return -ENOMEM;
     int result = sequences_passes(export->reader, count_rows, export, &export->error);
@@ -175,8 +199,5 @@ int export_requests(struct export *export)
                 result = add_request(export, s, requests_get(export->requests[s], i), prefix);
         }
     }
-    if (result)
-        return result;
-    qsort(export->wanted, export->wanted_count, sizeof *export->wanted, by_place);
-    return sequences_passes(export->reader, take_wanted, export, &export->error);
+    return result ? result : export_fill_in(export);
 }

@@ -122,7 +122,7 @@ int export_add_group(struct export *export, uint64_t rows, uint32_t segment, con
     struct group *group = &export->groups[export->group_count++];
     *group = (struct group){.rows = rows, .arrays = (uint32_t) export->array_count, .segment = segment};
     const bool mask = !elements[type].is_signed;
-    struct array of[PER_GROUP] = {
+    struct array of[WEIGHTS + 1] = {
         [IDS] = {"routed_experts", (enum element_type) type, 3, {rows, layers, k}, NULL},
         [TOKENS] = {"token_ids", ELEMENT_INT32, 1, {rows}, NULL},
         [POSITIONS] = {"positions", ELEMENT_INT32, 1, {rows}, NULL},
@@ -130,7 +130,7 @@ int export_add_group(struct export *export, uint64_t rows, uint32_t segment, con
         [MASK] = {"missing", ELEMENT_BOOL, 3, {rows, layers, k}, NULL},
         [WEIGHTS] = {"topk_weights", ELEMENT_FLOAT32, 3, {rows, layers, k}, NULL},
     };
-    for (uint32_t i = 0; i < PER_GROUP; i++) {
+    for (uint32_t i = 0; i <= WEIGHTS; i++) {
         if ((i == MASK && !mask) || (i == WEIGHTS && export_weights(export, segment) == MT_WEIGHT_NONE))
             continue;
         if (i == MASK)

@@ -49,6 +49,16 @@ static struct kernel *find_kernel(struct evidence *evidence, unsigned process, u
     return NULL;
 }
 
+/* The latest ones are asked for. */
+static const struct sample *find_sample(const struct evidence *evidence, unsigned process, unsigned number)
+{
+    for (size_t i = evidence->sample_count; i-- > 0;) {
+        if (evidence->samples[i].process == process && evidence->samples[i].number == number)
+            return &evidence->samples[i];
+    }
+    return NULL;
+}
+
 /* `rest`: behind the first tab. It becomes the kernel's. */
 static bool add_kernel(struct evidence *evidence, const char *rest, unsigned process)
 {
@@ -113,6 +123,33 @@ static bool add_memory(struct evidence *evidence, const char *rest)
     return (memory->bytes = take_hex(rest + at, &memory->size)) != NULL;
 }
 
+static bool add_use(struct evidence *evidence, const char *rest, unsigned process)
+{
+    static const char *const hows[] = {"same", "changed", "other", "unread"};
+    unsigned id, named, number, offset, behind;
+    char how[16];
+    int at = 0;
+    if (sscanf(rest, "%u\t%u\t%u\t%u\t%u\t%15[a-z]\t%n", &id, &named, &number, &offset, &behind, how, &at) < 6 || !at)
+        return true;
+    const struct kernel *kernel = find_kernel(evidence, process, id);
+    const struct sample *sample = find_sample(evidence, process, number);
+    size_t h = 0;
+    while (h < 4 && strcmp(how, hows[h]) != 0)
+        h++;
+    if (!kernel || !sample || h == 4)
+        return true;
+    struct use *use = ADD(evidence->uses, evidence->use_count, evidence->use_room);
+    if (!use)
+        return false;
+    *use = (struct use){.kernel = (size_t) (kernel - evidence->kernels),
+                        .named = named,
+                        .sample = (size_t) (sample - evidence->samples),
+                        .offset = offset,
+                        .behind = behind,
+                        .how = (__typeof__(use->how)) h};
+    return (use->bytes = take_hex(rest + at, &use->size)) != NULL;
+}
+
 static bool add_total(struct evidence *evidence, const char *rest, unsigned process)
 {
     unsigned id;
@@ -141,6 +178,8 @@ bool evidence_read(struct evidence *evidence, const char *path, unsigned process
             good = add_sample(evidence, line + 7, process);
         else if (strncmp(line, "memory\t", 7) == 0)
             good = add_memory(evidence, line + 7);
+        else if (strncmp(line, "use\t", 4) == 0)
+            good = add_use(evidence, line + 4, process);
         else if (strncmp(line, "total\t", 6) == 0)
             good = add_total(evidence, line + 6, process);
     }
@@ -158,7 +197,10 @@ void evidence_free(struct evidence *evidence)
         free(evidence->samples[i].params);
     for (size_t i = 0; i < evidence->memory_count; i++)
         free(evidence->memories[i].bytes);
+    for (size_t i = 0; i < evidence->use_count; i++)
+        free(evidence->uses[i].bytes);
     free(evidence->kernels);
     free(evidence->samples);
     free(evidence->memories);
+    free(evidence->uses);
 }

@@ -41,12 +41,25 @@ struct memory {
     size_t size;
 };
 
+/* A later launch that names what a sampled one had written. */
+struct use {
+    size_t kernel;   /* whose launch it is */
+    uint32_t named;  /* offset in its params */
+    size_t sample;   /* that had written it */
+    uint32_t offset; /* through the pointer there */
+    unsigned behind; /* launches later on the same stream; 0: on another one */
+    enum { USE_SAME, USE_CHANGED, USE_OTHER, USE_UNREAD } how;
+    uint8_t *bytes; /* if changed, or other than it was: what is there now */
+    size_t size;
+};
+
 struct evidence {
     struct kernel *kernels;
     struct sample *samples;
     struct memory *memories;
-    size_t kernel_count, sample_count, memory_count;
-    size_t kernel_room, sample_room, memory_room;
+    struct use *uses;
+    size_t kernel_count, sample_count, memory_count, use_count;
+    size_t kernel_room, sample_room, memory_room, use_room;
 };
 
 /* Adds a process's file. False: out of memory, or errno says why. */

@@ -4,15 +4,11 @@
 #define MOETAP_TOOLS_PROBE_JUDGE_H
 
 #include "evidence.h"
-
-/* One number of a launch, as a recipe says it. */
-struct word {
-    enum { WORD_NONE, WORD_PARAM, WORD_FIELD, WORD_GRID, WORD_TEMPLATE, WORD_CONSTANT } kind;
-    uint32_t index, offset;
-    uint64_t value; /* WORD_CONSTANT */
-};
+#include "word.h"
 
 enum confidence { REJECTED, POSSIBLE, LIKELY, CERTAIN };
+
+#define MOVERS_MAX 4
 
 struct candidate {
     const struct kernel *kernel;
@@ -22,14 +18,19 @@ struct candidate {
     struct word k_word, experts, rows, rows_by, stride; /* rows / rows_by; NONE: not found */
     unsigned experts_seen;                              /* largest id + 1 */
     unsigned rows_least, rows_most, samples, layers, groups, rows_choices;
-    bool shared;   /* the same kernel also picks from far more than experts */
-    bool ties;     /* ids repeat from row to row, as they must once there are more of them than experts */
-    bool changes;  /* not the same ids in every sample */
-    long final_of; /* another candidate that this one reorders in place, or -1 */
-    size_t final;  /* of a router: 1 + the candidate that reorders it */
+    bool rows_unseen; /* every launch wrote more than was read: where its rows end was not seen */
+    bool shared;      /* the same kernel also picks from far more than experts */
+    bool ties;        /* ids repeat from row to row, as they must once there are more of them than experts */
+    /* What became of the ids: how often they were used as they are, and who had reordered them in place before. */
+    unsigned kept, replaced, moved_unseen;
+    struct mover {
+        const struct kernel *kernel; /* NULL behind the last */
+        uint32_t named;              /* where its params name the ids */
+        bool late;                   /* not the next launch: no recipe can wait for it */
+    } movers[MOVERS_MAX];
     enum confidence confidence;
     unsigned lacks; /* 0: certain */
-    char why[256];  /* what is missing to `certain`, or why not at all */
+    char why[512];  /* what is missing to `certain`, or why not at all */
     uint64_t score;
 };
 
@@ -38,10 +39,7 @@ struct verdict {
     size_t count;
 };
 
-/* Best first; those that were rejected for a reason worth a line come last. False: out of memory. */
+/* Also those that were rejected for a reason worth a line. False: out of memory. */
 bool judge(const struct evidence *evidence, struct verdict *verdict);
-
-/* "param 3", "grid.x", ... */
-void word_text(const struct word *word, char *text, size_t size);
 
 #endif

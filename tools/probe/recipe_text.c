@@ -39,12 +39,14 @@ static bool print_template_dtype(FILE *out, const struct candidate *c)
     return false;
 }
 
-static void print_name(FILE *out, const struct kernel *kernel, const char *end)
+static void print_name(FILE *out, const struct kernel *kernel, unsigned number, const char *end)
 {
-    fputs("[probe.", out);
-    for (const char *c = kernel->base; *c && c - kernel->base < 48; c++)
+    fputs("probe.", out);
+    for (const char *c = kernel->base; *c && c - kernel->base < 40; c++)
         fputc(isalnum((unsigned char) *c) || *c == '_' ? *c : '_', out);
-    fprintf(out, "%s]\n", end);
+    if (number > 1)
+        fprintf(out, ".%u", number);
+    fputs(end, out);
 }
 
 static void print_kernel(FILE *out, const struct kernel *kernel)
@@ -53,6 +55,20 @@ static void print_kernel(FILE *out, const struct kernel *kernel)
     for (unsigned i = 0; i < kernel->param_count; i++)
         fprintf(out, " %u", kernel->param[i].size);
     fputc('\n', out);
+}
+
+#define WITHIN_MAX 95 /* what a recipe takes */
+
+/* Its name with template arguments, or with its parameters: what tells it from others of that name. */
+static void print_within(FILE *out, const struct kernel *kernel)
+{
+    size_t length = strlen(kernel->base);
+    const char *at = kernel->demangled;
+    while ((at = strstr(at, kernel->base)) && at[length] != '<' && at[length] != '(')
+        at++;
+    if (at)
+        fprintf(out, "within  = %.*s\n",
+                (int) strnlen(at, strcspn(at, "#") < WITHIN_MAX ? strcspn(at, "#") : WITHIN_MAX), at);
 }
 
 static void print_word(FILE *out, const char *key, const struct word *word, const struct word *by)
@@ -67,12 +83,44 @@ static void print_word(FILE *out, const char *key, const struct word *word, cons
     fputc('\n', out);
 }
 
-bool recipe_print(FILE *out, const struct verdict *verdict, const struct candidate *c)
+const char *recipe_final(const struct candidate *c, unsigned i)
+{
+    unsigned n = 0;
+    for (unsigned m = 0; m < MOVERS_MAX && c->movers[m].kernel; m++) {
+        const char *base = c->movers[m].kernel->base;
+        bool again = c->movers[m].late || strpbrk(base, " \t*?#");
+        for (unsigned e = 0; e < m && !again; e++)
+            again = !c->movers[e].late && strcmp(c->movers[e].kernel->base, base) == 0;
+        if (!again && n++ == i)
+            return base;
+    }
+    return NULL;
+}
+
+/* Their names are enough: it must be the next launch and name the ids. */
+static void print_finals(FILE *out, const struct candidate *c, unsigned number)
+{
+    const char *base;
+    fputs("final   = ", out);
+    print_name(out, c->kernel, number, ".final");
+    fputs("\n\n[", out);
+    print_name(out, c->kernel, number, ".final");
+    fputs("]\nkind    = final\nkernel  =", out);
+    for (unsigned i = 0; (base = recipe_final(c, i)); i++)
+        fprintf(out, " %s", base);
+    fputc('\n', out);
+}
+
+bool recipe_print(FILE *out, const struct candidate *c, unsigned number, bool alone)
 {
     if (!c->rows.kind || strpbrk(c->kernel->base, " \t*?#"))
         return false;
-    print_name(out, c->kernel, "");
+    fputc('[', out);
+    print_name(out, c->kernel, number, "");
+    fputs("]\n", out);
     print_kernel(out, c->kernel);
+    if (!alone)
+        print_within(out, c->kernel);
     if (c->offset)
         fprintf(out, "ids     = param %u + %u\n", c->param, c->offset);
     else
@@ -87,15 +135,7 @@ bool recipe_print(FILE *out, const struct verdict *verdict, const struct candida
         print_word(out, "stride", &c->stride, NULL);
     if (c->shared)
         fputs("limit.experts = 2..1024\n", out);
-    if (c->final) {
-        const struct kernel *final = verdict->all[c->final - 1].kernel;
-        fputs("final   = probe.", out);
-        for (const char *n = c->kernel->base; *n && n - c->kernel->base < 48; n++)
-            fputc(isalnum((unsigned char) *n) || *n == '_' ? *n : '_', out);
-        fputs(".final\n\n", out);
-        print_name(out, c->kernel, ".final");
-        fputs("kind    = final\n", out);
-        print_kernel(out, final);
-    }
+    if (recipe_final(c, 0))
+        print_finals(out, c, number);
     return true;
 }

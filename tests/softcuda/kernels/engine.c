@@ -61,6 +61,8 @@ static void run_gemm(const struct softcuda_block *b)
 KERNELS(i32, int32_t)
 KERNELS(i64, int64_t)
 KERNELS(u32, uint32_t)
+KERNELS(u16, uint16_t)
+KERNELS(u8, uint8_t)
 
 static void run_rescale(const struct softcuda_block *b)
 {
@@ -127,9 +129,13 @@ const struct softcuda_kernel softcuda_engine_kernels[] = {
     {"moe_demo_topk_i32", run_topk_i32, 6, topk},
     {"moe_demo_topk_i64", run_topk_i64, 6, topk},
     {"moe_demo_topk_u32", run_topk_u32, 6, topk},
+    {"moe_demo_topk_u16", run_topk_u16, 6, topk},
+    {"moe_demo_topk_u8", run_topk_u8, 6, topk},
     {"_Z16moe_demo_expertsPKfPKiS0_S0_Pfiii", run_experts_i32, 8, experts},
     {"_Z16moe_demo_expertsPKfPKlS0_S0_Pfiii", run_experts_i64, 8, experts},
     {"_Z16moe_demo_expertsPKfPKjS0_S0_Pfiii", run_experts_u32, 8, experts},
+    {"_Z16moe_demo_expertsPKfPKtS0_S0_Pfiii", run_experts_u16, 8, experts},
+    {"_Z16moe_demo_expertsPKfPKhS0_S0_Pfiii", run_experts_u8, 8, experts},
     {"_Z13moe_demo_keepPKiPii", run_keep_i32, 3, keep},
     {"_Z14moe_demo_scrubPii", run_scrub_i32, 2, scrub},
     {"_Z13moe_demo_keepPKlPli", run_keep_i64, 3, keep},
@@ -139,7 +145,13 @@ const struct softcuda_kernel softcuda_engine_kernels[] = {
     {"_Z14moe_demo_remapPKiPiS0_iii", run_remap_i32, 6, remap},
     {"_Z14moe_demo_remapPKlPlPKiiii", run_remap_i64, 6, remap},
     {"_Z14moe_demo_remapPKjPjPKiiii", run_remap_u32, 6, remap},
+    {"_Z14moe_demo_remapPKtPtPKiiii", run_remap_u16, 6, remap},
+    {"_Z14moe_demo_remapPKhPhPKiiii", run_remap_u8, 6, remap},
     {"_Z16moe_demo_rescalePffi", run_rescale, 3, rescale},
+    {"_Z13moe_demo_keepPKtPti", run_keep_u16, 3, keep},
+    {"_Z14moe_demo_scrubPti", run_scrub_u16, 2, scrub},
+    {"_Z13moe_demo_keepPKhPhi", run_keep_u8, 3, keep},
+    {"_Z14moe_demo_scrubPhi", run_scrub_u8, 2, scrub},
     {"moe_demo_embed", run_embed, 5, embed},
     {"moe_demo_lookup", run_lookup, 6, lookup},
     {"moe_demo_rotary", run_rotary, 4, rotary},

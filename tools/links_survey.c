@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What has to be known of a whole trace before its rows can be linked: block size, layers, whether drafts are verified.
+ */
+#include "links.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct seen_slot {
+    int32_t position;
+    uint32_t row;  /* its number, from 1 */
+    uint32_t pass; /* its number, from 1 */
+};
+
+static uint32_t top(struct requests *r, uint32_t site)
+{
+    while (r->site[site].up != site) {
+        r->site[site].up = r->site[r->site[site].up].up;
+        site = r->site[site].up;
+    }
+    return site;
+}
+
+static bool add_padding(struct requests *r, uint32_t slot)
+{
+    if (links_is_padding(r, slot))
+        return true;
+    uint32_t *padding = realloc(r->padding, (r->padding_count + 1) * sizeof *padding);
+    if (!padding)
+        return false;
+    r->padding = padding;
+    r->padding[r->padding_count++] = slot;
+    return true;
+}
+
+static uint32_t greatest_divisor(uint32_t a, uint32_t b)
+{
+    while (a) {
+        uint32_t rest = b % a;
+        b = a;
+        a = rest;
+    }
+    return b;
+}
+
+static int see_row(struct requests *r, uint32_t slot, int32_t position)
+{
+    if (slot >= SLOTS_MAX || position >= (int32_t) POSITIONS_MAX)
+        return -ERANGE;
+    if (slot >= r->seen_count) {
+        uint32_t count = (slot + 1) * 2;
+        struct seen_slot *seen = realloc(r->seen, count * sizeof *seen);
+        if (!seen)
+            return -ENOMEM;
+        memset(seen + r->seen_count, 0, (count - r->seen_count) * sizeof *seen);
+        r->seen = seen;
+        r->seen_count = count;
+    }
+    struct seen_slot *now = &r->seen[slot];
+    /* Written again behind a row that has not changed since: within a block only its own sequence does that. */
+    if (now->row && now->position == position && slot > 0 && now[-1].row && now[-1].position == position - 1 &&
+        now[-1].row < now->row && now[-1].pass != r->seen_passes)
+        r->rewritten = greatest_divisor(r->rewritten, (uint32_t) position);
+    /* Twice in a pass: where padded rows are sent to. */
+    if (now->pass == r->seen_passes && !add_padding(r, slot))
+        return -ENOMEM;
+    *now = (struct seen_slot){.position = position, .row = ++r->seen_rows, .pass = r->seen_passes};
+    return 0;
+}
+
+static int see_rows(struct requests *r, const struct pass *pass)
+{
+    uint32_t rows = 0;
+    r->seen_passes++;
+    for (uint32_t i = 0; i < pass->rows; i++) {
+        int32_t slot = pass->slots[i], position = pass->positions[i];
+        if (slot < 0 || position < 0)
+            continue;
+        rows++;
+        r->divisor =
+            greatest_divisor(slot > position ? (uint32_t) (slot - position) : (uint32_t) (position - slot), r->divisor);
+        int result = see_row(r, (uint32_t) slot, position);
+        if (result)
+            return result;
+    }
+    if (rows > r->fullest)
+        r->fullest = rows;
+    return 0;
+}
+
+int requests_survey(struct requests *r, const struct pass *pass)
+{
+    for (uint32_t i = 0; i < pass->layer_count; i++) {
+        r->site[pass->layers[i].site].seen = true;
+        r->site[top(r, pass->layers[i].site)].up = top(r, pass->layers[0].site);
+    }
+    if (pass->hole && r->seen_count)
+        memset(r->seen, 0, r->seen_count * sizeof *r->seen);
+    if (pass->blocks && pass->block_words && pass->blocks[0] > 0 && pass->blocks[0] < (int32_t) SLOTS_MAX)
+        r->told_block = (uint32_t) pass->blocks[0];
+    return pass->slots && pass->positions ? see_rows(r, pass) : 0;
+}
+
+bool links_is_padding(const struct requests *r, uint32_t slot)
+{
+    for (uint32_t i = 0; i < r->padding_count; i++) {
+        if (r->padding[i] == slot)
+            return true;
+    }
+    return false;
+}
+
+static bool same_model(const struct mt_site *a, const struct mt_site *b)
+{
+    return a->experts == b->experts && a->k == b->k;
+}
+
+/*
+ * The model is the class of sites with most layers, and those like it with more than half as many: the same layers in
+ * other graphs, of which some record may have been lost. A draft model has fewer.
+ */
+int requests_surveyed(struct requests *r)
+{
+    uint32_t most = NONE;
+    for (uint32_t i = 0; i < r->site_count; i++) {
+        uint32_t t = top(r, i);
+        if (!r->site[i].seen)
+            continue;
+        r->site[t].count++;
+        if (most == NONE || r->site[t].count > r->site[most].count)
+            most = t;
+    }
+    for (uint32_t i = 0; most != NONE && i < r->site_count; i++) {
+        struct site *site = &r->site[i];
+        uint32_t t = top(r, i);
+        if (!site->seen || !same_model(&r->sites[i], &r->sites[most]) || r->site[t].count * 2 <= r->site[most].count)
+            continue;
+        bool known = false;
+        int32_t rank = 0;
+        for (uint32_t j = 0; j < r->site_count; j++) {
+            if (r->site[j].seen && top(r, j) == t) {
+                known |= r->sites[j].layer != MT_LAYER_UNKNOWN;
+                rank += j < i;
+            }
+        }
+        /* Where no layer is known, sites are numbered in the order of their first launch. */
+        site->column = !known ? rank : r->sites[i].layer >= 0 && r->sites[i].layer < 65536 ? r->sites[i].layer : -1;
+        if (site->column >= 0 && (uint32_t) site->column + 1 > r->layers)
+            r->layers = (uint32_t) site->column + 1;
+        r->k = r->sites[i].k;
+        r->experts = r->sites[i].experts;
+    }
+    free(r->seen);
+    r->seen = NULL;
+    if (r->block && (r->divisor % r->block || (r->told_block && r->told_block != r->block)))
+        return -EDOM;
+    if (!r->block && r->told_block && r->divisor % r->told_block == 0)
+        r->block = r->told_block;
+    if (!r->block)
+        r->block = r->divisor == 0 ? 1 : r->divisor <= BLOCK_MAX ? r->divisor : r->divisor & -r->divisor;
+    if (r->block > BLOCK_MAX)
+        r->block = BLOCK_MAX;
+    r->drafts = r->rewritten && (r->block == 1 || r->rewritten % r->block);
+    return 0;
+}

@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Links where the engine shows which rows are one sequence, and the blocks ahead of one that begins at a block's start
+ * (MT_SITE_STARTS, MT_SITE_BLOCKS): nothing is guessed. What a block holds is what was written there last.
+ */
+#include "links.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Finds the sequences' elements in the pass's block table; those that make no sense are left out. -ENOMEM. */
+static int find_elements(struct requests *r, const struct pass *pass)
+{
+    if (pass->sequences > r->element_room) {
+        uint32_t *element = realloc(r->element, pass->sequences * sizeof *element);
+        if (!element)
+            return -ENOMEM;
+        r->element = element;
+        r->element_room = pass->sequences;
+    }
+    memset(r->element, 0, pass->sequences * sizeof *r->element);
+    if (!pass->blocks || (uint32_t) pass->blocks[0] != r->block)
+        return 0;
+    for (uint32_t at = 1; pass->block_words - at >= 2 && at < pass->block_words;) {
+        int32_t row = pass->blocks[at], ahead = pass->blocks[at + 1];
+        if (ahead < 1 || (uint32_t) ahead > pass->block_words - at - 2)
+            return 0;
+        uint32_t low = 0, high = pass->sequences;
+        while (high - low > 1) {
+            uint32_t middle = low + (high - low) / 2;
+            *(pass->starts[middle] <= row ? &low : &high) = middle;
+        }
+        if (pass->starts[low] == row)
+            r->element[low] = at;
+        at += 2 + (uint32_t) ahead;
+    }
+    return 0;
+}
+
+/* The node that holds a block's last row, if that has this position. */
+static uint32_t tail_of(const struct requests *r, int32_t block, uint32_t position)
+{
+    uint64_t slot = ((uint64_t) (uint32_t) block + 1) * r->block - 1;
+    if (block < 0 || slot >= r->slot_count || r->content[slot] == NONE)
+        return UNKNOWN;
+    uint32_t node = r->content[slot];
+    return (uint32_t) r->nodes[node].position == position && !r->nodes[node].dropped ? node : UNKNOWN;
+}
+
+/* Do the links from `node`, the last row of the table's last block, lead through the table's blocks? */
+static bool leads_through(const struct requests *r, uint32_t node, const int32_t *table, uint32_t count)
+{
+    uint32_t bridge = NONE;
+    for (uint32_t i = count; i-- > 1;) {
+        uint32_t tail = tail_of(r, table[i - 1], i * r->block - 1);
+        while (node < UNKNOWN && (uint32_t) r->nodes[node].position != i * r->block - 1)
+            node = links_up(r, node, &bridge);
+        if (node != tail || node >= UNKNOWN)
+            return false;
+    }
+    return true;
+}
+
+static int add_bridge(struct requests *r, uint32_t node, const int32_t *table, uint32_t count)
+{
+    if (r->bridge_count == r->bridge_room) {
+        uint32_t room = r->bridge_room ? r->bridge_room * 2 : 64;
+        struct bridge *bridges = realloc(r->bridges, room * sizeof *bridges);
+        if (!bridges)
+            return -ENOMEM;
+        r->bridges = bridges;
+        r->bridge_room = room;
+    }
+    if (r->tail_room - r->tail_count < count) {
+        uint32_t room = (r->tail_count + count) * 2;
+        uint32_t *tails = realloc(r->bridge_tails, room * sizeof *tails);
+        if (!tails)
+            return -ENOMEM;
+        r->bridge_tails = tails;
+        r->tail_room = room;
+    }
+    r->bridges[r->bridge_count++] = (struct bridge){node, r->tail_count};
+    for (uint32_t i = 0; i < count; i++)
+        r->bridge_tails[r->tail_count++] = tail_of(r, table[i], (i + 1) * r->block - 1);
+    r->nodes[node].bridged = true;
+    return 0;
+}
+
+uint32_t links_up(const struct requests *r, uint32_t node, uint32_t *bridge)
+{
+    const struct node *n = &r->nodes[node];
+    if (n->bridged && *bridge == NONE) {
+        uint32_t low = 0, high = r->bridge_count; /* they are in the order of their nodes */
+        while (high - low > 1) {
+            uint32_t middle = low + (high - low) / 2;
+            *(r->bridges[middle].node <= node ? &low : &high) = middle;
+        }
+        *bridge = low;
+    }
+    uint32_t position = (uint32_t) n->position;
+    if (*bridge == NONE || position % r->block || !position)
+        return n->parent;
+    return r->bridge_tails[r->bridges[*bridge].first + position / r->block - 1];
+}
+
+/*
+ * The sequence goes on behind `parent` with this node: neither that nor draft tokens behind it are its end any more.
+ * The one whose place is taken was rejected.
+ */
+static void goes_on(struct requests *r, uint32_t node, uint32_t parent)
+{
+    const uint32_t old = r->nodes[node].old;
+    r->nodes[node].parent = parent;
+    if (old != NONE && r->nodes[old].parent == parent)
+        r->nodes[old].dropped = true;
+    uint32_t pass = r->nodes[parent].pass;
+    for (uint32_t i = parent; i < r->node_count && r->nodes[i].pass == pass; i++) {
+        if (i > parent && r->nodes[i].parent != i - 1)
+            break;
+        r->nodes[i].ends = false;
+    }
+}
+
+/* A sequence's first row in the pass. -ENOMEM. */
+static int begin(const struct work *w, uint32_t i, const int32_t *element)
+{
+    struct requests *r = w->r;
+    struct node *n = &r->nodes[i];
+    const uint32_t position = (uint32_t) n->position;
+    n->starts = true;
+    n->parent = position ? UNKNOWN : ROOT;
+    if (position % r->block) {
+        uint32_t parent = n->slot > 0 ? r->content[n->slot - 1] : NONE;
+        if (parent == NONE || (uint32_t) r->nodes[parent].position != position - 1)
+            return 0;
+        goes_on(r, i, parent); /* a prefix is found by whole blocks */
+        return 0;
+    }
+    if (!position || !element || (uint32_t) element[1] != position / r->block)
+        return 0;
+    const uint32_t count = (uint32_t) element[1];
+    n->parent = tail_of(r, element[1 + count], position - 1);
+    if (n->parent < UNKNOWN && r->nodes[n->parent].pass + 1 == w->pass) {
+        goes_on(r, i, n->parent);
+        return 0;
+    }
+    /* A prefix from the cache. What is gone from it is missing, also where the links would lead to the like of it. */
+    return n->parent < UNKNOWN && leads_through(r, n->parent, element + 2, count)
+               ? 0
+               : add_bridge(r, i, element + 2, count);
+}
+
+int links_table(const struct work *w, const struct pass *pass)
+{
+    struct requests *r = w->r;
+    if (find_elements(r, pass) != 0)
+        return -ENOMEM;
+    uint32_t sequence = 0;
+    for (uint32_t i = w->base; i < w->end; i++) {
+        struct node *n = &r->nodes[i];
+        while (sequence + 1 < pass->sequences && (uint32_t) pass->starts[sequence + 1] <= n->row)
+            sequence++;
+        n->link = LINK_TABLE;
+        n->proven = true;
+        n->ends = n->row + 1 == (uint32_t) pass->starts[sequence + 1];
+        if (n->row == (uint32_t) pass->starts[sequence]) {
+            int result = begin(w, i, r->element[sequence] ? pass->blocks + r->element[sequence] : NULL);
+            if (result)
+                return result;
+            continue;
+        }
+        bool behind = i > w->base && n[-1].row + 1 == n->row && n[-1].position + 1 == n->position;
+        n->parent = behind ? i - 1 : UNKNOWN;
+        n->starts = !behind;
+    }
+    r->entry_count = 0; /* whoever guesses next knows no batch */
+    return 0;
+}
