@@ -328,6 +328,9 @@ int requests_match(struct requests *r, const int32_t *tokens, uint32_t count, st
     }
     /* If all of the trace is there, then all of a request is, or it is another one that only begins like it. */
     bool complete = found == m.blocks;
+    /* A block whose tokens were not shown may be a copy that this does not know of. */
+    if (r->tokenless && !r->blind)
+        m.work = 0;
     if (m.work > 0 && found > 0 && (complete || r->blind)) {
         m.blocks = found;
         narrow(&m, complete);

@@ -34,12 +34,12 @@ static const struct verb {
      "         [--ids=logical|physical]\n"
      "         prints the records"},
     {"requests", verb_requests,
-     "requests FILE [--block-size N]\n"
+     "requests FILE [--block-size N] [--links=auto|proven|likely]\n"
      "         puts the rows together to requests, by KV slots and positions, and lists them"},
     {"export", verb_export,
      "export FILE --request N|--all|--tokens LIST|--passes -o OUT.npz|OUT.safetensors [--format=npz|safetensors]\n"
-     "         [--dtype=int32|int16|uint16|uint8] [--block-size N] [--model-config CONFIG]\n"
-     "         [--ids=logical|physical]\n"
+     "         [--dtype=int32|int16|uint16|uint8] [--block-size N]\n         [--links=auto|proven|likely] "
+     "[--model-config CONFIG] [--ids=logical|physical]\n"
      "         writes ids, and weights if they were recorded, as arrays [rows, layers, k], for trainers"},
     {"recipes", verb_recipes,
      "recipes [check FILE]\n"

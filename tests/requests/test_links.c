@@ -254,3 +254,55 @@ Test(links, what_is_refused)
         requests_free(r);
     }
 }
+
+static uint32_t below(uint32_t n)
+{
+    static uint64_t state = 88172645463325252u;
+    state ^= state << 13;
+    state ^= state >> 7;
+    state ^= state << 17;
+    return (uint32_t) (state >> 33) % n;
+}
+
+/* A trace is a file from anywhere: rows that no engine writes make no sense, and no harm. */
+Test(links, any_rows)
+{
+    for (uint32_t round = 0; round < 3000; round++) {
+        made_count = 0;
+        uint32_t places = 1 + below(40), block = round % 3 ? BLOCK : 1;
+        for (uint32_t i = 0; i < 20; i++) {
+            struct made_pass *pass = next_pass();
+            pass->rows = 1 + below(12);
+            pass->hidden = below(30) == 0;
+            for (uint32_t j = 0; j < pass->rows; j++) {
+                uint32_t slot = below(places);
+                pass->slots[j] = (int32_t) slot - (below(20) == 0) * 50;
+                pass->positions[j] = (int32_t) (slot % block + block * below(4));
+                pass->tokens[j] = (int32_t) below(2);
+                pass->experts[j] = (int32_t) below(2);
+            }
+        }
+        struct requests *r = requests_new(&site, 1, 0, (enum requests_rules)(round % 3));
+        cr_assert(r);
+        cr_assert_eq(feed(r, requests_survey), 0);
+        cr_assert_eq(requests_surveyed(r), 0);
+        cr_assert_eq(feed(r, requests_add), 0);
+        cr_assert_eq(requests_end(r), 0);
+        for (uint32_t i = 0; i < requests_count(r); i++) {
+            const struct request *request = requests_get(r, i);
+            struct request_row all[ROWS_MAX];
+            cr_assert_leq(request->first_position, request->confirmed);
+            cr_assert_leq(request->confirmed, request->tokens);
+            requests_rows(r, request, all);
+            for (uint32_t j = 0; j < request->tokens - request->first_position; j++)
+                cr_assert_eq(all[j].position, request->first_position + j);
+        }
+        int32_t tokens[12];
+        struct request_row found[12];
+        for (uint32_t i = 0; i < 12; i++)
+            tokens[i] = (int32_t) below(2);
+        int known = requests_match(r, tokens, 12, found);
+        cr_assert(known >= 0 && known <= 12);
+        requests_free(r);
+    }
+}

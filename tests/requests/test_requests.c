@@ -15,7 +15,7 @@ struct score {
 static uint32_t steps(void)
 {
     const char *text = getenv("MOETAP_TEST_STEPS");
-    return text ? (uint32_t) strtoul(text, NULL, 10) : 4000;
+    return text ? (uint32_t) strtoul(text, NULL, 10) : 16000;
 }
 
 /* Which of the engine's passes each of the trace's is. */
@@ -216,14 +216,14 @@ TestSuite(shown, .timeout = 7200);
 
 Test(requests, continuous_batching)
 {
-    run(usual, 4, 800, 1000);
+    run(usual, 4, 800, 999);
 }
 
 Test(requests, holes_are_filled)
 {
     struct engine_options o = usual;
     o.fill_holes = true;
-    run(o, 4, 800, 1000);
+    run(o, 4, 800, 999);
 }
 
 Test(requests, prompts_apart)
@@ -231,21 +231,21 @@ Test(requests, prompts_apart)
     struct engine_options o = usual;
     o.apart = true;
     o.budget = 1000;
-    run(o, 4, 750, 1000);
+    run(o, 4, 750, 999);
 }
 
 Test(requests, prefix_hits)
 {
     struct engine_options o = usual;
     o.prefix_cache = o.turns = true;
-    run(o, 4, 30, 1000);
+    run(o, 4, 30, 999);
 }
 
 Test(requests, prefix_hits_apart)
 {
     struct engine_options o = usual;
     o.prefix_cache = o.turns = o.apart = o.fill_holes = true;
-    run(o, 4, 30, 1000);
+    run(o, 4, 30, 999);
 }
 
 Test(requests, preemption_and_slots_used_again)
@@ -253,14 +253,14 @@ Test(requests, preemption_and_slots_used_again)
     struct engine_options o = usual;
     o.blocks = 120;
     o.prefix_cache = o.turns = true;
-    run(o, 4, 80, 1000);
+    run(o, 4, 80, 999);
 }
 
 Test(requests, rejected_draft_tokens)
 {
     struct engine_options o = usual;
     o.draft = 3;
-    run(o, 4, 400, 1000);
+    run(o, 4, 400, 999);
 }
 
 Test(requests, rejected_draft_tokens_and_prefix_hits)
@@ -269,7 +269,7 @@ Test(requests, rejected_draft_tokens_and_prefix_hits)
     o.draft = 1;
     o.blocks = 200;
     o.prefix_cache = o.turns = true;
-    run(o, 4, 50, 1000);
+    run(o, 4, 50, 999);
 }
 
 Test(requests, losses)
@@ -296,7 +296,7 @@ Test(requests, small_blocks)
     o.block = 4;
     o.blocks = 1200;
     o.prefix_cache = o.turns = true;
-    run(o, 4, 10, 1000);
+    run(o, 4, 10, 999);
 }
 
 /* Blocks that hold the same tokens behind different ones, rows that go another way in another batch. */
@@ -330,7 +330,7 @@ Test(requests, slots_one_by_one)
     o.batch = 8;
     o.apart = true;
     o.budget = 1000;
-    run(o, 4, 50, 1000);
+    run(o, 4, 50, 999);
 }
 
 /* With the engine's own sequences and block tables nothing is left to find out: all is known, but what was lost. */
