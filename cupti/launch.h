@@ -33,6 +33,9 @@ struct mt_sink {
      * launch. `stream` as above; NULL: all streams of this thread.
      */
     void (*fence)(CUstream stream);
+    /* The event stands for the work on this stream so far, fence() came ahead; a stream will wait for that. */
+    void (*recorded)(CUevent event, CUstream stream);
+    void (*waits)(CUstream stream, CUevent event);
     /* The capture that began on this stream is about to end. */
     void (*capture_ends)(CUstream stream);
     /* A kernel was added to a graph by hand: no launch of it will be seen. `stream` is NULL. */

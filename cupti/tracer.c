@@ -39,6 +39,8 @@ static const CUpti_CallbackId other_ids[] = {
     CUPTI_DRIVER_TRACE_CBID_cuEventRecord_ptsz,
     CUPTI_DRIVER_TRACE_CBID_cuEventRecordWithFlags,
     CUPTI_DRIVER_TRACE_CBID_cuEventRecordWithFlags_ptsz,
+    CUPTI_DRIVER_TRACE_CBID_cuStreamWaitEvent,
+    CUPTI_DRIVER_TRACE_CBID_cuStreamWaitEvent_ptsz,
     CUPTI_DRIVER_TRACE_CBID_cuMemcpyAsync,
     CUPTI_DRIVER_TRACE_CBID_cuMemcpyAsync_ptsz,
     CUPTI_DRIVER_TRACE_CBID_cuMemcpyDtoHAsync_v2,
@@ -154,6 +156,20 @@ static bool read_fence(CUpti_CallbackId id, const void *params, CUstream *stream
 #undef FENCE_PER_THREAD
 }
 
+static bool read_record(CUpti_CallbackId id, const void *params, CUevent *event)
+{
+    switch (id) {
+    case CUPTI_DRIVER_TRACE_CBID_cuEventRecord:
+    case CUPTI_DRIVER_TRACE_CBID_cuEventRecord_ptsz:
+    case CUPTI_DRIVER_TRACE_CBID_cuEventRecordWithFlags:
+    case CUPTI_DRIVER_TRACE_CBID_cuEventRecordWithFlags_ptsz:
+        *event = *(const CUevent *) params; /* the first field of them all */
+        return true;
+    default:
+        return false;
+    }
+}
+
 static void on_other(CUpti_CallbackId id, const CUpti_CallbackData *data)
 {
     const struct mt_sink *sink = mt_subscription.sink;
@@ -178,7 +194,15 @@ static void on_other(CUpti_CallbackId id, const CUpti_CallbackData *data)
             sink->capture_ends(
                 mt_stream_meant(((const cuStreamEndCapture_ptsz_params *) data->functionParams)->hStream, true));
     } else if (enter && read_fence(id, data->functionParams, &stream)) {
+        CUevent event;
         sink->fence(stream);
+        if (read_record(id, data->functionParams, &event))
+            sink->recorded(event, stream);
+    } else if (enter && (id == CUPTI_DRIVER_TRACE_CBID_cuStreamWaitEvent ||
+                         id == CUPTI_DRIVER_TRACE_CBID_cuStreamWaitEvent_ptsz)) {
+        const cuStreamWaitEvent_params *p = data->functionParams; /* the _ptsz struct is the same */
+        bool per_thread = id == CUPTI_DRIVER_TRACE_CBID_cuStreamWaitEvent_ptsz;
+        sink->waits(mt_stream_meant(p->hStream, per_thread), p->hEvent);
     }
 }
 

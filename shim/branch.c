@@ -41,7 +41,8 @@ static bool one_in_full(const struct place *place)
 }
 
 bool mt_branch_open(struct mt_branch *branch, CUstream stream, struct mt_tap_state *state,
-                    const struct mt_routing *routing, uint32_t site, struct mt_occurrences *occurrences, uint8_t width)
+                    const struct mt_routing *routing, struct mt_tap_site site, struct mt_occurrences *occurrences,
+                    uint8_t width)
 {
     struct place place;
     if (!available() || !look(stream, &place) || !one_in_full(&place))

@@ -53,7 +53,8 @@ struct mt_branch {
 
 /* Adds a stage behind what is on the capturing stream. False: not to be had, tap in line. */
 bool mt_branch_open(struct mt_branch *branch, CUstream stream, struct mt_tap_state *state,
-                    const struct mt_routing *routing, uint32_t site, struct mt_occurrences *occurrences, uint8_t width);
+                    const struct mt_routing *routing, struct mt_tap_site site, struct mt_occurrences *occurrences,
+                    uint8_t width);
 
 /* The engine launched something on that stream. False: the look-out is over, settle. */
 bool mt_branch_launched(struct mt_branch *branch, CUstream stream, const struct mt_history_entry *launch);

@@ -2,154 +2,20 @@
 #include "capture.h"
 
 #include "driver.h"
+#include "group.h"
+#include "join.h"
 #include "kernels.h"
 #include "lane.h"
 #include "layer.h"
 #include "log.h"
-#include "once.h"
 #include "tap_state.h"
 
 #include <pthread.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-/* Layer numbers are one for all streams: the layers of a recipe, E and k in this process. */
-struct model {
-    struct model *next;
-    const struct mt_recipe *recipe;
-    uint32_t experts, k; /* 0 and 1 for row context */
-    struct mt_layers *layers;
-    struct context { /* of row context that comes with every layer */
-        struct context *next;
-        struct mt_tap_state *state;
-        struct mt_firsts firsts;
-    } * contexts;
-};
-static struct model *models;
-static pthread_mutex_t models_lock = PTHREAD_MUTEX_INITIALIZER;
-
-/* A model's routers on one lane. Guarded by the lane's lock. */
-struct mt_group {
-    struct mt_group *next;
-    struct model *model;
-    struct mt_group *mapped;    /* list: of these routers' ids, as maps turned them into others */
-    struct mt_group *from;      /* of a group in such a list: the routers' */
-    bool stage;                 /* a stage of grouped routing, no router: not tapped any more */
-    uint32_t last;              /* history count behind its last router */
-    struct mt_tap_state *state; /* whose sites these are */
-    struct mt_firsts *firsts;   /* of row context in once_state; NULL: not looked up yet */
-    struct mt_once *once;
-    struct mt_tap_state *once_state;
-    uint32_t sites_len;
-    struct site {
-        int32_t index; /* -1: none yet */
-        bool graph;    /* flagged as MT_SITE_GRAPH */
-        bool weights;  /* their type is told */
-        struct mt_occurrences occurrences;
-    } * sites; /* [layer + 1] */
-};
 
 static unsigned open_count; /* pending taps and open branches; lets before() and fence() leave at once */
 static bool beside;         /* taps of graphs may run beside the engine's kernels */
 static bool routers_seen;   /* a launch was read by a router's recipe */
-static pthread_mutex_t sites_lock = PTHREAD_MUTEX_INITIALIZER;
-
-static struct model *find_model(const struct mt_recipe *recipe, uint32_t experts, uint32_t k)
-{
-    pthread_mutex_lock(&models_lock);
-    struct model *model = models;
-    while (model && !(model->recipe == recipe && model->experts == experts && model->k == k))
-        model = model->next;
-    if (!model && (model = calloc(1, sizeof *model))) {
-        *model = (struct model){models, recipe, experts, k, mt_layers_new(), NULL};
-        if (model->layers) {
-            models = model;
-        } else {
-            free(model);
-            model = NULL;
-        }
-    }
-    pthread_mutex_unlock(&models_lock);
-    return model;
-}
-
-static struct mt_group *new_group(const struct mt_recipe *recipe, uint32_t experts, uint32_t k)
-{
-    struct mt_group *group = calloc(1, sizeof *group);
-    struct model *model = group ? find_model(recipe, experts, k) : NULL;
-    if (model)
-        group->model = model;
-    else
-        free(group);
-    return model ? group : NULL;
-}
-
-static struct mt_group *find_group(struct mt_lane *lane, const struct mt_recipe *recipe, uint32_t experts, uint32_t k)
-{
-    for (struct mt_group *group = lane->groups; group; group = group->next) {
-        if (group->model->recipe == recipe && group->model->experts == experts && group->model->k == k)
-            return group;
-    }
-    struct mt_group *group = new_group(recipe, experts, k);
-    if (!group)
-        return NULL;
-    group->next = lane->groups;
-    return lane->groups = group;
-}
-
-/* The router's site of that layer, + 1: it was tapped just now. */
-static uint32_t mapped_from(const struct mt_group *group, const struct mt_tap_state *state, uint32_t slot)
-{
-    const struct mt_group *from = group->from;
-    return from && from->state == state && slot < from->sites_len ? (uint32_t) (from->sites[slot].index + 1) : 0;
-}
-
-/* The site of a layer on this lane, made at its first router. NULL: no room. */
-static struct site *find_site(struct mt_lane *lane, struct mt_group *group, struct mt_tap_state *state,
-                              const struct mt_kernel *kernel, const struct mt_routing *routing, int32_t layer)
-{
-    if (group->state != state) {
-        group->state = state; /* another context, another segment */
-        group->sites_len = 0;
-    }
-    uint32_t slot = (uint32_t) (layer + 1);
-    if (slot >= group->sites_len) {
-        struct site *sites = realloc(group->sites, (slot + 16) * sizeof *sites);
-        if (!sites)
-            return NULL;
-        for (uint32_t i = group->sites_len; i < slot + 16; i++)
-            sites[i] = (struct site){.index = -1};
-        group->sites = sites;
-        group->sites_len = slot + 16;
-    }
-    struct site *found = &group->sites[slot];
-    if (found->index >= 0)
-        return found;
-
-    struct mt_site site = {
-        .layer = layer,
-        .stream = mt_lane_number(lane),
-        .experts = routing->experts,
-        .k = routing->k,
-        .dtype = (uint8_t) routing->dtype,
-        .id_space = (uint8_t) mt_recipe_id_space(group->model->recipe),
-        .kind = (uint8_t) mt_recipe_site_kind(group->model->recipe),
-        .mapped_from = mapped_from(group, state, slot),
-    };
-    snprintf(site.kernel, sizeof site.kernel, "%.255s", kernel->info->demangled);
-    snprintf(site.recipe, sizeof site.recipe, "%.63s", mt_recipe_name(group->model->recipe));
-    pthread_mutex_lock(&sites_lock);
-    int index = mt_segment_add_site(mt_tap_segment(state), &site);
-    pthread_mutex_unlock(&sites_lock);
-    if (index < 0) {
-        mt_log_once(MT_LOG_PROBLEM, "more than %u places that are tapped: later ones are counted as not captured",
-                    MT_SITES_MAX);
-        return NULL;
-    }
-    found->index = index;
-    return found;
-}
+static bool ids_seen;       /* or by a consumer's */
 
 static CUstreamCaptureStatus capture_status(CUstream stream)
 {
@@ -167,19 +33,19 @@ static void tap(struct mt_lane *lane, struct mt_group *group, const struct mt_ke
     if (status == CU_STREAM_CAPTURE_STATUS_INVALIDATED)
         return; /* that graph will never exist */
     bool capturing = status == CU_STREAM_CAPTURE_STATUS_ACTIVE;
-    struct site *site = find_site(lane, group, state, kernel, routing, layer);
+    struct mt_group_site *site = mt_group_site(lane, group, state, kernel, routing, layer);
     /* What rows are must be in line: their number is counted up before the pass's routers read it. */
-    bool context = mt_recipe_site_kind(group->model->recipe) != MT_SITE_ROUTER;
+    bool context = mt_recipe_site_kind(group->recipe) != MT_SITE_ROUTER;
     uint8_t width = context ? MT_CONTEXT_WIDTH : routing->experts && routing->experts <= MT_ID8_EXPERTS_MAX ? 1 : 2;
     if (!site) {
         mt_segment_count_not_captured(mt_tap_segment(state));
         return;
     }
-    uint32_t index = (uint32_t) site->index;
+    struct mt_tap_site where = {(uint32_t) site->index, (uint32_t) site->counter};
     if (capturing && beside && !context &&
-        mt_branch_open(&lane->branch, lane->stream, state, routing, index, &site->occurrences, width)) {
+        mt_branch_open(&lane->branch, lane->stream, state, routing, where, &site->occurrences, width)) {
         __atomic_fetch_add(&open_count, 1, __ATOMIC_RELAXED);
-    } else if (!mt_tap_launch(state, lane->stream, routing, index, width, capturing)) {
+    } else if (!mt_tap_launch(state, lane->stream, routing, where, width, capturing)) {
         mt_segment_count_not_captured(mt_tap_segment(state));
         return;
     }
@@ -187,7 +53,7 @@ static void tap(struct mt_lane *lane, struct mt_group *group, const struct mt_ke
         lane->routed = (struct mt_lane_routed){group, *routing, layer};
     if (routing->weights && !site->weights) {
         site->weights = true;
-        mt_segment_set_weights(mt_tap_segment(state), index, routing->weights_type);
+        mt_segment_set_weights(mt_tap_segment(state), (uint32_t) site->index, routing->weights_type);
     }
     if (capturing && !site->graph) {
         site->graph = true;
@@ -227,37 +93,6 @@ static void close_pending(struct mt_lane *lane)
     tap(lane, pending->group, pending->kernel, &pending->routing, pending->layer);
     if (other && mt_driver.cuCtxPopCurrent_v2(&current) != CUDA_SUCCESS)
         mt_log_once(MT_LOG_PROBLEM, "cuCtxPopCurrent failed");
-}
-
-static void retract(struct mt_group *group)
-{
-    group->stage = true;
-    for (uint32_t i = 0; group->state && i < group->sites_len; i++) {
-        if (group->sites[i].index >= 0)
-            mt_segment_add_flags(mt_tap_segment(group->state), (uint32_t) group->sites[i].index, MT_SITE_RETRACTED);
-    }
-    for (struct mt_group *mapped = group->mapped; mapped; mapped = mapped->next)
-        retract(mapped);
-}
-
-/*
- * Grouped routing made of plain top-ks (DeepSeek in transformers): [T * G, E / G] inside the groups, [T, G] of the
- * groups, then [T, E]. Only the last one chooses experts; the shapes of the three cannot come from anything else.
- */
-static void find_stages(struct mt_lane *lane, struct mt_group *group, const struct mt_routing *routing)
-{
-    struct mt_lane_stage *inside = &lane->stages[0], *among = &lane->stages[1];
-    if (inside->group && among->group && inside->group != group && among->group != group &&
-        among->rows == routing->rows && inside->rows == (uint64_t) routing->rows * among->experts &&
-        (uint64_t) inside->experts * among->experts == routing->experts) {
-        if (!inside->group->stage || !among->group->stage)
-            mt_log(MT_LOG_EXPLAIN, "top-k of %u and of %u are stages of the routing to %u experts", inside->experts,
-                   among->experts, routing->experts);
-        retract(inside->group);
-        retract(among->group);
-    }
-    *inside = *among;
-    *among = (struct mt_lane_stage){group, routing->rows, routing->experts};
 }
 
 /* Once for each kernel and reason: a sampler comes with every token. */
@@ -300,13 +135,6 @@ static void settle_weights(const struct mt_kernel *kernel, struct mt_routing *ro
     }
 }
 
-static int32_t identify(struct mt_lane *lane, struct mt_group *group)
-{
-    int32_t layer = mt_layers_identify(group->model->layers, &lane->history, lane->history.count - group->last);
-    group->last = lane->history.count;
-    return layer;
-}
-
 /* The first of the kernel's recipes that reads this launch. NULL: none, and why not the first of them. */
 static const struct mt_recipe *read_launch(const struct mt_kernel *kernel, const struct mt_launch *launch,
                                            struct mt_routing *routing, const char **why)
@@ -332,13 +160,14 @@ static void on_router(struct mt_lane *lane, const struct mt_kernel *kernel, cons
         return;
     }
     __atomic_store_n(&routers_seen, true, __ATOMIC_RELAXED);
+    __atomic_store_n(&ids_seen, true, __ATOMIC_RELAXED);
     settle_weights(kernel, &routing);
     lane->routed.group = NULL;
-    struct mt_group *group = find_group(lane, recipe, routing.experts, routing.k);
+    struct mt_group *group = mt_group_find(lane, recipe, routing.experts, routing.k);
     if (!group)
         return;
-    find_stages(lane, group, &routing);
-    int32_t layer = identify(lane, group);
+    mt_group_stages(lane, group, &routing);
+    int32_t layer = mt_group_identify(lane, group);
     if (group->stage)
         return;
     if (!mt_recipe_has_final(recipe)) {
@@ -358,21 +187,23 @@ static void on_consumer(struct mt_lane *lane, const struct mt_kernel *kernel, co
 {
     struct mt_routing routing;
     const char *why;
-    if (__atomic_load_n(&routers_seen, __ATOMIC_RELAXED) || !mt_recipe_tells_shape(kernel->recipe) ||
-        !mt_recipe_read(kernel->recipe, kernel->info, launch, &routing, &why))
+    const struct mt_recipe *recipe =
+        __atomic_load_n(&routers_seen, __ATOMIC_RELAXED) ? NULL : read_launch(kernel, launch, &routing, &why);
+    if (!recipe)
         return;
+    __atomic_store_n(&ids_seen, true, __ATOMIC_RELAXED);
     struct mt_range range = mt_range_of(&routing);
     if (lane->consumed.begin == range.begin && lane->consumed.end == range.end)
         return;
     settle(lane);
     settle_weights(kernel, &routing);
-    struct mt_group *group = find_group(lane, kernel->recipe, routing.experts, routing.k);
+    struct mt_group *group = mt_group_find(lane, recipe, routing.experts, routing.k);
     if (!group)
         return;
     mt_log_once(MT_LOG_EXPLAIN, "no router's recipe fits: ids are taken from who reads them, first from %s",
                 kernel->info->base);
     lane->consumed = range;
-    tap(lane, group, kernel, &routing, identify(lane, group));
+    tap(lane, group, kernel, &routing, mt_group_identify(lane, group));
 }
 
 /* Ids that are made of a router's, tapped as well: the same layer and run, other numbers for its experts. */
@@ -387,59 +218,21 @@ static void on_map(struct mt_lane *lane, const struct mt_kernel *kernel, const s
             mt_log(MT_LOG_EXPLAIN, "mapped ids are not recorded here: %s: %s", kernel->info->base, why);
         return;
     }
-    struct mt_group *group = routed.group->mapped;
-    while (group && !(group->model->recipe == kernel->recipe && group->model->experts == mapped.experts))
-        group = group->next;
-    if (!group) {
-        group = new_group(kernel->recipe, mapped.experts, mapped.k);
-        if (!group)
-            return;
-        group->from = routed.group;
-        group->next = routed.group->mapped;
-        routed.group->mapped = group;
-    }
-    tap(lane, group, kernel, &mapped, routed.layer);
-}
-
-static struct mt_firsts *find_firsts(struct model *model, struct mt_tap_state *state)
-{
-    pthread_mutex_lock(&models_lock);
-    struct context *context = model->contexts;
-    while (context && context->state != state)
-        context = context->next;
-    if (!context && (context = calloc(1, sizeof *context))) {
-        context->state = state;
-        context->next = model->contexts;
-        model->contexts = context;
-    }
-    pthread_mutex_unlock(&models_lock);
-    return context ? &context->firsts : NULL;
-}
-
-/* Of the launches that come with every layer: is it the one that speaks for all? */
-static bool speaks_for_all(struct mt_group *group, struct mt_tap_state *state, uint64_t address)
-{
-    if (!group->firsts || group->once_state != state) {
-        if (!group->once && !(group->once = malloc(sizeof *group->once)))
-            return false;
-        *group->once = (struct mt_once){0};
-        group->once_state = state;
-        group->firsts = find_firsts(group->model, state);
-    }
-    return group->firsts &&
-           mt_once_first(group->once, group->firsts, address, mt_recipe_kind(group->model->recipe) != MT_RECIPE_TOKENS);
+    struct mt_group *group = mt_group_mapped(routed.group, kernel->recipe, mapped.experts, mapped.k);
+    if (group)
+        tap(lane, group, kernel, &mapped, routed.layer);
 }
 
 static void tap_context(struct mt_lane *lane, const struct mt_kernel *kernel, const struct mt_recipe *recipe,
                         const struct mt_routing *routing)
 {
-    struct mt_group *group = find_group(lane, recipe, 0, 1);
+    struct mt_group *group = mt_group_find(lane, recipe, 0, 1);
     if (!group)
         return;
-    if (mt_recipe_once_by_layer(recipe) && identify(lane, group) != 0)
+    if (mt_recipe_once_by_layer(recipe) && mt_group_identify(lane, group) != 0)
         return;
     struct mt_tap_state *state = mt_tap_state_current();
-    if (!state || (routing->once && !speaks_for_all(group, state, routing->once)))
+    if (!state || (routing->once && !mt_group_speaks(group, state, routing->once)))
         return;
     settle(lane); /* a branch follows the stream node by node and knows nothing of taps in line */
     tap(lane, group, kernel, routing, MT_LAYER_UNKNOWN);
@@ -520,7 +313,7 @@ static void before(const struct mt_launch *launch)
         if (lane->pending.open) {
             const struct mt_kernel *kernel = mt_kernels_find(launch);
             bool final = kernel->recipe && mt_recipe_kind(kernel->recipe) == MT_RECIPE_FINAL &&
-                         mt_recipe_is_final_of(kernel->recipe, lane->pending.group->model->recipe) &&
+                         mt_recipe_is_final_of(kernel->recipe, lane->pending.group->recipe) &&
                          names(kernel, launch, lane->pending.routing.ids);
             if (final)
                 lane->pending.final = true;
@@ -576,6 +369,29 @@ static void fence(CUstream stream)
     mt_quiet_end();
 }
 
+/* Before ids were seen nobody asks who made them or their routers' input. */
+static void recorded(CUevent event, CUstream stream)
+{
+    if (!__atomic_load_n(&ids_seen, __ATOMIC_RELAXED))
+        return;
+    mt_quiet_begin();
+    struct mt_lane *lane = mt_lane_peek(stream);
+    if (lane)
+        mt_join_recorded(event, lane);
+    mt_quiet_end();
+}
+
+static void waits(CUstream stream, CUevent event)
+{
+    if (!__atomic_load_n(&ids_seen, __ATOMIC_RELAXED))
+        return;
+    mt_quiet_begin();
+    struct mt_lane *lane = mt_lane_find(stream);
+    if (lane)
+        mt_join_waited(lane, event);
+    mt_quiet_end();
+}
+
 static void capture_ends(CUstream stream)
 {
     fence(stream);
@@ -627,6 +443,7 @@ void mt_capture_start(struct mt_recipes *recipes, bool taps_beside)
 
 const struct mt_sink *mt_capture_sink(void)
 {
-    static const struct mt_sink sink = {&open_count, before, after, fence, capture_ends, node, unload, context_gone};
+    static const struct mt_sink sink = {&open_count, before,       after, fence,  recorded,
+                                        waits,       capture_ends, node,  unload, context_gone};
     return &sink;
 }

@@ -153,8 +153,13 @@ static const struct mt_kernel *ask(const struct mt_launch *launch)
             kernel->others[i] = other = mt_recipes_next(recipes, info, other);
         if (kernel->recipe)
             mt_recipes_also(recipes, info, kernel->recipe, kernel->also, MT_KERNEL_ALSO);
-        for (unsigned i = 0; i < info->param_count; i++)
-            kernel->only_reads |= (uint64_t) mt_kernel_only_reads(info, kernel->recipe, i) << i;
+        for (unsigned i = 0; i < info->param_count; i++) {
+            /* Which of the recipes is right, only a launch tells: what all of them say holds for each. */
+            bool only_reads = mt_kernel_only_reads(info, kernel->recipe, i);
+            for (unsigned n = 0; only_reads && n < MT_KERNEL_OTHERS && kernel->others[n]; n++)
+                only_reads = mt_kernel_only_reads(info, kernel->others[n], i);
+            kernel->only_reads |= (uint64_t) only_reads << i;
+        }
     }
     if (kernel->recipe || (keep_all && name && layouts)) {
         info->mangled = strdup(name); /* the driver's copy goes with the module */

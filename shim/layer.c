@@ -15,17 +15,19 @@
 #define KEYS 8u
 #define PROVEN 16u /* so often right before a place is believed without a look at the rest */
 
-struct owner {
-    uint64_t word; /* 0: free */
-    int32_t layer; /* or NOBODY */
-    uint32_t hits, misses;
-};
-
 /* Where in a launch, and how far before the router. A place that holds weights agrees with each decision. */
 struct place {
     const struct mt_kernel *kernel; /* NULL: free */
     uint32_t back, index;
     uint32_t good, bad;
+};
+
+struct owner {
+    uint64_t word; /* 0: free */
+    int32_t layer; /* or NOBODY */
+    uint32_t hits, misses;
+    const struct mt_kernel *kernel; /* and the offset: where it was learnt */
+    uint32_t index;
 };
 
 struct mt_layers {
@@ -71,6 +73,28 @@ void mt_history_add(struct mt_history *history, const struct mt_kernel *kernel, 
     }
 }
 
+static void copy_entry(struct mt_history_entry *to, const struct mt_history_entry *from)
+{
+    to->kernel = from->kernel;
+    to->bytes = from->bytes;
+    memcpy(to->words, from->words, (from->bytes + 7) & ~7u);
+}
+
+bool mt_history_get(const struct mt_history *history, uint32_t i, struct mt_history_entry *entry)
+{
+    if (i >= history->count || history->count - i > MT_HISTORY_LAUNCHES)
+        return false;
+    copy_entry(entry, &history->entries[i % MT_HISTORY_LAUNCHES]);
+    return true;
+}
+
+void mt_history_join(struct mt_history *history, const struct mt_history_entry *entry)
+{
+    struct mt_history_joined *joined = &history->joined[history->joined_count++ % MT_HISTORY_JOINED];
+    joined->count = history->count;
+    copy_entry(&joined->entry, entry);
+}
+
 static uint32_t hash(uint64_t word, uint32_t size)
 {
     return (uint32_t) ((word * 0x9e3779b97f4a7c15ull) >> 40) & (size - 1);
@@ -102,7 +126,7 @@ static void make_room(struct mt_layers *layers)
     free(old);
 }
 
-static void own(struct mt_layers *layers, uint64_t word, int32_t layer)
+static void own(struct mt_layers *layers, uint64_t word, int32_t layer, const struct place *place)
 {
     if (layers->owners_used > OWNERS * 3 / 4)
         make_room(layers);
@@ -112,7 +136,7 @@ static void own(struct mt_layers *layers, uint64_t word, int32_t layer)
             return;
         layers->owners_used++;
     }
-    *owner = (struct owner){word, layer, 0, 0};
+    *owner = (struct owner){word, layer, 0, 0, place ? place->kernel : NULL, place ? place->index : 0};
 }
 
 /* Any device address, at least as aligned as a weight is. */
@@ -157,10 +181,28 @@ static bool router_names(const struct mt_history_entry *router, uint64_t word)
 
 static bool shared(const struct mt_history *history, uint32_t launches, uint32_t own_back, uint64_t word)
 {
-    if (router_names(entry_back(history, 0), word))
+    if (own_back && router_names(entry_back(history, 0), word))
         return true;
     for (uint32_t back = 1; back < launches; back++) {
         if (back != own_back && holds(entry_back(history, back), word))
+            return true;
+    }
+    return false;
+}
+
+/*
+ * Did another stream, which this one waited for since the last router, make it? The same kernel with the word in the
+ * same place does the same work, for another micro-batch: it is a weight of both.
+ */
+static bool made_elsewhere(const struct mt_history *history, uint32_t launches, const struct mt_history_entry *own,
+                           uint32_t index)
+{
+    for (uint32_t i = 0; i < MT_HISTORY_JOINED && i < history->joined_count; i++) {
+        const struct mt_history_joined *joined = &history->joined[i];
+        const struct mt_history_entry *entry = &joined->entry;
+        if (history->count - joined->count > launches || !holds(entry, own->words[index]))
+            continue;
+        if (entry->kernel != own->kernel || entry->words[index] != own->words[index])
             return true;
     }
     return false;
@@ -283,13 +325,16 @@ static double worth(const struct place *place, bool known)
 #define CLEAR 1.15 /* times the votes of the next best */
 #define CLEAR_NEW 2.0
 
-static void gather(struct mt_layers *layers, const struct mt_history *history, uint32_t launches,
+static void gather(struct mt_layers *layers, const struct mt_history *history, uint32_t launches, bool reader,
                    struct evidence *evidence)
 {
+    /* The router before: what it was given and what it stored is no weight of this layer. */
+    const struct mt_history_entry *before =
+        launches < history->count && launches < MT_HISTORY_LAUNCHES ? entry_back(history, launches) : NULL;
     double distance = 1;
     evidence->count = 0;
     /* 0 is the router itself: it only witnesses what is shared. */
-    for (uint32_t back = 1; back < launches; back++) {
+    for (uint32_t back = reader ? 0 : 1; back < launches; back++) {
         const struct mt_history_entry *entry = entry_back(history, back);
         double best = 0;
         for (uint32_t i = 0; i < entry->bytes / 8 && evidence->count < EVIDENCE_MAX; i++) {
@@ -305,11 +350,13 @@ static void gather(struct mt_layers *layers, const struct mt_history *history, u
                     continue;
             }
             if (shared(history, launches, back, word)) {
-                own(layers, word, NOBODY); /* an activation, here and wherever its memory is used again */
+                own(layers, word, NOBODY, NULL); /* an activation, here and wherever its memory is used again */
                 continue;
             }
+            if (made_elsewhere(history, launches, entry, i) || (before && router_names(before, word)))
+                continue;
             if (!owner->word && !is_device_address(word)) {
-                own(layers, word, NOBODY);
+                own(layers, word, NOBODY, NULL);
                 continue;
             }
             if (!place)
@@ -323,6 +370,24 @@ static void gather(struct mt_layers *layers, const struct mt_history *history, u
         }
         distance *= 1 - best * (1 - FADING);
     }
+}
+
+/*
+ * The nearest launch with something to say is most likely the router's GEMM. If a place of it was never wrong so far
+ * and the word there is known, whatever is new further back is not of this layer: the end of the pass before.
+ */
+static int32_t nearest(const struct evidence *evidence)
+{
+    int32_t layer = MT_LAYER_UNKNOWN;
+    for (uint32_t n = 0; n < evidence->count && evidence->all[n].place->back == evidence->all[0].place->back; n++) {
+        const struct witness *witness = &evidence->all[n];
+        if (!witness->place->good || witness->place->bad)
+            continue;
+        if (witness->layer == NEW || (layer != MT_LAYER_UNKNOWN && witness->layer != layer))
+            return MT_LAYER_UNKNOWN;
+        layer = witness->layer;
+    }
+    return layer;
 }
 
 /*
@@ -368,26 +433,29 @@ static void learn(struct mt_layers *layers, const struct evidence *evidence, int
             drop_key(layers, place);
         }
         if (witness->layer == NEW)
-            own(layers, witness->word, layer);
+            own(layers, witness->word, layer, place);
         else if (witness->layer == layer)
             owner->hits++;
-        else if (++owner->misses * 8 > owner->hits)
-            owner->layer = NOBODY; /* a workspace, an activation; not a weight that was left over on the stack once */
+        /* Elsewhere it is a left-over of the stack, and only that place is to blame. */
+        else if (owner->kernel == place->kernel && owner->index == place->index && ++owner->misses * 8 > owner->hits)
+            owner->layer = NOBODY; /* a workspace, an activation */
     }
 }
 
-static int32_t identify(struct mt_layers *layers, const struct mt_history *history, uint32_t launches)
+static int32_t identify(struct mt_layers *layers, const struct mt_history *history, uint32_t launches, bool reader)
 {
     layers->routers++;
     int32_t layer = by_key(layers, history, launches);
     if (layer != MT_LAYER_UNKNOWN)
         return layer;
     struct evidence evidence;
-    gather(layers, history, launches, &evidence);
+    gather(layers, history, launches, reader, &evidence);
     if (!evidence.count)
         return MT_LAYER_UNKNOWN;
     bool settled = layers->routers - layers->newest > 2 * (uint64_t) layers->count + 8;
-    int32_t decision = decide(&evidence, settled);
+    int32_t decision = nearest(&evidence);
+    if (decision == MT_LAYER_UNKNOWN)
+        decision = decide(&evidence, settled);
     if (decision == MT_LAYER_UNKNOWN)
         return decision;
     layer = decision;
@@ -400,12 +468,23 @@ static int32_t identify(struct mt_layers *layers, const struct mt_history *histo
     return layer;
 }
 
-int32_t mt_layers_identify(struct mt_layers *layers, const struct mt_history *history, uint32_t launches)
+static int32_t identify_locked(struct mt_layers *layers, const struct mt_history *history, uint32_t launches,
+                               bool reader)
 {
     if (launches > MT_HISTORY_LAUNCHES)
         launches = MT_HISTORY_LAUNCHES;
     pthread_mutex_lock(&layers->lock);
-    int32_t layer = identify(layers, history, launches);
+    int32_t layer = identify(layers, history, launches, reader);
     pthread_mutex_unlock(&layers->lock);
     return layer;
+}
+
+int32_t mt_layers_identify(struct mt_layers *layers, const struct mt_history *history, uint32_t launches)
+{
+    return identify_locked(layers, history, launches, false);
+}
+
+int32_t mt_layers_identify_reader(struct mt_layers *layers, const struct mt_history *history, uint32_t launches)
+{
+    return identify_locked(layers, history, launches, true);
 }

@@ -315,6 +315,16 @@ static void capture_ends(CUstream stream)
     (void) stream;
 }
 
+static void recorded(CUevent event, CUstream stream)
+{
+    (void) event, (void) stream;
+}
+
+static void waits(CUstream stream, CUevent event)
+{
+    (void) stream, (void) event;
+}
+
 static void node(const struct mt_launch *launch)
 {
     mt_quiet_begin();
@@ -351,7 +361,8 @@ bool mt_probe_start(const char *folder, struct mt_recipes *recipes, bool all)
 const struct mt_sink *mt_probe_sink(void)
 {
     static const unsigned always = 1; /* before() looks at memory ahead of every launch */
-    static const struct mt_sink sink = {&always, before, after, fence, capture_ends, node, unload, context_gone};
+    static const struct mt_sink sink = {&always, before,       after, fence,  recorded,
+                                        waits,   capture_ends, node,  unload, context_gone};
     return &sink;
 }
 

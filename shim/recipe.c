@@ -176,6 +176,12 @@ enum mt_weight_type mt_weight_type_of_cpp(const char *name)
     return MT_WEIGHT_NONE;
 }
 
+uint32_t mt_dtype_size(enum mt_dtype dtype)
+{
+    static const uint32_t sizes[] = {0, 4, 8, 4, 2, 2, 1};
+    return sizes[dtype];
+}
+
 /* * and ? as in a shell, nothing else; never worse than length times length, whatever a user's file asks for. */
 static bool glob_fits(const char *pattern, const char *name)
 {
@@ -240,7 +246,8 @@ static bool has_templates(const struct mt_recipe *recipe, const struct mt_kernel
     if (recipe->dtype_template >= 0 && ((unsigned) recipe->dtype_template >= kernel->template_count ||
                                         !mt_dtype_of_cpp(kernel->template_args[recipe->dtype_template])))
         return false;
-    const struct mt_expr *all[] = {&recipe->rows, &recipe->k, &recipe->experts, &recipe->stride, &recipe->column};
+    const struct mt_expr *all[] = {&recipe->rows,   &recipe->k,      &recipe->experts,
+                                   &recipe->stride, &recipe->column, &recipe->start};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
         if (!has_template(all[i], kernel))
             return false;

@@ -63,7 +63,7 @@ struct mt_routing {
     uint32_t k;
     uint32_t experts;   /* of row context: how many values there are; 0: not told by the launch */
     uint64_t stride;    /* elements from a row to the next */
-    uint64_t column;    /* elements from one id of a row to its next; mt_recipe_read() only takes 1 */
+    uint64_t column;    /* elements from one id of a row to its next */
     uint64_t input;     /* device address of the logits or scores, 0 if the recipe does not say */
     uint64_t starts;    /* of a block table: device address of [rows + 1] int32, the sequences' first rows */
     uint64_t positions; /* and of the rows' positions, int64 */
@@ -133,9 +133,8 @@ unsigned mt_recipes_also(const struct mt_recipes *recipes, const struct mt_kerne
 bool mt_recipe_read(const struct mt_recipe *recipe, const struct mt_kernel_info *kernel, const struct mt_launch *launch,
                     struct mt_routing *routing, const char **why);
 
-/* The same for any layout: `column` may differ from 1. */
-bool mt_recipe_read_spread(const struct mt_recipe *recipe, const struct mt_kernel_info *kernel,
-                           const struct mt_launch *launch, struct mt_routing *routing, const char **why);
+/* Bytes of one id. */
+uint32_t mt_dtype_size(enum mt_dtype dtype);
 
 /* Of a map: the ids that it makes of those that a router on the same stream chose; their shape is the router's. */
 bool mt_recipe_read_map(const struct mt_recipe *recipe, const struct mt_kernel_info *kernel,

@@ -48,7 +48,7 @@ struct mt_recipe {
         uint32_t size[MT_KERNEL_PARAMS_MAX];
     } layouts[MT_RECIPE_LAYOUTS];
     unsigned layout_count;
-    struct mt_expr ids, rows, k, experts, stride, column, input, once, starts, positions, block;
+    struct mt_expr ids, rows, k, experts, stride, column, start, input, once, starts, positions, block;
     struct mt_expr weights, weights_stride, mapped;
     uint32_t skip; /* bytes from where ids points to the first id: ids packed with something else */
     enum mt_id_space id_space;

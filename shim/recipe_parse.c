@@ -336,18 +336,12 @@ static int parse_key(const struct parser *parser, struct mt_recipe *recipe, cons
     const struct {
         const char *key;
         struct mt_expr *expr;
-    } exprs[] = {{"column", &recipe->column},
-                 {"rows", &recipe->rows},
-                 {"k", &recipe->k},
-                 {"experts", &recipe->experts},
-                 {"stride", &recipe->stride},
-                 {"input", &recipe->input},
-                 {"starts", &recipe->starts},
-                 {"positions", &recipe->positions},
-                 {"block", &recipe->block},
-                 {"weights", &recipe->weights},
-                 {"weights_stride", &recipe->weights_stride},
-                 {"mapped", &recipe->mapped}};
+    } exprs[] = {
+        {"column", &recipe->column},   {"rows", &recipe->rows},           {"k", &recipe->k},
+        {"experts", &recipe->experts}, {"stride", &recipe->stride},       {"input", &recipe->input},
+        {"starts", &recipe->starts},   {"positions", &recipe->positions}, {"block", &recipe->block},
+        {"start", &recipe->start},     {"weights", &recipe->weights},     {"weights_stride", &recipe->weights_stride},
+        {"mapped", &recipe->mapped}};
     for (size_t i = 0; i < sizeof exprs / sizeof *exprs; i++) {
         if (strcmp(exprs[i].key, key) == 0)
             return parse_expr(parser, value, exprs[i].expr);
@@ -403,8 +397,8 @@ static int parse_key(const struct parser *parser, struct mt_recipe *recipe, cons
     }
     return mistake(
         parser,
-        "found key '%s', expected kernel, kind, within, suffix, params, ids, dtype, rows, k, experts, stride, "
-        "column, skip, input, weights, weights_dtype, weights_stride, mapped, id_space, require, limit.experts, "
+        "found key '%s', expected kernel, kind, within, suffix, params, ids, dtype, rows, k, experts, stride, column, "
+        "start, skip, input, weights, weights_dtype, weights_stride, mapped, id_space, require, limit.experts, "
         "limit.k, final, once, starts, positions, block or note",
         key);
 }
@@ -488,20 +482,10 @@ static int check_exprs(struct parser *parser, const struct mt_recipe *recipe)
     parser->line = recipe->rows.line;
     if (names_early(&recipe->rows, false))
         return mistake(parser, "found rows by rows, expected a parameter or the like");
-    const struct mt_expr *all[] = {&recipe->ids,
-                                   &recipe->rows,
-                                   &recipe->k,
-                                   &recipe->input,
-                                   &recipe->experts,
-                                   &recipe->stride,
-                                   &recipe->column,
-                                   &recipe->once,
-                                   &recipe->starts,
-                                   &recipe->positions,
-                                   &recipe->block,
-                                   &recipe->weights,
-                                   &recipe->weights_stride,
-                                   &recipe->mapped};
+    const struct mt_expr *all[] = {&recipe->ids,     &recipe->rows,           &recipe->k,         &recipe->input,
+                                   &recipe->experts, &recipe->stride,         &recipe->column,    &recipe->start,
+                                   &recipe->once,    &recipe->starts,         &recipe->positions, &recipe->block,
+                                   &recipe->weights, &recipe->weights_stride, &recipe->mapped};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
         bool address = false;
         for (size_t n = 0; n < sizeof addresses / sizeof *addresses; n++)

@@ -154,6 +154,8 @@ static void read_weights(const struct mt_recipe *recipe, const struct mt_kernel_
         routing->no_weights = "its recipe does not describe them";
     else if (!address)
         routing->no_weights = "a launch has none";
+    else if (routing->column != 1)
+        routing->no_weights = "the ids of a row do not lie side by side, so nothing tells that these do";
     else if (!mt_weight_size(routing->weights_type))
         routing->no_weights = "their type is neither f32, f16 nor bf16";
     else if ((recipe->weights_stride.a.kind != TERM_NONE &&
@@ -166,11 +168,11 @@ static void read_weights(const struct mt_recipe *recipe, const struct mt_kernel_
         routing->weights_type = MT_WEIGHT_NONE;
 }
 
-bool mt_recipe_read_spread(const struct mt_recipe *recipe, const struct mt_kernel_info *kernel,
-                           const struct mt_launch *launch, struct mt_routing *routing, const char **why)
+bool mt_recipe_read(const struct mt_recipe *recipe, const struct mt_kernel_info *kernel, const struct mt_launch *launch,
+                    struct mt_routing *routing, const char **why)
 {
     struct known known = {0};
-    uint64_t k, rows, experts = 0, stride, column = 1;
+    uint64_t k, rows, experts = 0, stride, column = 1, start = 0;
     if (!read_expr(&recipe->k, kernel, launch, &known, &k) || k < recipe->k_min || k > recipe->k_max) {
         *why = "k is out of limits";
         return false;
@@ -208,7 +210,6 @@ bool mt_recipe_read_spread(const struct mt_recipe *recipe, const struct mt_kerne
         *why = "null ids";
         return false;
     }
-    routing->ids += recipe->skip;
     routing->input = read_address(&recipe->input, kernel, launch);
     routing->once = read_address(&recipe->once, kernel, launch);
     routing->block = 0;
@@ -229,6 +230,12 @@ bool mt_recipe_read_spread(const struct mt_recipe *recipe, const struct mt_kerne
     }
     routing->dtype =
         recipe->dtype_template >= 0 ? mt_dtype_of_cpp(kernel->template_args[recipe->dtype_template]) : recipe->dtype;
+    if (recipe->start.a.kind != TERM_NONE &&
+        (!read_expr(&recipe->start, kernel, launch, &known, &start) || start > UINT32_MAX)) {
+        *why = "no telling where the ids start";
+        return false;
+    }
+    routing->ids += recipe->skip + start * mt_dtype_size(routing->dtype);
     if (!router && routing->dtype != MT_DTYPE_I32 && routing->dtype != MT_DTYPE_I64 && routing->dtype != MT_DTYPE_U32) {
         *why = "its values are neither i32, i64 nor u32";
         return false;
@@ -242,25 +249,14 @@ bool mt_recipe_read_spread(const struct mt_recipe *recipe, const struct mt_kerne
     return true;
 }
 
-bool mt_recipe_read(const struct mt_recipe *recipe, const struct mt_kernel_info *kernel, const struct mt_launch *launch,
-                    struct mt_routing *routing, const char **why)
-{
-    if (!mt_recipe_read_spread(recipe, kernel, launch, routing, why))
-        return false;
-    if (routing->column != 1) {
-        *why = "the ids of a row do not lie side by side";
-        return false;
-    }
-    return true;
-}
-
 bool mt_recipe_read_map(const struct mt_recipe *recipe, const struct mt_kernel_info *kernel,
                         const struct mt_launch *launch, const struct mt_routing *router, struct mt_routing *mapped,
                         const char **why)
 {
     const struct known known = {router->k, router->rows};
     uint64_t experts = 0;
-    if (read_address(&recipe->ids, kernel, launch) != router->ids || router->stride != router->k) {
+    if (read_address(&recipe->ids, kernel, launch) != router->ids || router->stride != router->k ||
+        router->column != 1) {
         *why = "it does not read the ids of the router before it, or these are not dense";
         return false;
     }

@@ -44,6 +44,7 @@ void mt_symbols_report_to(const struct mt_sink *sink)
     X(cuStreamSynchronize, "cuStreamSynchronize", 0)                                                                   \
     X(cuEventRecord, "cuEventRecord", 0)                                                                               \
     X(cuEventRecordWithFlags, "cuEventRecordWithFlags", 0)                                                             \
+    X(cuStreamWaitEvent, "cuStreamWaitEvent", 0)                                                                       \
     X(cuMemcpyAsync, "cuMemcpyAsync", 0)                                                                               \
     X(cuMemcpyDtoHAsync_v2, "cuMemcpyDtoHAsync", 3020)                                                                 \
     X(cuMemcpyDtoDAsync_v2, "cuMemcpyDtoDAsync", 3020)                                                                 \
@@ -64,6 +65,7 @@ void mt_symbols_report_to(const struct mt_sink *sink)
     X(cuStreamSynchronize_ptsz, "cuStreamSynchronize", 0)                                                              \
     X(cuEventRecord_ptsz, "cuEventRecord", 0)                                                                          \
     X(cuEventRecordWithFlags_ptsz, "cuEventRecordWithFlags", 0)                                                        \
+    X(cuStreamWaitEvent_ptsz, "cuStreamWaitEvent", 0)                                                                  \
     X(cuMemcpyAsync_ptsz, "cuMemcpyAsync", 0)                                                                          \
     X(cuMemcpyDtoHAsync_v2_ptsz, "cuMemcpyDtoHAsync", 3020)                                                            \
     X(cuMemcpyDtoDAsync_v2_ptsz, "cuMemcpyDtoDAsync", 3020)                                                            \
@@ -78,6 +80,7 @@ EXPORT __typeof__(cuStreamEndCapture) cuStreamEndCapture_ptsz;
 EXPORT __typeof__(cuStreamSynchronize) cuStreamSynchronize_ptsz;
 EXPORT __typeof__(cuEventRecord) cuEventRecord_ptsz;
 EXPORT __typeof__(cuEventRecordWithFlags) cuEventRecordWithFlags_ptsz;
+EXPORT __typeof__(cuStreamWaitEvent) cuStreamWaitEvent_ptsz;
 EXPORT __typeof__(cuMemcpyAsync) cuMemcpyAsync_ptsz;
 EXPORT __typeof__(cuMemcpyDtoHAsync_v2) cuMemcpyDtoHAsync_v2_ptsz;
 EXPORT __typeof__(cuMemcpyDtoDAsync_v2) cuMemcpyDtoDAsync_v2_ptsz;
@@ -344,8 +347,6 @@ BOTH(cuGraphLaunch, cuGraphLaunch_ptsz, (CUgraphExec g, CUstream s), (g, s))
 TELL(capture_ends, cuStreamEndCapture, mt_stream_meant(s, false), (CUstream s, CUgraph *g), (s, g))
 TELL(capture_ends, cuStreamEndCapture_ptsz, mt_stream_meant(s, true), (CUstream s, CUgraph *g), (s, g))
 BOTH(cuStreamSynchronize, cuStreamSynchronize_ptsz, (CUstream s), (s))
-BOTH(cuEventRecord, cuEventRecord_ptsz, (CUevent e, CUstream s), (e, s))
-BOTH(cuEventRecordWithFlags, cuEventRecordWithFlags_ptsz, (CUevent e, CUstream s, unsigned f), (e, s, f))
 BOTH(cuMemcpyAsync, cuMemcpyAsync_ptsz, (CUdeviceptr to, CUdeviceptr from, size_t n, CUstream s), (to, from, n, s))
 BOTH(cuMemcpyDtoHAsync_v2, cuMemcpyDtoHAsync_v2_ptsz, (void *to, CUdeviceptr from, size_t n, CUstream s),
      (to, from, n, s))
@@ -355,6 +356,34 @@ FENCE(cuMemcpyDtoH_v2, NULL, (void *to, CUdeviceptr from, size_t n), (to, from, 
 FENCE(cuMemcpyDtoH_v2_ptds, NULL, (void *to, CUdeviceptr from, size_t n), (to, from, n))
 FENCE(cuCtxSynchronize, NULL, (void), ())
 FENCE(cuCtxSynchronize_v2, NULL, (CUcontext context), (context))
+
+#define RECORD(symbol, per_thread, PARAMS, ARGS)                                                                       \
+    EXPORT CUresult symbol PARAMS                                                                                      \
+    {                                                                                                                  \
+        REAL(symbol);                                                                                                  \
+        const struct mt_sink *sink = sink_now();                                                                       \
+        if (sink) {                                                                                                    \
+            sink->fence(mt_stream_meant(s, per_thread));                                                               \
+            sink->recorded(e, mt_stream_meant(s, per_thread));                                                         \
+        }                                                                                                              \
+        return real ARGS;                                                                                              \
+    }
+RECORD(cuEventRecord, false, (CUevent e, CUstream s), (e, s))
+RECORD(cuEventRecord_ptsz, true, (CUevent e, CUstream s), (e, s))
+RECORD(cuEventRecordWithFlags, false, (CUevent e, CUstream s, unsigned f), (e, s, f))
+RECORD(cuEventRecordWithFlags_ptsz, true, (CUevent e, CUstream s, unsigned f), (e, s, f))
+
+#define WAIT(symbol, per_thread)                                                                                       \
+    EXPORT CUresult symbol(CUstream s, CUevent e, unsigned flags)                                                      \
+    {                                                                                                                  \
+        REAL(symbol);                                                                                                  \
+        const struct mt_sink *sink = sink_now();                                                                       \
+        if (sink)                                                                                                      \
+            sink->waits(mt_stream_meant(s, per_thread), e);                                                            \
+        return real(s, e, flags);                                                                                      \
+    }
+WAIT(cuStreamWaitEvent, false)
+WAIT(cuStreamWaitEvent_ptsz, true)
 
 /* p: any of the driver's structs for a kernel node; the oldest has no `kern`. */
 #define TELL_NODE(p, function)                                                                                         \

@@ -54,16 +54,17 @@ struct mt_tap_args {
     /* NULL: the tap reads the ids themselves; else the payload as it goes into the ring, and behind it the number of
      * the row context that these ids belong to. */
     uint8_t *stage;
-    uint64_t stride; /* elements between rows */
+    uint64_t stride; /* elements from a row to the next */
+    uint32_t column; /* and from an id to the row's next */
     uint32_t rows;
     uint32_t k;
-    uint32_t site;
+    uint16_t site;
+    uint16_t counter;     /* whose step it is: the first site of the same layer on the same stream */
     uint32_t first_block; /* in a batch */
     uint8_t dtype;        /* enum mt_dtype */
     uint8_t width;        /* 1 or 2; row context: MT_CONTEXT_WIDTH */
     uint8_t context;      /* row context, not ids */
     uint8_t weights;      /* enum mt_weight_type */
-    uint8_t reserved[4];
 };
 
 /* The same for their kernels with weights. */
@@ -185,7 +186,7 @@ MT_FN void mt_tap_begin(const struct mt_tap_args *args, int staged, uint32_t wei
     /* A record has 16 bits for k. */
     uint64_t payload =
         args->k - 1 < 0xFFFFu ? mt_payload_size((uint64_t) args->rows * args->k, args->width, weights) : ~(uint64_t) 0;
-    if (mt_ring_claim(args->producer, args->site, payload, args->context, &claim)) {
+    if (mt_ring_claim(args->producer, args->counter, payload, args->context, &claim)) {
         if (staged)
             claim.context = *mt_tap_stage_context(args, weights);
         mt_ring_fill_weighted(args->producer, &claim, args->site, args->rows, args->k, args->width, weights);
@@ -256,20 +257,20 @@ MT_FN void mt_tap_dense(const void *ids, uint64_t id, uint32_t width, const stru
     }
 }
 
-/* The same from ids in rows of any stride, as far as there are any. */
+/* The same from ids in any layout, as far as there are any. */
 MT_FN void mt_tap_gather(const struct mt_tap_args *args, uint32_t id, uint32_t ids, uint32_t width,
                          const struct mt_tap_kind *kind, struct mt_16_bytes *out)
 {
-    uint32_t row = id / args->k, column = id - row * args->k;
-    uint64_t index = row * args->stride + column;
+    uint32_t row = id / args->k, slot = id - row * args->k;
+    uint64_t index = row * args->stride + (uint64_t) slot * args->column;
     MT_UNROLL
     for (uint32_t i = 0; i < 16 / width; i++) {
         uint32_t code = id + i < ids ? mt_tap_load(args->ids, index, kind) : 0;
         out->word[i * width / 4] |= code << (i * width % 4 * 8);
-        index++;
-        if (++column == args->k) {
-            column = 0;
-            index += args->stride - args->k;
+        index += args->column;
+        if (++slot == args->k) {
+            slot = 0;
+            index += args->stride - (uint64_t) args->k * args->column;
         }
     }
 }
@@ -289,7 +290,7 @@ MT_FN void mt_tap_narrow_as(const struct mt_tap_args *args, const struct mt_tap_
                                      top - 1};
     const uint32_t ids = args->rows * args->k;
     const uint64_t bytes = weights ? mt_weights_offset(ids, width) : mt_tap_payload(args, 0);
-    const int dense = size >= 4 && args->stride == args->k && ((uintptr_t) args->ids & 15) == 0;
+    const int dense = size >= 4 && args->stride == args->k && args->column == 1 && ((uintptr_t) args->ids & 15) == 0;
     for (uint64_t offset = (uint64_t) thread * 16; offset < bytes; offset += (uint64_t) threads * 16) {
         struct mt_16_bytes out = {{0, 0, 0, 0}};
         uint32_t id = (uint32_t) (offset / width);

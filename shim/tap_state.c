@@ -333,7 +333,7 @@ static const struct node_memory *memory_for_tap(struct mt_tap_state *state, cons
 
 /* For a kernel of either kind: those without weights take what stands first. */
 static struct mt_tap_weighted_args args_of(const struct mt_tap_state *state, const struct mt_routing *routing,
-                                           uint32_t site, uint8_t width)
+                                           struct mt_tap_site site, uint8_t width)
 {
     const bool weighted = routing->weights != 0;
     return (struct mt_tap_weighted_args){
@@ -342,7 +342,9 @@ static struct mt_tap_weighted_args args_of(const struct mt_tap_state *state, con
                 .stride = routing->stride,
                 .rows = routing->rows,
                 .k = routing->k,
-                .site = site,
+                .column = (uint32_t) routing->column,
+                .site = (uint16_t) site.index,
+                .counter = (uint16_t) site.counter,
                 .dtype = (uint8_t) routing->dtype,
                 .width = width,
                 .context = width == MT_CONTEXT_WIDTH,
@@ -386,11 +388,11 @@ static bool launch_blocks(const struct mt_tap_state *state, CUstream stream, con
     return launched(mt_driver.cuLaunchKernel(state->blocks, 1, 1, 1, MT_TAP_THREADS, 1, 1, 0, stream, params, NULL));
 }
 
-bool mt_tap_launch(struct mt_tap_state *state, CUstream stream, const struct mt_routing *routing, uint32_t site,
-                   uint8_t width, bool capturing)
+bool mt_tap_launch(struct mt_tap_state *state, CUstream stream, const struct mt_routing *routing,
+                   struct mt_tap_site site, uint8_t width, bool capturing)
 {
     if (routing->block)
-        return launch_blocks(state, stream, routing, site);
+        return launch_blocks(state, stream, routing, site.index);
     struct mt_tap_weighted_args args = args_of(state, routing, site, width);
     void *params[] = {&args};
     if (grid_of(routing) > 1) {
@@ -423,7 +425,8 @@ static bool add_node(CUgraph graph, const CUgraphNode *deps, size_t count, CUfun
 }
 
 bool mt_tap_add_stage(struct mt_tap_state *state, CUgraph graph, CUgraphNode dep, const struct mt_routing *routing,
-                      uint32_t site, uint32_t occurrence, uint8_t width, struct mt_tap_args *args, CUgraphNode *node)
+                      struct mt_tap_site site, uint32_t occurrence, uint8_t width, struct mt_tap_args *args,
+                      CUgraphNode *node)
 {
     struct mt_tap_weighted_args all = args_of(state, routing, site, width);
     pthread_mutex_lock(&state->lock);

@@ -29,6 +29,12 @@ bool mt_tap_weights_wanted(void);
 
 struct mt_tap_state;
 
+/* Where a record belongs. Sites of one layer on one stream, for kernels that take turns, count their steps together. */
+struct mt_tap_site {
+    uint32_t index;
+    uint32_t counter; /* index of the first of them */
+};
+
 /* Of the current context. NULL if there is none or taps are off there: the reason was logged once. Thread-safe. */
 struct mt_tap_state *mt_tap_state_current(void);
 struct mt_segment *mt_tap_segment(struct mt_tap_state *state);
@@ -37,8 +43,8 @@ struct mt_segment *mt_tap_segment(struct mt_tap_state *state);
  * Launches the tap on `stream` behind what is there; while the stream captures it becomes a node of the graph. False if
  * the driver refused (logged once).
  */
-bool mt_tap_launch(struct mt_tap_state *state, CUstream stream, const struct mt_routing *routing, uint32_t site,
-                   uint8_t width, bool capturing);
+bool mt_tap_launch(struct mt_tap_state *state, CUstream stream, const struct mt_routing *routing,
+                   struct mt_tap_site site, uint8_t width, bool capturing);
 
 /*
  * Adds to a graph, behind `dep`, the stage of a tap, and says in `args` what its write will need. `occurrence`: how
@@ -47,7 +53,8 @@ bool mt_tap_launch(struct mt_tap_state *state, CUstream stream, const struct mt_
  * refused (logged once).
  */
 bool mt_tap_add_stage(struct mt_tap_state *state, CUgraph graph, CUgraphNode dep, const struct mt_routing *routing,
-                      uint32_t site, uint32_t occurrence, uint8_t width, struct mt_tap_args *args, CUgraphNode *node);
+                      struct mt_tap_site site, uint32_t occurrence, uint8_t width, struct mt_tap_args *args,
+                      CUgraphNode *node);
 /* Adds what writes the records of these stages. False if the driver refused (logged once). */
 bool mt_tap_add_write(const struct mt_tap_state *state, CUgraph graph, const CUgraphNode *stages,
                       struct mt_tap_batch *batch);

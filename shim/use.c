@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "use.h"
 
-static const uint32_t id_sizes[] = {0, 4, 8, 4, 2, 2, 1}; /* by enum mt_dtype */
-
 enum mt_use mt_use_of(const struct mt_range *range, const struct mt_history_entry *launch)
 {
     const struct mt_kernel *kernel = launch->kernel;
@@ -26,8 +24,8 @@ enum mt_use mt_use_of(const struct mt_range *range, const struct mt_history_entr
 
 struct mt_range mt_range_of(const struct mt_routing *routing)
 {
-    uint64_t ids = (uint64_t) (routing->rows - 1) * routing->stride + routing->k;
-    return (struct mt_range){routing->ids, routing->ids + ids * id_sizes[routing->dtype]};
+    uint64_t last = (routing->rows - 1) * routing->stride + (routing->k - 1) * routing->column;
+    return (struct mt_range){routing->ids, routing->ids + (last + 1) * mt_dtype_size(routing->dtype)};
 }
 
 struct mt_range mt_weights_range_of(const struct mt_routing *routing)

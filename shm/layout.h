@@ -137,7 +137,11 @@ enum mt_site_kind {
                            there is no such sequence. Slot = block's number * slots of a block + place in it */
 };
 
-/* One place in the engine that routes: a kernel, on one stream, for one layer. Immutable but for the live fields. */
+/*
+ * One place in the engine that routes: kernels of one recipe, on one stream, for one layer. Layers are numbered for all
+ * sites with the same E and k together: where prefill and decode take different kernels, two sites name one layer.
+ * Immutable but for the live fields.
+ */
 struct mt_site {
     char kernel[256]; /* the kernel's name, demangled, cut to fit, NUL-terminated */
     char recipe[64];
@@ -167,8 +171,10 @@ struct mt_record {
     uint64_t commit;  /* mt_commit_word(nonce, position); stored last, one aligned 8-byte store */
     uint64_t seq;     /* tap runs on this device from 0, lost ones included */
     uint64_t time_ns; /* GPU %globaltimer at the claim */
-    uint64_t step;    /* runs of this site from 0, lost ones included: a loss cannot shift what follows */
-    uint64_t lost;    /* records lost on this device before this one */
+    /* Runs of this site's layer on this stream from 0, by whatever kernel, lost ones included: a loss cannot shift what
+     * follows. Where the layer is unknown: of this site. */
+    uint64_t step;
+    uint64_t lost; /* records lost on this device before this one */
     uint32_t site;
     uint32_t rows;
     uint32_t bytes; /* payload, before padding */

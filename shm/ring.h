@@ -59,7 +59,7 @@ struct mt_producer {
     uint64_t nonce;
     struct mt_counters *counters;
     const struct mt_consumer *consumer;
-    uint64_t *steps;  /* [MT_SITES_MAX], GPU-owned: runs of each site */
+    uint64_t *steps;  /* [MT_SITES_MAX], GPU-owned: runs of each site, and of those that count with it */
     uint64_t wait_ns; /* how long a full ring is waited for; 0: drop at once */
     uint64_t reserved1;
 };

@@ -63,6 +63,12 @@ struct bridge {
     uint32_t node, first; /* whose, and its first one in bridge_tails */
 };
 
+/* The blocks that the engine showed ahead of a block's first row, as one number. */
+struct shown_table {
+    uint32_t node;
+    uint64_t blocks;
+};
+
 struct proof;
 
 struct requests {
@@ -100,6 +106,8 @@ struct requests {
     uint32_t entry_count, entry_room;
     struct bridge *bridges;
     uint32_t bridge_count, bridge_room;
+    struct shown_table *tables; /* by rising node, as the bridges */
+    uint32_t table_count, table_room;
     uint32_t *bridge_tails, tail_count, tail_room;
     uint32_t *element, element_room; /* of the pass: where in its block table each sequence is, 0: nowhere */
     bool tokenless;                  /* some rows came without their token */

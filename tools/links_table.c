@@ -48,6 +48,48 @@ static uint32_t tail_of(const struct requests *r, int32_t block, uint32_t positi
     return (uint32_t) r->nodes[node].position == position && !r->nodes[node].dropped ? node : UNKNOWN;
 }
 
+static uint64_t blocks_of(const int32_t *table, uint32_t count)
+{
+    uint64_t h = 1;
+    for (uint32_t i = 0; i < count; i++) {
+        h = (h ^ (uint32_t) table[i]) * 0xff51afd7ed558ccdu;
+        h = (h ^ h >> 33) * 0xc4ceb9fe1a85ec53u;
+    }
+    return h;
+}
+
+static int add_table(struct requests *r, uint32_t node, uint64_t blocks)
+{
+    if (r->table_count == r->table_room) {
+        uint32_t room = r->table_room ? r->table_room * 2 : 1024;
+        struct shown_table *tables = realloc(r->tables, room * sizeof *tables);
+        if (!tables)
+            return -ENOMEM;
+        r->tables = tables;
+        r->table_room = room;
+    }
+    r->tables[r->table_count++] = (struct shown_table){node, blocks};
+    return 0;
+}
+
+/* Was this table's beginning shown ahead of the last block's first row, too? Then the links behind that have been
+ * looked at. */
+static bool shown_before(const struct requests *r, uint32_t tail, const int32_t *table, uint32_t count)
+{
+    uint32_t node = tail;
+    while ((uint32_t) r->nodes[node].position % r->block) {
+        node = r->nodes[node].parent;
+        if (node >= UNKNOWN)
+            return false;
+    }
+    uint32_t low = 0, high = r->table_count;
+    while (high - low > 1) {
+        uint32_t middle = low + (high - low) / 2;
+        *(r->tables[middle].node <= node ? &low : &high) = middle;
+    }
+    return r->table_count && r->tables[low].node == node && r->tables[low].blocks == blocks_of(table, count - 1);
+}
+
 /* Do the links from `node`, the last row of the table's last block, lead through the table's blocks? */
 static bool leads_through(const struct requests *r, uint32_t node, const int32_t *table, uint32_t count)
 {
@@ -122,6 +164,17 @@ static void goes_on(struct requests *r, uint32_t node, uint32_t parent)
     }
 }
 
+/* Did a sequence stand here at the end of the pass before? Behind it there may be draft tokens. */
+static bool stood(const struct work *w, uint32_t node)
+{
+    const struct requests *r = w->r;
+    uint32_t end = node;
+    while (end + 1 < w->base && r->nodes[end + 1].parent == end && r->nodes[end + 1].pass == r->nodes[node].pass)
+        end++;
+    return r->nodes[node].pass + 1 == w->pass && r->nodes[end].ends &&
+           (end == node || (r->drafts && end - node <= DRAFTS_MAX));
+}
+
 /* A sequence's first row in the pass. -ENOMEM. */
 static int begin(const struct work *w, uint32_t i, const int32_t *element)
 {
@@ -137,18 +190,22 @@ static int begin(const struct work *w, uint32_t i, const int32_t *element)
         goes_on(r, i, parent); /* a prefix is found by whole blocks */
         return 0;
     }
-    if (!position || !element || (uint32_t) element[1] != position / r->block)
+    if (!position)
+        return add_table(r, i, blocks_of(NULL, 0));
+    if (!element || (uint32_t) element[1] != position / r->block)
         return 0;
+    const int32_t *table = element + 2;
     const uint32_t count = (uint32_t) element[1];
-    n->parent = tail_of(r, element[1 + count], position - 1);
-    if (n->parent < UNKNOWN && r->nodes[n->parent].pass + 1 == w->pass) {
+    if (add_table(r, i, blocks_of(table, count)) != 0)
+        return -ENOMEM;
+    n->parent = tail_of(r, table[count - 1], position - 1);
+    const bool known = n->parent < UNKNOWN;
+    const bool as_linked =
+        known && (shown_before(r, n->parent, table, count) || leads_through(r, n->parent, table, count));
+    if (known && stood(w, n->parent))
         goes_on(r, i, n->parent);
-        return 0;
-    }
-    /* A prefix from the cache. What is gone from it is missing, also where the links would lead to the like of it. */
-    return n->parent < UNKNOWN && leads_through(r, n->parent, element + 2, count)
-               ? 0
-               : add_bridge(r, i, element + 2, count);
+    /* What is gone from a cached prefix is missing, also where the links would lead to the like of it. */
+    return as_linked ? 0 : add_bridge(r, i, table, count);
 }
 
 int links_table(const struct work *w, const struct pass *pass)

@@ -30,6 +30,8 @@ struct context {
  * it right.
  */
 struct counted {
+    uint32_t lane; /* index + 1 of the one that takes its records, 0: none yet */
+    struct mt_site site;
     uint32_t class; /* 0: not known yet */
     uint64_t base;
     uint32_t taken, left; /* row context: how often a pass took it, or none came behind it */
@@ -43,8 +45,7 @@ struct layer {
 
 /* The pass that is under way on one stream for one model. */
 struct lane {
-    uint32_t stream, experts, k;
-    char recipe[64];
+    uint32_t stream;
     bool open, shares; /* shares: context is there, but not for this pass */
     uint64_t context, first_seq, time_ns;
     uint64_t lost;        /* at its latest record */
@@ -470,22 +471,38 @@ static int hand_out_before(struct passes *passes, uint64_t context, bool all)
     }
 }
 
-static struct lane *lane_of(struct passes *passes, const struct mt_site *site, uint32_t k)
+/* Routers of one recipe are of one model, and so are those whose layers are known: several kernels may take turns, or
+ * have layers each. */
+static bool same_model(const struct mt_site *a, const struct mt_site *b, bool by_layer)
 {
-    for (uint32_t i = 0; i < passes->lane_count; i++) {
-        struct lane *lane = &passes->lanes[i];
-        if (lane->stream == site->stream && lane->experts == site->experts && lane->k == k &&
-            strncmp(lane->recipe, site->recipe, sizeof lane->recipe) == 0)
-            return lane;
-    }
-    struct lane *lanes = realloc(passes->lanes, (passes->lane_count + 1) * sizeof *lanes);
-    if (!lanes)
+    if (a->stream != b->stream || a->experts != b->experts || a->k != b->k)
+        return false;
+    return by_layer ? a->layer != MT_LAYER_UNKNOWN && b->layer != MT_LAYER_UNKNOWN
+                    : strncmp(a->recipe, b->recipe, sizeof a->recipe) == 0;
+}
+
+static struct lane *lane_of(struct passes *passes, const struct mt_site *site, uint32_t index)
+{
+    if (know_site(passes, index) != 0)
         return NULL;
-    passes->lanes = lanes;
-    struct lane *lane = &lanes[passes->lane_count++];
-    *lane = (struct lane){.stream = site->stream, .experts = site->experts, .k = k};
-    memcpy(lane->recipe, site->recipe, sizeof lane->recipe);
-    return lane;
+    uint32_t *found = &passes->sites[index].lane;
+    if (!*found)
+        passes->sites[index].site = *site;
+    for (int by_layer = 0; by_layer < 2; by_layer++) {
+        for (uint32_t i = 0; !*found && i < passes->site_count; i++) {
+            if (passes->sites[i].lane && same_model(&passes->sites[i].site, site, by_layer))
+                *found = passes->sites[i].lane;
+        }
+    }
+    if (!*found) {
+        struct lane *lanes = realloc(passes->lanes, (passes->lane_count + 1) * sizeof *lanes);
+        if (!lanes)
+            return NULL;
+        passes->lanes = lanes;
+        lanes[passes->lane_count++] = (struct lane){.stream = site->stream};
+        *found = passes->lane_count;
+    }
+    return &passes->lanes[*found - 1];
 }
 
 static bool belongs(const struct passes *passes, const struct lane *lane, const struct mt_site *site,
@@ -513,8 +530,10 @@ static bool belongs(const struct passes *passes, const struct lane *lane, const 
 static void start(struct passes *passes, struct lane *lane, const struct mt_site *site, const struct mt_record *record)
 {
     struct counted *counted = &passes->sites[record->site];
-    if (!counted->class)
-        *counted = (struct counted){.class = ++passes->classes, .base = record->step, .taken = counted->taken};
+    if (!counted->class) {
+        counted->class = ++passes->classes;
+        counted->base = record->step;
+    }
     lane->open = true;
     lane->shares = false;
     lane->context = record->context;
@@ -589,6 +608,22 @@ static int add_layer(struct lane *lane, const struct mt_site *site, const struct
     return 0;
 }
 
+/* The record's site is of the lane's pass: from now on all that counted with it count with that pass's. */
+static void count_with(struct passes *passes, const struct lane *lane, const struct mt_record *record)
+{
+    struct counted *counted = &passes->sites[record->site];
+    const uint32_t class = counted->class;
+    const uint64_t shift = record->step - counted->base - lane->count;
+    for (uint32_t i = 0; class && class != lane->class && i < passes->site_count; i++) {
+        if (passes->sites[i].class == class) {
+            passes->sites[i].class = lane->class;
+            passes->sites[i].base += shift;
+        }
+    }
+    counted->class = lane->class;
+    counted->base = record->step - lane->count;
+}
+
 int passes_add(struct passes *passes, const struct mt_site *site, const struct mt_record *given, const void *ids)
 {
     if (site->kind != MT_SITE_ROUTER)
@@ -596,8 +631,8 @@ int passes_add(struct passes *passes, const struct mt_site *site, const struct m
     struct mt_record tied = *given;
     const struct mt_record *record = &tied;
     tied.context = tying(passes, given->context);
-    struct lane *lane = lane_of(passes, site, record->k);
-    if (!lane || know_site(passes, record->site) != 0)
+    struct lane *lane = lane_of(passes, site, record->site);
+    if (!lane)
         return -ENOMEM;
     int result = hand_out_before(passes, record->context, false);
     if (!result && !belongs(passes, lane, site, record)) {
@@ -607,8 +642,7 @@ int passes_add(struct passes *passes, const struct mt_site *site, const struct m
     }
     if (result)
         return result;
-    passes->sites[record->site].class = lane->class;
-    passes->sites[record->site].base = record->step - lane->count;
+    count_with(passes, lane, record);
     if (record->lost > lane->lost)
         lane->lost = record->lost;
     return add_layer(lane, site, record, ids);

@@ -46,6 +46,7 @@ void requests_free(struct requests *r)
     free(r->matched);
     free(r->found);
     free(r->bridges);
+    free(r->tables);
     free(r->bridge_tails);
     free(r->element);
     free(r->list);

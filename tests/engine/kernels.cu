@@ -26,6 +26,15 @@ extern "C" __global__ void moe_demo_router_gemm(const float *hidden, const float
         if (row < rows)                                                                                                \
             body_topk_##suffix(logits, ids, weights, row, experts, k);                                                 \
     }                                                                                                                  \
+    /* --routers: the same by another kernel, as engines have them for other numbers of rows */                        \
+    extern "C" __global__ void moe_demo_route_##suffix(T *ids, float *weights, const float *logits, int experts,       \
+                                                       int k, int rows)                                                \
+    {                                                                                                                  \
+        overlap();                                                                                                     \
+        int row = blockIdx.x * blockDim.x + threadIdx.x;                                                               \
+        if (row < rows)                                                                                                \
+            body_topk_##suffix(logits, ids, weights, row, experts, k);                                                 \
+    }                                                                                                                  \
     __global__ void moe_demo_experts(const float *in, const T *ids, const float *weights, const float *table,          \
                                      float *out, int rows, int dim, int k)                                             \
     {                                                                                                                  \

@@ -65,8 +65,8 @@ static CUdeviceptr random_matrix(size_t elements)
 }
 
 static struct {
-    CUfunction gemm, topk, experts, keep, scrub, keep_weights, scrub_weights, rescale, remap, embed, lookup, rotary,
-        cache, plan;
+    CUfunction gemm, topk, route, experts, keep, scrub, keep_weights, scrub_weights, rescale, remap, embed, lookup,
+        rotary, cache, plan;
 } kernels;
 
 static struct {
@@ -81,7 +81,8 @@ struct batch {
     CUdeviceptr hidden[2], logits, ids, topk_weights, truth, weights_truth;
     CUdeviceptr physical, physical_truth; /* --eplb: ids as the experts take them; without it, or in place, `ids` */
     void *truth_host, *physical_host, *weights_host; /* of all layers; --weights: their bits as the router wrote them */
-    CUgraphExec *graphs;                             /* a step: one after the other */
+    bool turn;                                       /* --routers=turns: the other kernel's */
+    CUgraphExec *graphs[2];                          /* a step, by turn: one after the other */
     long graph_count;
     /* --context: what the rows of a step are, put there ahead of it */
     CUdeviceptr tokens, positions, slots, looked_up, q;
@@ -155,41 +156,41 @@ static void launch(CUfunction kernel, unsigned blocks, struct batch *batch, void
 }
 
 /* One thread an id or a weight. */
-static void launch_flat(struct batch *b, CUfunction kernel, void **params)
+static void launch_flat(CUstream stream, CUfunction kernel, void **params)
 {
-    launch(kernel, ((unsigned) ids_per_layer() + MOE_DEMO_THREADS - 1) / MOE_DEMO_THREADS, b, params);
+    launch_on(stream, kernel, ((unsigned) ids_per_layer() + MOE_DEMO_THREADS - 1) / MOE_DEMO_THREADS, params);
 }
 
-static void keep_ids(struct batch *b, CUdeviceptr ids, CUdeviceptr truth, long layer)
+static void keep_ids(CUstream stream, CUdeviceptr ids, CUdeviceptr truth, long layer)
 {
     int count = (int) ids_per_layer();
     CUdeviceptr kept = truth + (size_t) layer * ids_per_layer() * id_size();
     void *keep[] = {&ids, &kept, &count};
-    launch_flat(b, kernels.keep, keep);
+    launch_flat(stream, kernels.keep, keep);
 }
 
 /* As soon as nobody in the engine needs them any more. */
-static void scrub(struct batch *b, CUfunction kernel, CUdeviceptr ids)
+static void scrub(CUstream stream, CUfunction kernel, CUdeviceptr ids)
 {
     int count = (int) ids_per_layer();
     void *params[] = {&ids, &count};
-    launch_flat(b, kernel, params);
+    launch_flat(stream, kernel, params);
 }
 
 static void remap(struct batch *b)
 {
     int k = (int) options.topk, count = (int) ids_per_layer(), experts = (int) options.experts * MOE_DEMO_COPIES;
     void *params[] = {&b->ids, &b->physical, &weights.copies, &k, &count, &experts};
-    launch_flat(b, kernels.remap, params);
+    launch_flat(b->stream, kernels.remap, params);
 }
 
 /* By a kernel, which only reads them: a copy would end what the stream is known to do with them. */
-static void keep_weights(struct batch *b, long layer)
+static void keep_weights(struct batch *b, CUstream stream, long layer)
 {
     int count = (int) ids_per_layer();
     CUdeviceptr kept = b->weights_truth + (size_t) layer * ids_per_layer() * sizeof(float);
     void *keep[] = {&b->topk_weights, &kept, &count};
-    launch_flat(b, kernels.keep_weights, keep);
+    launch_flat(stream, kernels.keep_weights, keep);
 }
 
 static void rescale(struct batch *b)
@@ -197,7 +198,19 @@ static void rescale(struct batch *b)
     int count = (int) ids_per_layer();
     float factor = 1.25f;
     void *params[] = {&b->topk_weights, &factor, &count};
-    launch_flat(b, kernels.rescale, params);
+    launch_flat(b->stream, kernels.rescale, params);
+}
+
+static void keep_and_scrub(struct batch *b, CUstream stream, CUdeviceptr truth, long layer, bool weights_kept)
+{
+    if (options.weights && !weights_kept)
+        keep_weights(b, stream, layer);
+    if (options.weights)
+        scrub(stream, kernels.scrub_weights, b->topk_weights);
+    keep_ids(stream, b->physical, truth, layer);
+    scrub(stream, kernels.scrub, b->physical);
+    if (options.eplb == APART)
+        scrub(stream, kernels.scrub, b->ids);
 }
 
 static void lookup(struct batch *b, CUdeviceptr *index, CUdeviceptr *table, int table_rows)
@@ -235,44 +248,38 @@ static void forward_layer(struct batch *b, long layer)
     CUdeviceptr *in = &b->hidden[layer % 2], *out = &b->hidden[(layer + 1) % 2];
     void *gemm[] = {in, &weights.router[layer], &b->logits, &rows, &dim, &experts};
     launch(kernels.gemm, row_blocks, b, gemm);
+    bool other = b->turn || (options.routers == MIXED && layer % 2);
     void *topk[] = {&b->logits, &b->ids, &b->topk_weights, &rows, &experts, &k};
-    launch(kernels.topk, (row_blocks + MOE_DEMO_THREADS - 1) / MOE_DEMO_THREADS, b, topk);
+    void *route[] = {&b->ids, &b->topk_weights, &b->logits, &experts, &k, &rows};
+    launch(other ? kernels.route : kernels.topk, (row_blocks + MOE_DEMO_THREADS - 1) / MOE_DEMO_THREADS, b,
+           other ? route : topk);
     if (options.eplb) {
         if (options.truth)
-            keep_ids(b, b->ids, b->truth, layer);
+            keep_ids(b->stream, b->ids, b->truth, layer);
         remap(b);
     }
     const bool keep_early = options.weights && (options.rescale || !options.scrub);
     if (keep_early)
-        keep_weights(b, layer);
+        keep_weights(b, b->stream, layer);
     if (options.rescale)
         rescale(b);
-    CUstream stream = options.graph == FORK ? b->side : b->stream;
+    CUstream stream = options.fork ? b->side : b->stream;
     if (stream != b->stream) {
         CHECK(cuda.EventRecord(b->routed, b->stream));
         CHECK(cuda.StreamWaitEvent(stream, b->routed, 0));
     }
     void *mix[] = {in, &b->physical, &b->topk_weights, &weights.experts[layer], out, &rows, &dim, &k};
     launch_on(stream, kernels.experts, row_blocks, mix);
+    CUdeviceptr truth = options.eplb ? b->physical_truth : b->truth;
+    if (options.scrub)
+        keep_and_scrub(b, stream, truth, layer, keep_early);
     if (stream != b->stream) {
         CHECK(cuda.EventRecord(b->mixed, stream));
         CHECK(cuda.StreamWaitEvent(b->stream, b->mixed, 0));
     }
-    if (options.scrub && options.weights) {
-        if (!keep_early)
-            keep_weights(b, layer);
-        scrub(b, kernels.scrub_weights, b->topk_weights);
-    }
-    CUdeviceptr truth = options.eplb ? b->physical_truth : b->truth;
-    if (options.scrub) {
-        keep_ids(b, b->physical, truth, layer);
-        scrub(b, kernels.scrub, b->physical);
-        if (options.eplb == APART)
-            scrub(b, kernels.scrub, b->ids);
-    } else if (options.truth) {
+    if (options.truth && !options.scrub)
         CHECK(cuda.MemcpyDtoDAsync(truth + (size_t) layer * ids_per_layer() * id_size(), b->physical,
                                    ids_per_layer() * id_size(), b->stream));
-    }
 }
 
 /* The next step starts where this one's layers started: a replayed graph has its addresses baked in. */
@@ -307,14 +314,15 @@ static CUgraph capture(struct batch *b, long from, long to)
 
 static void make_graphs(struct batch *b)
 {
+    CUgraphExec *graphs = must(calloc((size_t) options.layers, sizeof(CUgraphExec)));
+    b->graphs[b->turn] = graphs;
     b->graph_count = options.graph == PIECES ? options.layers : 1;
-    b->graphs = must(calloc((size_t) b->graph_count, sizeof(CUgraphExec)));
     for (long i = 0; i < b->graph_count; i++) {
         long to = options.graph == PIECES ? i + 1 : options.layers;
-        CHECK(cuda.GraphInstantiate(&b->graphs[i], capture(b, i, to), 0));
+        CHECK(cuda.GraphInstantiate(&graphs[i], capture(b, i, to), 0));
         CUgraphExecUpdateResultInfo info;
         if (options.graph == UPDATE)
-            CHECK(cuda.GraphExecUpdate(b->graphs[i], capture(b, i, to), &info));
+            CHECK(cuda.GraphExecUpdate(graphs[i], capture(b, i, to), &info));
     }
 }
 
@@ -389,6 +397,8 @@ static void load_kernels(void)
     }
     snprintf(name, sizeof name, "moe_demo_topk_%s", options.dtype);
     CHECK(cuda.ModuleGetFunction(&kernels.topk, module, name));
+    snprintf(name, sizeof name, "moe_demo_route_%s", options.dtype);
+    CHECK(cuda.ModuleGetFunction(&kernels.route, module, name));
     /* A C++ kernel, as most are: moe_demo_experts(float const*, int const*, ...) */
     char mangled = dtype()->letter;
     snprintf(name, sizeof name, "_Z16moe_demo_expertsPKfPK%cS0_S0_Pfiii", mangled);
@@ -484,15 +494,17 @@ static void make_batch(struct batch *b)
     b->physical_host = must(malloc(truth));
     b->weights_truth = device_alloc(weights_size());
     b->weights_host = must(malloc(weights_size()));
-    if (options.graph == FORK) {
+    if (options.fork) {
         CHECK(cuda.StreamCreate(&b->side, CU_STREAM_NON_BLOCKING));
         CHECK(cuda.EventCreate(&b->routed, CU_EVENT_DISABLE_TIMING));
         CHECK(cuda.EventCreate(&b->mixed, CU_EVENT_DISABLE_TIMING));
     }
     if (options.context)
         make_context(b);
-    if (options.graph)
+    for (int turn = 0; options.graph && turn < (options.routers == TURNS ? 2 : 1); turn++) {
+        b->turn = turn;
         make_graphs(b);
+    }
 }
 
 /* FILE of --truth, and those beside it. */
@@ -560,12 +572,13 @@ static void run(struct batch *batches)
     for (long step = 0; step < options.steps; step++) {
         for (long i = 0; i < options.streams; i++) {
             struct batch *b = &batches[i];
+            b->turn = options.routers == TURNS && step % 2;
             if (options.context)
                 next_rows(b, step);
             if (truth.rows)
                 put_rows(b);
             for (long n = 0; n < b->graph_count; n++)
-                CHECK(cuda.GraphLaunch(b->graphs[n], b->stream));
+                CHECK(cuda.GraphLaunch(b->graphs[b->turn][n], b->stream));
             if (!options.graph)
                 forward(b, 0, options.layers);
             size_t size = (size_t) options.layers * ids_per_layer() * id_size();

@@ -7,7 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const graph_modes[] = {"eager", "plain", "pieces", "fork", "update", "relaxed", NULL};
+static const char *const graph_modes[] = {"eager", "plain", "pieces", "update", "relaxed", "fork", NULL};
+static const char *const router_modes[] = {"one", "turns", "mixed", NULL};
 
 struct options options = {.layers = 4,
                           .experts = 64,
@@ -23,7 +24,8 @@ int options_usage(const char *problem)
 {
     fprintf(stderr,
             "moe-demo: %s\nmoe-demo [--layers L] [--experts E] [--topk K] [--tokens N] [--steps S] "
-            "[--graph[=plain|pieces|fork|update|relaxed]]\n         [--scrub] [--context] [--plan] [--pdl] "
+            "[--graph[=eager|plain|pieces|fork|update|relaxed]]\n         [--scrub] [--fork] "
+            "[--routers=one|turns|mixed] [--context] [--plan] [--pdl] "
             "[--weights] [--rescale] [--eplb[=inplace]] [--streams M]\n"
             "         [--dtype i32|i64|u32|u16|u8] [--seed X] [--truth FILE] [--door dlsym|getproc] [--device D]\n",
             problem);
@@ -45,6 +47,8 @@ const char *options_parse(int argc, char **argv)
         GRAPH = 100,
         SCRUB,
         CONTEXT,
+        ROUTERS,
+        FORKED,
         PLAN,
         PDL,
         WEIGHTS,
@@ -54,7 +58,7 @@ const char *options_parse(int argc, char **argv)
         TRUTH,
         DOOR
     };
-    struct option longs[NUMBERS + 12] = {{0}};
+    struct option longs[NUMBERS + 14] = {{0}};
     for (int i = 0; i < NUMBERS; i++)
         longs[i] = (struct option){numbers[i].name, required_argument, NULL, i + 1};
     longs[NUMBERS] = (struct option){"graph", optional_argument, NULL, GRAPH};
@@ -68,6 +72,8 @@ const char *options_parse(int argc, char **argv)
     longs[NUMBERS + 8] = (struct option){"rescale", no_argument, NULL, RESCALE};
     longs[NUMBERS + 9] = (struct option){"eplb", optional_argument, NULL, EPLB};
     longs[NUMBERS + 10] = (struct option){"plan", no_argument, NULL, PLAN};
+    longs[NUMBERS + 11] = (struct option){"routers", required_argument, NULL, ROUTERS};
+    longs[NUMBERS + 12] = (struct option){"fork", no_argument, NULL, FORKED};
     int opt;
     while ((opt = getopt_long(argc, argv, "", longs, NULL)) != -1) {
         if (opt >= 1 && opt <= NUMBERS) {
@@ -77,11 +83,19 @@ const char *options_parse(int argc, char **argv)
                 return "a number is out of range";
             *numbers[opt - 1].value = value;
         } else if (opt == GRAPH) {
-            options.graph = PLAIN;
+            options.graph = optarg ? EAGER : PLAIN;
             while (optarg && graph_modes[options.graph] && strcmp(graph_modes[options.graph], optarg))
                 options.graph++;
             if (!graph_modes[options.graph])
-                return "--graph is plain, pieces, fork, update or relaxed";
+                return "--graph is eager, plain, pieces, fork, update or relaxed";
+            options.fork |= options.graph == FORK;
+        } else if (opt == FORKED) {
+            options.fork = true;
+        } else if (opt == ROUTERS) {
+            while (router_modes[options.routers] && strcmp(router_modes[options.routers], optarg))
+                options.routers++;
+            if (!router_modes[options.routers])
+                return "--routers is one, turns or mixed";
         } else if (opt == SCRUB) {
             options.scrub = true;
         } else if (opt == CONTEXT) {

@@ -61,7 +61,13 @@ done
 # Programmatic dependent launch: each kernel starts while the one ahead still runs.
 for mode in "" --graph --graph=fork --graph=pieces; do
     demo_case auto "--pdl --scrub $mode" 48 128 8 64 10 1
-    demo_case preload "--pdl ${mode/fork/fork --scrub}" 7 64 8 5000 6 1
+    demo_case preload "--pdl $mode" 7 64 8 5000 6 1
+done
+# Experts on another stream, where the ids are destroyed; two router kernels, by step or by layer.
+for extra in "--fork" "--fork --scrub" "--graph=fork" "--graph=pieces --fork --scrub" "--routers=turns" \
+    "--routers=turns --graph" "--routers=mixed --graph=pieces --scrub" "--routers=turns --graph=fork"; do
+    demo_case auto "$extra" 48 128 8 64 10 1
+    demo_case preload "$extra" 7 64 8 5000 6 1
 done
 for shape in "1 8 2 1 6 1" "48 128 8 64 10 1" "61 256 8 8 5 1" "4 512 10 512 4 1" "2 1024 32 100 4 1" "3 16 3 4096 5 1" "2 64 8 16384 3 1"; do
     # shellcheck disable=SC2086

@@ -165,7 +165,7 @@ static void plain(struct pass *pass, enum name name, uint64_t a, uint64_t b, uin
         memset(&args, 0, sizeof args);
     if (pass->model->shape.stale_stack && engine_random(engine, 64) == 0)
         args.words[8] = engine->stale[engine_random(engine, 16)];
-    launch(engine, pass->stream, name, 0, &args);
+    launch(engine, pass->lane, name, 0, &args);
 }
 
 /* in * weight = out, plain or with tensor maps at the offsets seen on Hopper. */
@@ -189,7 +189,7 @@ static void gemm(struct pass *pass, enum name name, uint64_t in, uint64_t weight
     }
     if (shape->workspace)
         args.words[944 / 8] = pass->engine->workspace;
-    launch(pass->engine, pass->stream, name, shape->prefill_kernels && pass->size == 0, &args);
+    launch(pass->engine, pass->lane, name, shape->prefill_kernels && pass->size == 0, &args);
 }
 
 enum buffer { HIDDEN, NORMED, QKV, ATTN, LOGITS, CASTED, PROBS, WEIGHTS, IDS, SORTED, UPPED, ACTED, PARTS, BUFFERS };
@@ -230,7 +230,7 @@ static void give(struct pass *pass, uint64_t address)
 
 void pass_begin(struct pass *pass, struct engine *engine, const struct model *model, unsigned stream, int size)
 {
-    *pass = (struct pass){engine, model, stream, size, 0, 0};
+    *pass = (struct pass){engine, model, stream, stream, size, 0, 0};
     pass->hidden = take(pass, HIDDEN);
     /* the embedding's table: behind the weights of the last layer */
     uint64_t tokens = take(pass, SORTED);
@@ -307,11 +307,32 @@ static void judge_rotary(struct pass *pass)
     engine->rotary_wrong += !first && found;
 }
 
+void engine_join(struct engine *engine, unsigned to, unsigned from)
+{
+    const struct mt_history *history = &engine->streams[from].history;
+    for (uint32_t i = MT_HISTORY_WAITED; i; i--) {
+        struct mt_history_entry entry;
+        if (mt_history_get(history, history->count - i, &entry))
+            mt_history_join(&engine->streams[to].history, &entry);
+    }
+}
+
+/* Goes on with what runs beside the routers, or comes back from there. */
+static void cross(struct pass *pass, bool over)
+{
+    if (!pass->model->shape.beside)
+        return;
+    unsigned to = over ? pass->stream + STREAMS_MAX : pass->stream;
+    engine_join(pass->engine, to, pass->lane);
+    pass->lane = to;
+}
+
 bool pass_layer(struct pass *pass)
 {
     const struct shape *shape = &pass->model->shape;
     const struct weights *w = &pass->model->weights[pass->layer];
     uint64_t normed = take(pass, NORMED), qkv, attn, out;
+    cross(pass, true);
     plain(pass, NORM, pass->hidden, shape->norms ? w->norm1 : 0, normed, 0);
     gemm(pass, GEMM_QKV, normed, w->qkv, qkv = take(pass, QKV));
     give(pass, normed);
@@ -326,12 +347,14 @@ bool pass_layer(struct pass *pass)
     normed = take(pass, NORMED);
     plain(pass, NORM, out, shape->norms ? w->norm2 : 0, normed, pass->hidden);
     give(pass, out);
+    cross(pass, false);
     bool dense = is_dense(shape, pass->layer);
     uint64_t ids = take(pass, IDS), sorted = take(pass, SORTED);
     if (!dense) {
         route(pass, normed, ids);
         plain(pass, ALIGN, ids, sorted, 0, 0);
     }
+    cross(pass, true);
     uint64_t up = take(pass, UPPED), acted = take(pass, ACTED), hidden = take(pass, HIDDEN);
     int groups = dense || shape->fused_experts ? 1 : 3; /* experts one after another: their weights lie apart */
     for (int i = 0; i < groups; i++) {
@@ -340,6 +363,7 @@ bool pass_layer(struct pass *pass)
         gemm(pass, GEMM_DOWN, acted, w->down + 512 * (uint64_t) i, hidden);
     }
     plain(pass, SUM, hidden, pass->hidden, 0, 0);
+    cross(pass, false);
     give(pass, ids);
     give(pass, sorted);
     give(pass, up);

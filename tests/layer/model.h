@@ -38,6 +38,7 @@ struct shape {
     bool norms;           /* norms have a weight: without, the router's GEMM is the only witness near it */
     bool blind;           /* no launch shows its arguments but those between the logits and the router */
     bool fused_experts;   /* one launch for all experts' work instead of several */
+    bool beside;          /* attention and experts run on a second stream, with events between the two */
 };
 
 struct weights {
@@ -65,8 +66,8 @@ struct engine {
     struct stream {
         struct mt_history history;
         uint32_t last, rotary_last;
-    } streams[STREAMS_MAX];
-    uint64_t pool[64]; /* free activations, the last freed is at the end */
+    } streams[2 * STREAMS_MAX]; /* behind the first ones: what runs beside them */
+    uint64_t pool[64];          /* free activations, the last freed is at the end */
     unsigned pool_count;
     uint64_t workspace;
     uint64_t stale[16];  /* what lies on the stack */
@@ -92,11 +93,14 @@ struct pass {
     struct engine *engine;
     const struct model *model;
     unsigned stream;
+    unsigned lane; /* the stream, or the one beside it */
     int size;
     int layer;
     uint64_t hidden;
 };
 void pass_begin(struct pass *pass, struct engine *engine, const struct model *model, unsigned stream, int size);
+/* `to` waits for what was launched on `from`. */
+void engine_join(struct engine *engine, unsigned to, unsigned from);
 /* One layer's launches. False at the end. */
 bool pass_layer(struct pass *pass);
 /* Cuts it short. */

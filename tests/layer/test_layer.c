@@ -224,6 +224,8 @@ Test(layer, thousands_of_steps)
 }
 
 /* Two or four micro-batches, each on a stream of its own, a layer of each in turn or in any order. */
+static bool synced; /* each waits for the layer of the one ahead */
+
 static void micro_batches(struct engine *engine, const struct shape *shape)
 {
     struct model model;
@@ -238,6 +240,8 @@ static void micro_batches(struct engine *engine, const struct shape *shape)
         }
         for (unsigned turn = 0; left; turn++) {
             unsigned i = step & 1 ? turn % count : (unsigned) engine_random(engine, count);
+            if (synced)
+                engine_join(engine, i, (i + 1) % count);
             if (on[i] && !(on[i] = pass_layer(&pass[i])))
                 left--;
         }
@@ -251,6 +255,25 @@ Test(layer, micro_batches)
     run_memories("two micro-batches", micro_batches, shape);
     shape.sizes = 4;
     run_memories("four micro-batches", micro_batches, shape);
+    synced = true;
+    run_memories("that wait for each other", micro_batches, shape);
+    shape.prefill_kernels = true;
+    run_memories("of two kinds of kernels", micro_batches, shape);
+}
+
+/* The routers' stream shows their GEMM and nothing else; all the rest is behind events. */
+Test(layer, experts_beside)
+{
+    struct shape shape = usual;
+    shape.beside = true;
+    run_memories("attention and experts beside", in_turns, shape);
+    shape.sizes = 3;
+    run_memories("3 sizes", in_turns, shape);
+    shape.tensor_maps = shape.workspace = false;
+    shape.back = 1;
+    run_memories("logits straight to the router", in_turns, shape);
+    shape.prefill_kernels = true;
+    run_memories("requests", requests, shape);
 }
 
 /* A small model of the same E and k proposes, the large one checks: on one stream, or on two. */
@@ -435,6 +458,27 @@ Test(layer, blind)
     }
 }
 
+/* Another one: where the router's weight is the only witness, left-over bytes of the stack are as good as it is. */
+Test(layer, stale_stack_beside)
+{
+    for (int m = MEMORY_STATIC; m <= MEMORY_LAYERED; m++) {
+        struct engine engine;
+        struct model model;
+        struct shape shape = usual;
+        shape.memory = (enum memory) m;
+        shape.stale_stack = shape.beside = true;
+        start(&engine, 1);
+        model_init(&model, &engine, &shape, 0);
+        for (int step = 0; step < 60; step++)
+            pass_run(&engine, &model, 0, 0, shape.layers);
+        char name[64];
+        snprintf(name, sizeof name, "left-over stack and beside, %s", memories[m]);
+        report(name, &engine.tally);
+        cr_expect(engine.tally.wrong * 10 <= engine.tally.right, "%lu wrong", engine.tally.wrong);
+        engine_free(&engine);
+    }
+}
+
 /* Anything of the above together, by chance. Here a few may be unknown or wrong: the rate is what counts. */
 Test(layer, fuzz)
 {
@@ -458,6 +502,7 @@ Test(layer, fuzz)
         shape.kv_cache = engine_random(&engine, 4) != 0;
         shape.norms = engine_random(&engine, 4) != 0;
         shape.fused_experts = engine_random(&engine, 2);
+        shape.beside = engine_random(&engine, 4) == 0 && !shape.stale_stack;
         struct model model;
         model_init(&model, &engine, &shape, 0);
         unsigned streams = 1 + (unsigned) engine_random(&engine, STREAMS_MAX);
@@ -494,13 +539,14 @@ Test(layer, fuzz)
             if (getenv("LAYER_SEEDS"))
                 fprintf(stderr,
                         "seed %lu: wrong %lu unknown %lu of %lu; %d layers (%d, %d) %s, %d sizes, back %d, streams %u"
-                        "%s%s%s%s%s%s%s%s%s\n",
+                        "%s%s%s%s%s%s%s%s%s%s\n",
                         seed, t->wrong, t->unknown, t->right + t->wrong + t->unknown, shape.layers, shape.first_dense,
                         shape.dense_every, memories[shape.memory], shape.sizes, shape.back, streams,
                         shape.prefill_kernels ? " prefill" : "", shape.tensor_maps ? " maps" : "",
                         shape.stale_stack ? " stale" : "", shape.workspace ? " workspace" : "",
                         shape.kv_cache ? "" : " no-kv", shape.norms ? "" : " no-norms",
-                        shape.fused_experts ? "" : " unfused", cuts ? " cuts" : "", recompiles ? " recompiles" : "");
+                        shape.fused_experts ? "" : " unfused", shape.beside ? " beside" : "", cuts ? " cuts" : "",
+                        recompiles ? " recompiles" : "");
         }
         if (t->wrong > worst.wrong) {
             worst = *t;

@@ -34,6 +34,9 @@ static const struct {
     {"moe-demo.i32", "moe_demo_topk_i32", "8 8 8 4 4 4", "1=0x1000 3=7 4=96 5=6", MT_DTYPE_I32, 7, 6, 96, 6, "2 f32"},
     {"moe-demo.i64", "moe_demo_topk_i64", "8 8 8 4 4 4", "1=0x1000 3=7 4=96 5=6", MT_DTYPE_I64, 7, 6, 96, 6, "2 f32"},
     {"moe-demo.u32", "moe_demo_topk_u32", "8 8 8 4 4 4", "1=0x1000 3=7 4=96 5=6", MT_DTYPE_U32, 7, 6, 96, 6, "2 f32"},
+    {"moe-demo.route.i32", "moe_demo_route_i32", "8 8 8 4 4 4", "0=0x1000 3=96 4=6 5=7", MT_DTYPE_I32, 7, 6, 96, 6, "1 f32"},
+    {"moe-demo.route.i64", "moe_demo_route_i64", "8 8 8 4 4 4", "0=0x1000 3=96 4=6 5=7", MT_DTYPE_I64, 7, 6, 96, 6, "1 f32"},
+    {"moe-demo.route.u32", "moe_demo_route_u32", "8 8 8 4 4 4", "0=0x1000 3=96 4=6 5=7", MT_DTYPE_U32, 7, 6, 96, 6, "1 f32"},
     /* torch 2.15.0, wheel */
     {"torch.topk", "_ZN2at6native6sbtopk10gather" GATHER, "216 4 4 1 4 4 216 4 216 4 8",
      "1=96 2=6 3=1 4=7 5=1 8=0x1000 9=1", MT_DTYPE_I64, 7, 6, 96, 6, "6 f32"},

@@ -396,7 +396,8 @@ Test(parse, random_words)
                                         "ids",      "rows",
                                         "k",        "experts",
                                         "stride",   "input",
-                                        "column",   "require",
+                                        "column",   "start",
+                                        "require",  "kind",
                                         "dtype",    "within",
                                         "suffix",   "final",
                                         "note",     "kind",
@@ -447,7 +448,7 @@ Test(parse, mutations)
         struct mt_routing routing;
         const char *reason;
         if (recipe)
-            mt_recipe_read_spread(recipe, &rig.kernel, &rig.launch, &routing, &reason);
+            mt_recipe_read(recipe, &rig.kernel, &rig.launch, &routing, &reason);
         mt_recipes_free(recipes);
     }
     cr_assert_gt(taken, 100);

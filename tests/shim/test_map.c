@@ -76,6 +76,15 @@ static unsigned occurrences(const char *text, const char *what)
     return n;
 }
 
+/* Where two kernels route in turns, or a layer each, steps are the layer's, of its mapped ids as of its own. */
+Test(map, two_router_kernels)
+{
+    static const char *const engines[] = {"--eplb --routers=turns", "--eplb=inplace --routers=mixed",
+                                          "--eplb=inplace --routers=turns --graph", "--eplb --routers=mixed --graph"};
+    for (size_t e = 0; e < sizeof engines / sizeof *engines; e++)
+        expect_both("MOETAP_SOURCE=preload", engines[e], "--layers 7 --steps 6");
+}
+
 /* All of the above would pass with taps in line: of 4 layers, the first is joined ahead of the map, the second behind
  * who reads the physical ids. */
 Test(map, taps_are_beside)

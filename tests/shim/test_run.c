@@ -257,15 +257,21 @@ Test(run, consumers_of_an_unknown_router)
 {
     static const char *const hide =
         "[hidden]\\nkernel = moe_demo_topk_i32\\nkind = final\\nparams = 8 8 8 4 4 4\\nids = param 1\\n";
-    static const char *const consumers = "[experts]\\nkind = consumer\\nkernel = moe_demo_experts\\nparams = 8 8 8 8 8 "
+    /* Of two that fit the experts' kernel the first one's condition never holds. */
+    static const char *const consumers = "[never]\\nkind = consumer\\nkernel = moe_demo_experts\\nparams = 8 8 8 8 8 "
+                                         "4 4 4\\nids = param 1\\ndtype = i32\\nrows = param 5\\n"
+                                         "k = param 7\\nrequire = param 5 == 9999\\n"
+                                         "[experts]\\nkind = consumer\\nkernel = moe_demo_experts\\nparams = 8 8 8 8 8 "
                                          "4 4 4\\nids = param 1\\ndtype = i32\\nrows = param 5\\n"
                                          "k = param 7\\n[keep]\\nkind = consumer\\nkernel = moe_demo_keep\\nparams = 8 "
                                          "8 4\\nids = param 0\\ndtype = i32\\nk = 6\\n"
                                          "rows = param 2 / k\\n";
-    static const char *const modes[] = {"", "--scrub", "--scrub --graph", "--scrub --graph=pieces"};
+    /* --fork: they run on another stream than the router, and the ids change behind their back. */
+    static const char *const modes[] = {"",       "--scrub",        "--scrub --graph",     "--scrub --graph=pieces",
+                                        "--fork", "--fork --scrub", "--graph=fork --scrub"};
     struct outcome o;
     for (int hidden = 0; hidden < 2; hidden++) {
-        for (int m = 0; m < 4; m++) {
+        for (size_t m = 0; m < sizeof modes / sizeof *modes; m++) {
             command(&o,
                     "cd %s && rm -f t truth; printf '%s%s' > c.recipe; SOFTCUDA_ORDER=late %s record -q "
                     "--source=preload --recipe c.recipe -o t -- %s %s --layers 7 --steps 5 --truth truth",
@@ -276,6 +282,7 @@ Test(run, consumers_of_an_unknown_router)
             cr_assert(strstr(o.text, "match: 3360 of 3360 ids"), "%d %s: %s", hidden, modes[m], o.text);
             cr_assert(strstr(o.text, " 35 records, 560 rows, 7 layers"), "%d %s: %s", hidden, modes[m], o.text);
             cr_assert_eq(strstr(o.text, "moe-demo.i32") == NULL, hidden, "%s", o.text);
+            cr_assert_eq(strstr(o.text, " experts\n") != NULL, hidden, "%s", o.text);
         }
     }
 }
@@ -301,6 +308,40 @@ Test(run, next_recipe_where_the_first_does_not_hold)
             cr_assert(strstr(o.text, " 35 records, 560 rows, 7 layers"), "%s: %s", modes[m], o.text);
             cr_assert(strstr(o.text, third ? "moe-demo.i32" : " second"), "%s: %s", modes[m], o.text);
             cr_assert(!strstr(o.text, " first"), "%s: %s", modes[m], o.text);
+        }
+    }
+}
+
+/* A model's layers are one, whichever kernel routes: in turns, as for prefill and decode, or a layer each. */
+Test(run, two_router_kernels)
+{
+    static const char *const modes[] = {"",
+                                        "--graph",
+                                        "--scrub --graph=pieces",
+                                        "--scrub --graph=fork",
+                                        "--graph=update --streams 3",
+                                        "--dtype i64 --context --streams 2"};
+    static const char *const routers[] = {"turns", "mixed"};
+    struct outcome o;
+    for (size_t r = 0; r < 2; r++) {
+        for (size_t m = 0; m < sizeof modes / sizeof *modes; m++) {
+            const char *streams = strstr(modes[m], "--streams");
+            command(&o,
+                    "cd %s && rm -f t truth; %s record -q --source=preload -o t -- %s %s --routers=%s --layers 7 "
+                    "--steps 6 --truth truth",
+                    scratch(), MOETAP, MOE_DEMO, modes[m], routers[r]);
+            cr_assert_eq(o.status, 0, "%s", o.text);
+            /* By layer and step, each of which must be there once. */
+            command(&o, "cd %s && %s dump --format=jsonl t | %s truth --layers 7 --steps 6 %s; %s info t", scratch(),
+                    MOETAP, TRUTH_COMPARE, streams ? streams : "", MOETAP);
+            cr_assert(strstr(o.text, "match: ") && !strstr(o.text, "not expected") && !strstr(o.text, "twice"),
+                      "%s %s: %s", routers[r], modes[m], o.text);
+            cr_assert(strstr(o.text, " 7 layers, 6 steps"), "%s %s: %s", routers[r], modes[m], o.text);
+            cr_assert(strstr(o.text, "moe-demo.route"), "%s %s: %s", routers[r], modes[m], o.text);
+            long ids = 7 * 6 * 16 * 6 * (streams ? strtol(streams + 9, NULL, 10) : 1);
+            char match[64];
+            snprintf(match, sizeof match, "match: %ld of %ld ids", ids, ids);
+            cr_assert(strstr(o.text, match), "%s %s: %s", routers[r], modes[m], o.text);
         }
     }
 }

@@ -77,24 +77,31 @@ static void launch(CUfunction f, unsigned blocks, void **params)
     ok(cuda.cuLaunchKernel(f, blocks, 1, 1, 1, 1, 1, 0, NULL, params, NULL));
 }
 
-/* One torch.topk: scores [rows, experts] with the largest at the end, so that index order is not score order. */
-static void top_k(CUfunction gather, CUfunction sort, float *scores, uint32_t rows, uint32_t experts, uint32_t k,
-                  int64_t *ids)
+/* One torch.topk: scores [rows, experts] with the largest at the end, so that index order is not score order. Elements
+ * from a row of ids to the next, and from an id to the row's next. */
+static void top_k_spread(CUfunction gather, CUfunction sort, float *scores, uint32_t rows, uint32_t experts, uint32_t k,
+                         int64_t *ids, uint32_t stride, uint32_t column)
 {
     struct tensor_info in = {.data = scores, .sizes = {rows, 1}, .strides = {experts, 1}, .dims = 2};
     struct tensor_info values = {
         .data = device_alloc((size_t) rows * k * 4), .sizes = {rows, 1}, .strides = {k, 1}, .dims = 2};
-    struct tensor_info indices = {.data = ids, .sizes = {rows, 1}, .strides = {k, 1}, .dims = 2};
+    struct tensor_info indices = {.data = ids, .sizes = {rows, 1}, .strides = {stride, column}, .dims = 2};
     bool largest = true;
     uint32_t one = 1;
     void *none = NULL;
-    void *params[] = {&in, &experts, &k, &largest, &rows, &one, &values, &one, &indices, &one, &none};
+    void *params[] = {&in, &experts, &k, &largest, &rows, &one, &values, &one, &indices, &column, &none};
     launch(gather, rows, params);
     if (sort) {
         bool descending = true;
         void *sort_params[] = {&values, &rows, &k, &one, &indices, &one, &descending};
         launch(sort, rows, sort_params);
     }
+}
+
+static void top_k(CUfunction gather, CUfunction sort, float *scores, uint32_t rows, uint32_t experts, uint32_t k,
+                  int64_t *ids)
+{
+    top_k_spread(gather, sort, scores, rows, experts, k, ids, k, 1);
 }
 
 static float *scores_of(uint32_t rows, uint32_t experts)
@@ -115,6 +122,10 @@ static int engine(const char *what)
     int64_t *ids = device_alloc(1 << 20);
     if (strcmp(what, "sorted") == 0) {
         top_k(gather, sort, scores_of(2, 8), 2, 8, 3, ids);
+    } else if (strcmp(what, "spread") == 0) {
+        static const uint32_t layouts[][2] = {{3, 1}, {7, 1}, {13, 4}, {1, 50}, {1, 61}}; /* the last two: [k, rows] */
+        for (size_t i = 0; i < sizeof layouts / sizeof *layouts; i++)
+            top_k_spread(gather, NULL, scores_of(50, 8), 50, 8, 3, ids + i, layouts[i][0], layouts[i][1]);
     } else if (strcmp(what, "unsorted") == 0) {
         top_k(gather, NULL, scores_of(2, 8), 2, 8, 3, ids);
     } else if (strcmp(what, "sampler") == 0) {
@@ -200,6 +211,26 @@ Test(torch, weights_are_read_behind_the_sort)
     cr_assert(!strstr(o.text, "no weights"), "%s", o.text);
     command(&dump, "cd %s && %s dump --format=jsonl t", scratch(), MOETAP);
     cr_assert(strstr(dump.text, "\"ids\":[[7,6,5],[7,6,5]],\"weights\":[[3.5,3,2.5],[3.5,3,2.5]]"), "%s", dump.text);
+}
+
+/* Strides from a TensorInfo and from a parameter. */
+Test(torch, ids_in_any_layout)
+{
+    struct outcome o;
+    command(
+        &o,
+        "cd %s && rm -f t; printf '[spread]\nkernel = gatherTopK\nparams = 216 4 4 1 4 4 216 4 216 4 8\n"
+        "ids = param 8\ndtype = i64\nrows = param 4\nexperts = param 1\nk = param 2\nstride = param 8 + 108\n"
+        "column = param 9\n' > s.recipe; MOETAP_TORCH_ENGINE=spread %s record -q --source=preload --recipe s.recipe "
+        "-o t -- /proc/%d/exe && %s dump --format=jsonl t",
+        scratch(), MOETAP, (int) getpid(), MOETAP);
+    cr_assert_eq(o.status, 0, "%s", o.text);
+    unsigned right = 0;
+    for (const char *at = o.text; (at = strstr(at, "[5,6,7]")); at++)
+        right++;
+    cr_assert_eq(right, 5 * 50, "%s", o.text);
+    cr_assert_eq(lines(o.text), 6, "%s", o.text); /* and what was captured */
+    cr_assert(strstr(o.text, "captured 5 records, 250 rows"), "%s", o.text);
 }
 
 Test(torch, a_sampler_is_no_router)

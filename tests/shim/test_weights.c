@@ -59,7 +59,8 @@ Test(weights, graphs)
             expect_all(environment, engines[e], shapes[(e + o) % (sizeof shapes / sizeof *shapes)]);
         }
     expect_all("SOFTCUDA_ORDER=parallel SOFTCUDA_SLOW=moetap_stage:2000", "--graph --rescale", "--steps 3");
-    expect_all("SOFTCUDA_ORDER=late", "--graph=fork --scrub", "");
+    expect_all("SOFTCUDA_ORDER=late", "--graph=fork --rescale", "");
+    expect_all("SOFTCUDA_ORDER=late", "--graph --routers=turns --rescale", "");
     expect_all("MOETAP_GRAPH_TAP=inline", "--graph --rescale", "--steps 3");
 }
 

@@ -79,9 +79,11 @@ void rig_put(struct rig *rig, uint32_t site, uint32_t rows)
     struct mt_tap_args args = {
         .producer = rig->producer,
         .stride = rig_k(site),
+        .column = 1,
         .rows = rows ? rows : rig_rows(rig, site, step),
         .k = rig_k(site),
         .site = site,
+        .counter = (uint16_t) site,
         .dtype = MT_DTYPE_I32,
         .width = (uint8_t) rig_width(site),
     };

@@ -68,7 +68,7 @@ static int compare(const struct mt_record *record, const void *ids, void *user)
     if (record->rows != args->rows || record->k != args->k || record->width != args->width)
         expected->first_wrong = -2;
     for (uint64_t i = 0; expected->first_wrong == -1 && i < (uint64_t) args->rows * args->k; i++) {
-        int64_t id = meant(args->ids, args->dtype, i / args->k * args->stride + i % args->k);
+        int64_t id = meant(args->ids, args->dtype, i / args->k * args->stride + i % args->k * args->column);
         if (mt_decode_id(ids, args->width, i) != decoded(id, args->width))
             expected->first_wrong = (int64_t) i;
     }
@@ -104,6 +104,18 @@ static void fill_ids(uint8_t *ids, size_t bytes, enum mt_dtype dtype, uint64_t s
     }
 }
 
+/* [rows, k] dense, in wider rows, in every third element of those; [k, rows] dense, and in wider rows. */
+#define LAYOUTS 6
+static uint64_t stride_of(unsigned layout, const uint32_t shape[2])
+{
+    return layout < 3 ? shape[1] + layout * 5 : layout == 3 ? 3 * shape[1] + 2 : 1;
+}
+
+static uint32_t column_of(unsigned layout, const uint32_t shape[2])
+{
+    return layout < 3 ? 1 : layout == 3 ? 3 : layout == 4 ? shape[0] : shape[0] + 7;
+}
+
 Test(tap, every_shape)
 {
     static const uint32_t shapes[][2] = {{1, 1},  {1, 8},  {2, 8},  {7, 6},   {8, 8},   {64, 8},
@@ -117,7 +129,7 @@ Test(tap, every_shape)
     for (enum mt_dtype dtype = MT_DTYPE_I32; dtype <= MT_DTYPE_U8; dtype++)
         for (uint8_t width = 1; width <= 2; width++)
             for (size_t shape = 0; shape < sizeof shapes / sizeof *shapes; shape++)
-                for (uint32_t gap = 0; gap < 3; gap++)
+                for (unsigned layout = 0; layout < LAYOUTS; layout++)
                     for (size_t shift = 0; shift < 2; shift++) {
                         fill_ids(memory, bytes, dtype, ++runs);
                         struct mt_tap_args args = {
@@ -126,7 +138,8 @@ Test(tap, every_shape)
                             .ids = memory + shift * size_of(dtype),
                             .rows = shapes[shape][0],
                             .k = shapes[shape][1],
-                            .stride = shapes[shape][1] + gap * 5,
+                            .stride = stride_of(layout, shapes[shape]),
+                            .column = column_of(layout, shapes[shape]),
                             .site = 0,
                             .dtype = (uint8_t) dtype,
                             .width = width,
@@ -134,11 +147,11 @@ Test(tap, every_shape)
                         run_block(&args, 0, 1, 32);
                         struct expected expected = {&args, 0, -1};
                         cr_assert_eq(mt_read(reader, 9, compare, &expected, NULL), 1);
-                        cr_assert_eq(expected.first_wrong, -1, "dtype %d width %u %ux%u stride %u shift %zu: %lld",
-                                     (int) dtype, width, args.rows, args.k, (unsigned) args.stride, shift,
+                        cr_assert_eq(expected.first_wrong, -1, "dtype %d width %u %ux%u layout %u shift %zu: %lld",
+                                     (int) dtype, width, args.rows, args.k, layout, shift,
                                      (long long) expected.first_wrong);
                     }
-    cr_assert_eq(runs, 6 * 2 * 12 * 3 * 2);
+    cr_assert_eq(runs, 6 * 2 * 12 * LAYOUTS * 2);
     free(memory);
     mt_detach(reader);
     rig_close(&rig);
@@ -175,7 +188,7 @@ Test(tap, row_context)
                     run_block(&args, 0, 1, 32);
                     struct expected expected = {&args, 0, -1};
                     cr_assert_eq(mt_read(reader, 9, compare, &expected, NULL), 1);
-                    cr_assert_eq(expected.first_wrong, -1, "dtype %d %u rows stride %u shift %zu: %lld",
+                    cr_assert_eq(expected.first_wrong, -1, "dtype %d %u rows layout %u shift %zu: %lld",
                                  (int) dtypes[d], args.rows, (unsigned) stride, shift,
                                  (long long) expected.first_wrong);
                     cr_assert_eq(rig.producer->context, runs);
@@ -205,6 +218,7 @@ Test(tap, a_stage_knows_its_context)
                                   .rows = 4,
                                   .k = 1,
                                   .stride = 1,
+                                  .column = 1,
                                   .dtype = MT_DTYPE_I32,
                                   .width = MT_CONTEXT_WIDTH,
                                   .context = 1};
@@ -238,8 +252,14 @@ Test(tap, nothing_is_read_behind_the_ids)
         int32_t *ids = malloc(n * sizeof *ids);
         memset(ids, 0, n * sizeof *ids);
         ids[n - 1] = 7;
-        struct mt_tap_args args = {
-            .producer = rig.producer, .ids = ids, .rows = 1, .k = n, .stride = n, .dtype = MT_DTYPE_I32, .width = 1};
+        struct mt_tap_args args = {.producer = rig.producer,
+                                   .ids = ids,
+                                   .rows = 1,
+                                   .k = n,
+                                   .stride = n,
+                                   .column = 1,
+                                   .dtype = MT_DTYPE_I32,
+                                   .width = 1};
         run_block(&args, 0, 1, 8);
         struct expected expected = {&args, 0, -1};
         cr_assert_eq(mt_read(reader, 1, compare, &expected, NULL), 1);
@@ -256,8 +276,14 @@ Test(tap, marks)
     struct rig rig;
     rig_open(&rig, 0);
     static const int32_t ids[8] __attribute__((aligned(16))) = {0, -1, 253, 254, 255, 65533, 65534, 70000};
-    struct mt_tap_args args = {
-        .producer = rig.producer, .ids = ids, .rows = 1, .k = 8, .stride = 8, .dtype = MT_DTYPE_I32, .width = 1};
+    struct mt_tap_args args = {.producer = rig.producer,
+                               .ids = ids,
+                               .rows = 1,
+                               .k = 8,
+                               .stride = 8,
+                               .column = 1,
+                               .dtype = MT_DTYPE_I32,
+                               .width = 1};
     run_block(&args, 0, 1, 1);
     static const uint8_t one[] = {0, 0xFF, 253, 0xFE, 0xFE, 0xFE, 0xFE, 0xFE};
     cr_assert_arr_eq(rig.segment.ring + 64, one, sizeof one);
@@ -316,6 +342,7 @@ Test(tap, blocks_make_one_record_and_leave_the_scratch_as_it_was)
                                .rows = 1000,
                                .k = 8,
                                .stride = 8,
+                               .column = 1,
                                .dtype = MT_DTYPE_I32,
                                .width = 1};
     for (uint32_t run = 0; run < 100; run++) {
@@ -367,6 +394,7 @@ Test(tap, stages_are_written_as_the_ids_were)
                                          .rows = shapes[i][0],
                                          .k = shapes[i][1],
                                          .stride = shapes[i][1],
+                                         .column = 1,
                                          .first_block = i ? mt_tap_batch_blocks(&batch) : 0,
                                          .dtype = (uint8_t) dtype,
                                          .width = (uint8_t) (1 + run / 2 % 2)};

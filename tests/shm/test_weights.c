@@ -100,6 +100,7 @@ Test(weights, every_type_and_shape)
                                         .rows = rows,
                                         .k = k,
                                         .stride = k,
+                                        .column = 1,
                                         .dtype = MT_DTYPE_U8,
                                         .width = width,
                                         .weights = (uint8_t) type},

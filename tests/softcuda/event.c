@@ -90,12 +90,16 @@ static CUresult wait_event(const char *name, CUstream stream, CUevent event, uns
 
 API CUresult cuStreamWaitEvent(CUstream stream, CUevent event, unsigned flags)
 {
-    return wait_event(__func__, stream, event, flags, false);
+    cuStreamWaitEvent_params params = {stream, event, flags};
+    TRACED(CUPTI_DRIVER_TRACE_CBID_cuStreamWaitEvent, __func__, &params, NULL,
+           wait_event("cuStreamWaitEvent", stream, event, flags, false));
 }
 
 API CUresult cuStreamWaitEvent_ptsz(CUstream stream, CUevent event, unsigned flags)
 {
-    return wait_event(__func__, stream, event, flags, true);
+    cuStreamWaitEvent_ptsz_params params = {stream, event, flags};
+    TRACED(CUPTI_DRIVER_TRACE_CBID_cuStreamWaitEvent_ptsz, __func__, &params, NULL,
+           wait_event("cuStreamWaitEvent_ptsz", stream, event, flags, true));
 }
 
 static CUresult look(const char *name, CUevent event, bool wait)

@@ -147,9 +147,11 @@ static void put(const struct options *o, struct mt_producer *producer, uint32_t 
         .producer = producer,
         .ids = ids,
         .stride = o->k,
+        .column = 1,
         .rows = rows,
         .k = (uint32_t) o->k,
         .site = site,
+        .counter = (uint16_t) site,
         .dtype = MT_DTYPE_I32,
         .width = (uint8_t) engine_width((uint32_t) o->experts),
     };

@@ -13,6 +13,7 @@
 struct stage {
     struct mt_site sites[SITES_MAX];
     uint64_t steps[SITES_MAX];
+    uint32_t counter[SITES_MAX]; /* the site that they count their steps with */
     uint64_t seq, context, lost;
     struct passes *passes;
     char text[1 << 16];
@@ -65,6 +66,8 @@ static void enter(void)
     memset(&stage, 0, sizeof stage);
     for (uint32_t i = 0; i < SITES_MAX; i++)
         stage.sites[i] = (struct mt_site){.layer = MT_LAYER_UNKNOWN, .experts = 200, .k = 2, .recipe = "r"};
+    for (uint32_t i = 0; i < SITES_MAX; i++)
+        stage.counter[i] = i;
     stage.passes = passes_new(take, NULL);
     cr_assert(stage.passes);
 }
@@ -83,7 +86,7 @@ static void run_site(uint32_t site, uint32_t rows, int of, bool lose)
     if (!router)
         stage.context++;
     struct mt_record record = {.seq = stage.seq++,
-                               .step = stage.steps[site]++,
+                               .step = stage.steps[stage.counter[site]]++,
                                .lost = stage.lost,
                                .site = site,
                                .rows = rows,
@@ -467,6 +470,52 @@ Test(passes, a_loss_from_the_middle_to_the_middle)
     expect("0:4 1:2 2:2 3:4 ");
 }
 
+/* Sites 0 to 7 and 8 to 15 are the same layers, for two kernels. */
+static void two_kernels(void)
+{
+    for (uint32_t i = 0; i < 16; i++) {
+        stage.sites[i].layer = (int32_t) (i % 8);
+        stage.counter[i] = i % 8;
+    }
+    for (uint32_t i = 8; i < 16; i++)
+        strcpy(stage.sites[i].recipe, "other");
+}
+
+Test(passes, kernels_that_take_turns)
+{
+    two_kernels();
+    run_layers(8, 8, 9, 0); /* prefill */
+    run_layers(0, 8, 5, 1);
+    run_layers(0, 8, 5, 2);
+    run_layers(8, 8, 5, 3);
+    run_layers(0, 8, 5, 4);
+    expect("0:8 1:8 2:8 3:8 4:8 ");
+}
+
+Test(passes, kernels_with_layers_each)
+{
+    two_kernels();
+    for (int i = 0; i < 3; i++) {
+        run_layers(8, 3, 5, i);
+        run_layers(3, 5, 5, i);
+    }
+    expect("0:8 1:8 2:8 ");
+}
+
+/* What is known by order alone does not go with another kernel's layers. */
+Test(passes, unknown_layers_of_another_kernel)
+{
+    two_kernels();
+    stage.sites[11].layer = MT_LAYER_UNKNOWN;
+    stage.counter[11] = 11;
+    run_layers(0, 8, 5, 0);
+    run_site(11, 5, 1, false);
+    run_layers(0, 8, 5, 2);
+    cr_assert_eq(passes_flush(stage.passes), 0);
+    cr_assert_eq(stage.mixed, 0);
+    cr_assert_eq(stage.count, 3);
+}
+
 static unsigned random_below(unsigned n)
 {
     static uint64_t state = 88172645463325252u;
@@ -514,6 +563,27 @@ Test(passes, a_storm_of_losses_without_context)
     storm(false, 20000);
     cr_assert_lt(stage.count, 20000);
     cr_assert_gt(stage.count, 15000);
+}
+
+Test(passes, a_storm_of_losses_with_two_kernels)
+{
+    two_kernels();
+    int losing = 0;
+    for (unsigned pass = 0; pass < 20000; pass++) {
+        uint32_t kind = random_below(3), rows = kind ? 5 : 9;
+        for (uint32_t i = 0; i < 8; i++) {
+            if (losing)
+                losing--;
+            else if (pass > 30 && random_below(40) == 0)
+                losing = (int) random_below(30);
+            run_site(kind == 2 ? i + 8 * (i % 2) : i + 8 * kind, rows, (int) (pass % 200), losing > 0);
+        }
+    }
+    cr_assert_eq(passes_flush(stage.passes), 0);
+    cr_assert_eq(stage.mixed, 0);
+    cr_assert_eq(stage.seq - stage.lost, stage.layers);
+    cr_assert_gt(stage.count, 15000);
+    cr_assert_lt(stage.count, 20000);
 }
 
 Test(passes, a_storm_of_losses_with_context)

@@ -25,6 +25,15 @@ static void run_gemm(const struct softcuda_block *b)
                 body_topk_##suffix(P(const float *, 0), P(T *, 1), P(float *, 2), row, P(int, 4), P(int, 5));          \
         }                                                                                                              \
     }                                                                                                                  \
+    static void run_route_##suffix(const struct softcuda_block *b)                                                     \
+    {                                                                                                                  \
+        for (unsigned t = 0; t < b->block.x; t++) {                                                                    \
+            softcuda_midst(b, t, b->block.x);                                                                          \
+            int row = (int) (b->index.x * b->block.x + t);                                                             \
+            if (row < P(int, 5))                                                                                       \
+                body_topk_##suffix(P(const float *, 2), P(T *, 0), P(float *, 1), row, P(int, 3), P(int, 4));          \
+        }                                                                                                              \
+    }                                                                                                                  \
     static void run_experts_##suffix(const struct softcuda_block *b)                                                   \
     {                                                                                                                  \
         for (unsigned t = 0; t < b->block.x; t++) {                                                                    \
@@ -131,6 +140,11 @@ const struct softcuda_kernel softcuda_engine_kernels[] = {
     {"moe_demo_topk_u32", run_topk_u32, 6, topk},
     {"moe_demo_topk_u16", run_topk_u16, 6, topk},
     {"moe_demo_topk_u8", run_topk_u8, 6, topk},
+    {"moe_demo_route_i32", run_route_i32, 6, topk},
+    {"moe_demo_route_i64", run_route_i64, 6, topk},
+    {"moe_demo_route_u32", run_route_u32, 6, topk},
+    {"moe_demo_route_u16", run_route_u16, 6, topk},
+    {"moe_demo_route_u8", run_route_u8, 6, topk},
     {"_Z16moe_demo_expertsPKfPKiS0_S0_Pfiii", run_experts_i32, 8, experts},
     {"_Z16moe_demo_expertsPKfPKlS0_S0_Pfiii", run_experts_i64, 8, experts},
     {"_Z16moe_demo_expertsPKfPKjS0_S0_Pfiii", run_experts_u32, 8, experts},

@@ -38,7 +38,7 @@ static void run_gather(const struct softcuda_block *b)
     uint32_t experts = P(uint32_t, 1), k = P(uint32_t, 2), row = b->index.x;
     if (row >= P(uint32_t, 4) || k > 64)
         return;
-    int64_t ids[64], *to = (int64_t *) out->data + (size_t) row * k;
+    int64_t ids[64], *to = (int64_t *) out->data + (size_t) row * out->strides[0];
     const float *scores = (const float *) in->data + (size_t) row * experts;
     float *kept = (float *) values->data + (size_t) row * k;
     top_k(scores, (int) experts, (int) k, ids);
@@ -47,7 +47,7 @@ static void run_gather(const struct softcuda_block *b)
         for (uint32_t slot = 0; slot < k; slot++) {
             if (ids[slot] == (int64_t) e) {
                 kept[n] = scores[e];
-                to[n++] = e;
+                to[n++ * P(uint32_t, 9)] = e;
             }
         }
     }
