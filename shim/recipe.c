@@ -79,6 +79,12 @@ const char *mt_recipe_name(const struct mt_recipe *recipe)
     return recipe->name;
 }
 
+const char *const mt_recipe_kind_names[] = {
+    [MT_RECIPE_ROUTER] = "router",     [MT_RECIPE_FINAL] = "final",   [MT_RECIPE_NO_IDS] = "no-ids",
+    [MT_RECIPE_CONSUMER] = "consumer", [MT_RECIPE_SLOTS] = "slots",   [MT_RECIPE_POSITIONS] = "positions",
+    [MT_RECIPE_TOKENS] = "tokens",     [MT_RECIPE_STARTS] = "starts", [MT_RECIPE_BLOCKS] = "blocks",
+    [MT_RECIPE_MAP] = "map",           [MT_RECIPE_MAP + 1] = NULL};
+
 enum mt_recipe_kind mt_recipe_kind(const struct mt_recipe *recipe)
 {
     return recipe->kind;

@@ -85,6 +85,8 @@ void mt_recipes_free(struct mt_recipes *recipes);
 size_t mt_recipes_count(const struct mt_recipes *recipes);
 const struct mt_recipe *mt_recipes_get(const struct mt_recipes *recipes, size_t index);
 const char *mt_recipe_name(const struct mt_recipe *recipe);
+/* By enum mt_recipe_kind, as recipes have them; NULL behind the last. */
+extern const char *const mt_recipe_kind_names[];
 enum mt_recipe_kind mt_recipe_kind(const struct mt_recipe *recipe);
 /* What a no-ids recipe advises, "" if nothing. */
 const char *mt_recipe_note(const struct mt_recipe *recipe);

@@ -381,9 +381,7 @@ static int parse_key(const struct parser *parser, struct mt_recipe *recipe, cons
     }
     int word;
     if (strcmp(key, "kind") == 0) {
-        static const char *const kinds[] = {"router", "final",  "no-ids", "consumer", "slots", "positions",
-                                            "tokens", "starts", "blocks", "map",      NULL};
-        if (parse_word(parser, value, kinds, &word))
+        if (parse_word(parser, value, mt_recipe_kind_names, &word))
             return -1;
         recipe->kind = (enum mt_recipe_kind) word;
         return 0;
