@@ -39,6 +39,7 @@ Test(weights, eager)
         for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++)
             expect_all("MOETAP_SOURCE=preload", engines[e], shapes[s]);
     expect_all("MOETAP_SOURCE=cupti", "--rescale", "");
+    expect_all("MOETAP_SOURCE=preload", "--fork --scrub", "");
 }
 
 Test(weights, graphs)
@@ -60,6 +61,7 @@ Test(weights, graphs)
         }
     expect_all("SOFTCUDA_ORDER=parallel SOFTCUDA_SLOW=moetap_stage:2000", "--graph --rescale", "--steps 3");
     expect_all("SOFTCUDA_ORDER=late", "--graph=fork --rescale", "");
+    expect_all("SOFTCUDA_ORDER=late", "--graph=fork --scrub", ""); /* five launches on the experts' stream */
     expect_all("SOFTCUDA_ORDER=late", "--graph --routers=turns --rescale", "");
     expect_all("MOETAP_GRAPH_TAP=inline", "--graph --rescale", "--steps 3");
 }
