@@ -77,7 +77,7 @@ for shape in "1 8 2 1 6 1" "48 128 8 64 10 1" "61 256 8 8 5 1" "4 512 10 512 4 1
 done
 
 # Weights, also where they change in place behind the router, or are destroyed behind their last reader.
-for mode in "" "--rescale" "--graph" "--graph --rescale" "--graph=pieces --scrub" "--graph=update --scrub --rescale" "--pdl --graph --rescale"; do
+for mode in "" "--rescale" "--graph" "--graph --rescale" "--graph=pieces --scrub" "--graph=update --scrub --rescale" "--graph=fork --scrub" "--pdl --graph --rescale"; do
     demo_case auto "--weights $mode" 48 128 8 64 10 1
     demo_case preload "--weights $mode" 7 64 8 5000 6 1
 done
