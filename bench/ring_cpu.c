@@ -103,7 +103,7 @@ static double moetap(bool in_place)
     uint64_t *steps = calloc(MT_SITES_MAX, sizeof *steps);
     struct mt_producer *p = aligned_alloc(64, (sizeof *p + 63) / 64 * 64);
     struct mt_site site = {.k = 8, .dtype = MT_DTYPE_I32};
-    if (!steps || !p || mt_segment_create(&run.segment, "ring_cpu", 0, "CPU", RING_SIZE, &note, &error) != 0 ||
+    if (!steps || !p || mt_segment_create(&run.segment, "ring_cpu", 0, "CPU", RING_SIZE, false, &note, &error) != 0 ||
         mt_segment_add_site(&run.segment, &site) != 0 ||
         mt_attach(run.segment.path, MT_ATTACH_DRAIN | (in_place ? MT_ATTACH_IN_PLACE : 0), &reader, &error) != 0) {
         fprintf(stderr, "ring_cpu: %s\n", error.text);

@@ -62,7 +62,8 @@ bool mt_branch_open(struct mt_branch *branch, CUstream stream, struct mt_tap_sta
     branch->batch.tap[i].first_block = i ? mt_tap_batch_blocks(&branch->batch) : 0;
     branch->batch.count++;
     branch->open = true;
-    branch->ids = mt_range_of(routing);
+    branch->ids = (struct mt_branch_holds){mt_range_of(routing), branch->holder, 0};
+    branch->weights = (struct mt_branch_holds){mt_weights_range_of(routing), branch->holder, 0};
     branch->launches = 0;
     return true;
 }
@@ -82,16 +83,29 @@ static bool one_step(const struct mt_branch *branch, CUstream stream, CUgraphNod
     return mt_driver.cuGraphNodeGetDependencies_v2(*node, &dep, &edge, &count) == CUDA_SUCCESS && dep == branch->last;
 }
 
+/* False: it may write there. */
+static bool look_at(const struct mt_branch *branch, struct mt_branch_holds *holds,
+                    const struct mt_history_entry *launch)
+{
+    enum mt_use use = mt_use_of(&holds->range, launch);
+    if (use == MT_USE_READS) {
+        holds->holder = branch->last;
+        holds->launches = branch->launches;
+    }
+    return use != MT_USE_UNKNOWN;
+}
+
 bool mt_branch_launched(struct mt_branch *branch, CUstream stream, const struct mt_history_entry *launch)
 {
     CUgraphNode node;
     if (++branch->launches > LOOK_OUT || !one_step(branch, stream, &node))
         return false;
     branch->last = node;
-    enum mt_use use = mt_use_of(&branch->ids, launch);
-    if (use == MT_USE_READS)
-        branch->holder = node;
-    return use != MT_USE_UNKNOWN;
+    struct mt_branch_holds *ids = &branch->ids, *weights = &branch->weights;
+    if (!look_at(branch, ids, launch) || (weights->range.begin && !look_at(branch, weights, launch)))
+        return false;
+    branch->holder = weights->range.begin && weights->launches < ids->launches ? weights->holder : ids->holder;
+    return true;
 }
 
 /* Whatever depends on the holder shall depend on the stage. */

@@ -13,6 +13,9 @@
  * arguments points into the ids, one behind the other. Edges are added at the end of that look-out, so no guess is ever
  * made about launches that have not come yet.
  *
+ * Are weights recorded, they must be intact as well, and the holder is the earlier one of the last launches that only
+ * read the ids and that only read the weights.
+ *
  * Every MT_TAP_BATCH stages, and at the end of the capture, a node that writes their records hangs on them; nothing
  * depends on it.
  */
@@ -36,8 +39,12 @@ struct mt_branch {
     CUgraph graph;
     bool open; /* the latest stage is not joined yet; it and what follows are about that one */
     CUgraphNode holder;
-    CUgraphNode last; /* the stream's latest node */
-    struct mt_range ids;
+    CUgraphNode last;        /* the stream's latest node */
+    struct mt_branch_holds { /* memory that the stage reads, and who was the last to prove it intact */
+        struct mt_range range;
+        CUgraphNode holder;
+        unsigned launches; /* between the stage and that one */
+    } ids, weights;
     unsigned launches; /* since the stage */
     /* not written yet */
     struct mt_tap_batch batch;

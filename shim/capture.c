@@ -49,6 +49,12 @@ static void tap(struct mt_lane *lane, struct mt_group *group, const struct mt_ke
         mt_segment_count_not_captured(mt_tap_segment(state));
         return;
     }
+    if (!context && !group->from)
+        lane->routed = (struct mt_lane_routed){group, *routing, layer};
+    if (routing->weights && !site->weights) {
+        site->weights = true;
+        mt_segment_set_weights(mt_tap_segment(state), (uint32_t) site->index, routing->weights_type);
+    }
     if (capturing && !site->graph) {
         site->graph = true;
         mt_segment_add_flags(mt_tap_segment(state), (uint32_t) site->index, MT_SITE_GRAPH);
@@ -90,26 +96,43 @@ static void close_pending(struct mt_lane *lane)
 }
 
 /* Once for each kernel and reason: a sampler comes with every token. */
-static void explain_no_tap(const struct mt_kernel *kernel, const char *why)
+static bool first_time(const struct mt_kernel *kernel, const char *why)
 {
     static struct {
         const struct mt_kernel *kernel;
         const char *why;
     } said[64];
     static pthread_mutex_t said_lock = PTHREAD_MUTEX_INITIALIZER;
-    if (mt_log_level() < MT_LOG_EXPLAIN)
-        return;
     pthread_mutex_lock(&said_lock);
     size_t i = 0;
     while (i < 64 && said[i].kernel && !(said[i].kernel == kernel && said[i].why == why))
         i++;
-    if (i < 64 && !said[i].kernel) {
+    bool first = i < 64 && !said[i].kernel;
+    if (first) {
         said[i].kernel = kernel;
         said[i].why = why;
-        bool router = mt_recipe_kind(kernel->recipe) == MT_RECIPE_ROUTER;
-        mt_log(MT_LOG_EXPLAIN, "not %s here: %s: %s", router ? "a router" : "row context", kernel->info->base, why);
     }
     pthread_mutex_unlock(&said_lock);
+    return first;
+}
+
+static void explain_no_tap(const struct mt_kernel *kernel, const char *why)
+{
+    if (mt_log_level() < MT_LOG_EXPLAIN || !first_time(kernel, why))
+        return;
+    bool router = mt_recipe_kind(kernel->recipe) == MT_RECIPE_ROUTER;
+    mt_log(MT_LOG_EXPLAIN, "not %s here: %s: %s", router ? "a router" : "row context", kernel->info->base, why);
+}
+
+/* None if nobody asked for them; who did is told where there are none. */
+static void settle_weights(const struct mt_kernel *kernel, struct mt_routing *routing)
+{
+    if (!mt_tap_weights_wanted()) {
+        routing->weights = 0;
+        routing->weights_type = MT_WEIGHT_NONE;
+    } else if (!routing->weights && first_time(kernel, routing->no_weights)) {
+        mt_log(MT_LOG_PROBLEM, "no weights of %s: %s; its ids are recorded", kernel->info->base, routing->no_weights);
+    }
 }
 
 /* The first of the kernel's recipes that reads this launch. NULL: none, and why not the first of them. */
@@ -138,6 +161,8 @@ static void on_router(struct mt_lane *lane, const struct mt_kernel *kernel, cons
     }
     __atomic_store_n(&routers_seen, true, __ATOMIC_RELAXED);
     __atomic_store_n(&ids_seen, true, __ATOMIC_RELAXED);
+    settle_weights(kernel, &routing);
+    lane->routed.group = NULL;
     struct mt_group *group = mt_group_find(lane, recipe, routing.experts, routing.k);
     if (!group)
         return;
@@ -171,6 +196,7 @@ static void on_consumer(struct mt_lane *lane, const struct mt_kernel *kernel, co
     if (lane->consumed.begin == range.begin && lane->consumed.end == range.end)
         return;
     settle(lane);
+    settle_weights(kernel, &routing);
     struct mt_group *group = mt_group_find(lane, recipe, routing.experts, routing.k);
     if (!group)
         return;
@@ -178,6 +204,23 @@ static void on_consumer(struct mt_lane *lane, const struct mt_kernel *kernel, co
                 kernel->info->base);
     lane->consumed = range;
     tap(lane, group, kernel, &routing, mt_group_identify(lane, group));
+}
+
+/* Ids that are made of a router's, tapped as well: the same layer and run, other numbers for its experts. */
+static void on_map(struct mt_lane *lane, const struct mt_kernel *kernel, const struct mt_launch *launch)
+{
+    struct mt_lane_routed routed = lane->routed;
+    struct mt_routing mapped;
+    const char *why = "no router was tapped before it on its stream";
+    lane->routed.group = NULL; /* they may lie in the same place now */
+    if (!routed.group || !mt_recipe_read_map(kernel->recipe, kernel->info, launch, &routed.routing, &mapped, &why)) {
+        if (mt_log_level() >= MT_LOG_EXPLAIN && first_time(kernel, why))
+            mt_log(MT_LOG_EXPLAIN, "mapped ids are not recorded here: %s: %s", kernel->info->base, why);
+        return;
+    }
+    struct mt_group *group = mt_group_mapped(routed.group, kernel->recipe, mapped.experts, mapped.k);
+    if (group)
+        tap(lane, group, kernel, &mapped, routed.layer);
 }
 
 static void tap_context(struct mt_lane *lane, const struct mt_kernel *kernel, const struct mt_recipe *recipe,
@@ -240,6 +283,9 @@ static void on_recipe(struct mt_lane *lane, const struct mt_kernel *kernel, cons
     case MT_RECIPE_BLOCKS:
         on_context(lane, kernel, launch);
         break;
+    case MT_RECIPE_MAP:
+        on_map(lane, kernel, launch);
+        break;
     case MT_RECIPE_FINAL:
         break;
     }
@@ -287,7 +333,10 @@ static void after(const struct mt_launch *launch)
     if (lane) {
         mt_lane_lock(lane);
         mt_history_add(&lane->history, kernel, launch);
-        if (lane->branch.open && !mt_branch_launched(&lane->branch, lane->stream, mt_history_latest(&lane->history)))
+        /* A map comes behind the tap of the ids that it reads: only so can the tap of what it writes be beside. */
+        bool map = kernel->recipe && mt_recipe_kind(kernel->recipe) == MT_RECIPE_MAP;
+        if (lane->branch.open &&
+            (map || !mt_branch_launched(&lane->branch, lane->stream, mt_history_latest(&lane->history))))
             settle(lane);
         if (lane->pending.open && lane->pending.final)
             close_pending(lane);

@@ -44,35 +44,76 @@ static struct mt_model *find_model(const struct mt_recipe *recipe, uint32_t expe
     return model;
 }
 
+static struct mt_group *new_group(const struct mt_recipe *recipe, uint32_t experts, uint32_t k)
+{
+    struct mt_group *group = calloc(1, sizeof *group);
+    struct mt_model *model = group ? find_model(recipe, experts, k) : NULL;
+    if (model) {
+        group->recipe = recipe;
+        group->model = model;
+    } else {
+        free(group);
+    }
+    return model ? group : NULL;
+}
+
 struct mt_group *mt_group_find(struct mt_lane *lane, const struct mt_recipe *recipe, uint32_t experts, uint32_t k)
 {
     for (struct mt_group *group = lane->groups; group; group = group->next) {
         if (group->recipe == recipe && group->model->experts == experts && group->model->k == k)
             return group;
     }
-    struct mt_group *group = calloc(1, sizeof *group);
-    struct mt_model *model = group ? find_model(recipe, experts, k) : NULL;
-    if (!model) {
-        free(group);
+    struct mt_group *group = new_group(recipe, experts, k);
+    if (!group)
         return NULL;
-    }
-    group->recipe = recipe;
-    group->model = model;
     for (const struct mt_group *other = lane->groups; other; other = other->next) {
-        if (other->model == model)
+        if (other->model == group->model)
             group->last = other->last;
     }
     group->next = lane->groups;
     return lane->groups = group;
 }
 
-/* A known layer's runs are counted together, whatever kernel routes: else `step` would name two of them. */
+struct mt_group *mt_group_mapped(struct mt_group *from, const struct mt_recipe *recipe, uint32_t experts, uint32_t k)
+{
+    for (struct mt_group *group = from->mapped; group; group = group->next) {
+        if (group->recipe == recipe && group->model->experts == experts)
+            return group;
+    }
+    struct mt_group *group = new_group(recipe, experts, k);
+    if (!group)
+        return NULL;
+    group->from = from;
+    group->next = from->mapped;
+    return from->mapped = group;
+}
+
+static bool has_site(const struct mt_group *group, const struct mt_tap_state *state, uint32_t slot)
+{
+    return group->state == state && slot < group->sites_len && group->sites[slot].index >= 0;
+}
+
+/* The router's site of that layer, + 1: it was tapped just now. */
+static uint32_t mapped_from(const struct mt_group *group, const struct mt_tap_state *state, uint32_t slot)
+{
+    const struct mt_group *from = group->from;
+    return from && has_site(from, state, slot) ? (uint32_t) from->sites[slot].index + 1 : 0;
+}
+
+/* A known layer's runs are counted together, whatever kernel routes: else `step` would name two of them. So are those
+ * of the ids that maps make of theirs. */
 static int32_t find_counter(const struct mt_lane *lane, const struct mt_group *group, uint32_t slot)
 {
+    const struct mt_model *model = group->from ? group->from->model : group->model;
     for (const struct mt_group *other = lane->groups; slot && other; other = other->next) {
-        if (other != group && other->model == group->model && other->state == group->state && slot < other->sites_len &&
-            other->sites[slot].index >= 0)
+        if (other->model != model)
+            continue;
+        if (!group->from && other != group && has_site(other, group->state, slot))
             return other->sites[slot].counter;
+        for (const struct mt_group *mapped = other->mapped; group->from && mapped; mapped = mapped->next) {
+            if (mapped != group && has_site(mapped, group->state, slot))
+                return mapped->sites[slot].counter;
+        }
     }
     return -1;
 }
@@ -106,6 +147,7 @@ struct mt_group_site *mt_group_site(struct mt_lane *lane, struct mt_group *group
         .dtype = (uint8_t) routing->dtype,
         .id_space = (uint8_t) mt_recipe_id_space(group->recipe),
         .kind = (uint8_t) mt_recipe_site_kind(group->recipe),
+        .mapped_from = mapped_from(group, state, slot),
     };
     snprintf(site.kernel, sizeof site.kernel, "%.255s", kernel->info->demangled);
     snprintf(site.recipe, sizeof site.recipe, "%.63s", mt_recipe_name(group->recipe));
@@ -131,6 +173,8 @@ static void retract(struct mt_group *group)
         if (group->sites[i].index >= 0)
             mt_segment_add_flags(mt_tap_segment(group->state), (uint32_t) group->sites[i].index, MT_SITE_RETRACTED);
     }
+    for (struct mt_group *mapped = group->mapped; mapped; mapped = mapped->next)
+        retract(mapped);
 }
 
 void mt_group_stages(struct mt_lane *lane, struct mt_group *group, const struct mt_routing *routing)

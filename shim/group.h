@@ -18,6 +18,8 @@ struct mt_group {
     struct mt_group *next;
     const struct mt_recipe *recipe;
     struct mt_model *model;
+    struct mt_group *mapped;    /* list: of these routers' ids, as maps turned them into others */
+    struct mt_group *from;      /* of a group in such a list: the routers' */
     bool stage;                 /* a stage of grouped routing, no router: not tapped any more */
     uint32_t last;              /* history count behind the model's last router, whatever recipe read it */
     struct mt_tap_state *state; /* whose sites these are */
@@ -28,13 +30,17 @@ struct mt_group {
     struct mt_group_site {
         int32_t index; /* -1: none yet */
         int32_t counter;
-        bool graph; /* flagged as MT_SITE_GRAPH */
+        bool graph;   /* flagged as MT_SITE_GRAPH */
+        bool weights; /* their type is told */
         struct mt_occurrences occurrences;
     } * sites; /* [layer + 1] */
 };
 
 /* The lane is locked, for all of these. NULL: out of memory. */
 struct mt_group *mt_group_find(struct mt_lane *lane, const struct mt_recipe *recipe, uint32_t experts, uint32_t k);
+
+/* What this map, of a lane's routers, turns their ids into. */
+struct mt_group *mt_group_mapped(struct mt_group *from, const struct mt_recipe *recipe, uint32_t experts, uint32_t k);
 
 /* The layer of the lane's newest launch. */
 int32_t mt_group_identify(struct mt_lane *lane, struct mt_group *group);

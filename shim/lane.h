@@ -30,6 +30,13 @@ struct mt_lane {
 
     struct mt_branch branch; /* a tap that is not joined yet */
 
+    /* The latest router that was tapped, whose ids a map may turn into others. */
+    struct mt_lane_routed {
+        struct mt_group *group; /* NULL: none */
+        struct mt_routing routing;
+        int32_t layer;
+    } routed;
+
     /* Ids that were tapped at a kernel that reads them, and that nobody may have written since: the experts' other
      * launches read the same ones. */
     struct mt_range consumed;

@@ -29,8 +29,8 @@ struct mt_history_entry {
     uint64_t words[MT_HISTORY_BYTES / sizeof(uint64_t)];
 };
 
-#define MT_HISTORY_JOINED 16u /* launches of other streams */
-#define MT_HISTORY_WAITED 4u  /* of them by one wait: the latest */
+#define MT_HISTORY_JOINED 32u /* launches of other streams */
+#define MT_HISTORY_WAITED 8u  /* of them by one wait: the latest, back to the experts */
 
 /* The latest launches on one stream. */
 struct mt_history {
@@ -56,7 +56,7 @@ static inline const struct mt_history_entry *mt_history_latest(const struct mt_h
     return &history->entries[(history->count - 1) % MT_HISTORY_LAUNCHES];
 }
 
-/* The layers of one model: routers of the same recipe, E and k. */
+/* The layers of one model: routers of the same E and k. */
 struct mt_layers;
 struct mt_layers *mt_layers_new(void); /* NULL: out of memory */
 

@@ -116,6 +116,10 @@ static enum source read_settings(struct mt_tap_settings *settings)
     settings->ring_size = 0;
     settings->wait_ns = 0;
     settings->stage_size = MT_STAGE_SIZE_DEFAULT;
+    value = getenv("MOETAP_WEIGHTS");
+    settings->weights = value && strcmp(value, "1") == 0;
+    if (value && *value && strcmp(value, "0") != 0 && !settings->weights)
+        mt_log(MT_LOG_PROBLEM, "MOETAP_WEIGHTS=%s is neither 0 nor 1: no weights are recorded", value);
     if ((value = getenv("MOETAP_RING_SIZE")) && *value && !mt_parse_ring_size(value, &settings->ring_size)) {
         mt_log(MT_LOG_PROBLEM, "MOETAP_RING_SIZE=%s is not a size from 64K to 16G: using the default", value);
         settings->ring_size = 0;

@@ -46,10 +46,9 @@ static void put_hex(const void *bytes, size_t size)
 
 void mt_probe_put_kernel(unsigned id, const struct mt_kernel *kernel, const struct mt_recipe *recipe)
 {
-    static const char *const kinds[] = {"router", "final", "no-ids", "consumer", "slots", "positions", "tokens"};
     const struct mt_kernel_info *info = kernel->info;
     fprintf(out, "kernel\t%u\t%s\t%s\t", id, recipe ? mt_recipe_name(recipe) : "-",
-            recipe ? kinds[mt_recipe_kind(recipe)] : "-");
+            recipe ? mt_recipe_kind_names[mt_recipe_kind(recipe)] : "-");
     for (unsigned i = 0; i < kernel->param_count; i++)
         fprintf(out, "%s%u:%u", i ? "," : "", kernel->param[i].offset, kernel->param[i].size);
     fprintf(out, "\t%llx\t", (unsigned long long) info->const_pointers);

@@ -79,6 +79,12 @@ const char *mt_recipe_name(const struct mt_recipe *recipe)
     return recipe->name;
 }
 
+const char *const mt_recipe_kind_names[] = {
+    [MT_RECIPE_ROUTER] = "router",     [MT_RECIPE_FINAL] = "final",   [MT_RECIPE_NO_IDS] = "no-ids",
+    [MT_RECIPE_CONSUMER] = "consumer", [MT_RECIPE_SLOTS] = "slots",   [MT_RECIPE_POSITIONS] = "positions",
+    [MT_RECIPE_TOKENS] = "tokens",     [MT_RECIPE_STARTS] = "starts", [MT_RECIPE_BLOCKS] = "blocks",
+    [MT_RECIPE_MAP] = "map",           [MT_RECIPE_MAP + 1] = NULL};
+
 enum mt_recipe_kind mt_recipe_kind(const struct mt_recipe *recipe)
 {
     return recipe->kind;
@@ -91,7 +97,7 @@ const char *mt_recipe_note(const struct mt_recipe *recipe)
 
 enum mt_id_space mt_recipe_id_space(const struct mt_recipe *recipe)
 {
-    return recipe->id_space;
+    return recipe->kind == MT_RECIPE_MAP && !recipe->id_space ? MT_IDS_PHYSICAL : recipe->id_space;
 }
 
 const char *mt_recipe_kernel(const struct mt_recipe *recipe, unsigned index)
@@ -159,6 +165,21 @@ enum mt_dtype mt_dtype_of_cpp(const char *name)
             return types[i].dtype;
     }
     return MT_DTYPE_NONE;
+}
+
+enum mt_weight_type mt_weight_type_of_cpp(const char *name)
+{
+    static const struct {
+        const char *name;
+        enum mt_weight_type type;
+    } types[] = {{"float", MT_WEIGHT_F32},         {"__half", MT_WEIGHT_F16},         {"half", MT_WEIGHT_F16},
+                 {"c10::Half", MT_WEIGHT_F16},     {"__nv_bfloat16", MT_WEIGHT_BF16}, {"nv_bfloat16", MT_WEIGHT_BF16},
+                 {"c10::BFloat16", MT_WEIGHT_BF16}};
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
+        if (strcmp(types[i].name, name) == 0)
+            return types[i].type;
+    }
+    return MT_WEIGHT_NONE;
 }
 
 uint32_t mt_dtype_size(enum mt_dtype dtype)

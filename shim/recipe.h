@@ -46,6 +46,7 @@ enum mt_recipe_kind {
     /* What the sequences of a pass are. */
     MT_RECIPE_STARTS = 7,
     MT_RECIPE_BLOCKS = 8,
+    MT_RECIPE_MAP = 9, /* turns a router's ids into others of the same shape (load balancing) */
 };
 
 /* After load balancing an engine's ids name physical copies of experts; before it, experts of the model. */
@@ -68,6 +69,10 @@ struct mt_routing {
     uint64_t positions; /* and of the rows' positions, int64 */
     uint32_t block;     /* slots of a KV block */
     uint64_t once;      /* what differs from layer to layer, 0 if the recipe does not say */
+    uint64_t weights; /* device address of [rows, k], side by side in a row; 0: not to be had, `no_weights` says why */
+    enum mt_weight_type weights_type;
+    uint64_t weights_stride;
+    const char *no_weights; /* static string */
 };
 
 /*
@@ -80,6 +85,8 @@ void mt_recipes_free(struct mt_recipes *recipes);
 size_t mt_recipes_count(const struct mt_recipes *recipes);
 const struct mt_recipe *mt_recipes_get(const struct mt_recipes *recipes, size_t index);
 const char *mt_recipe_name(const struct mt_recipe *recipe);
+/* By enum mt_recipe_kind, as recipes have them; NULL behind the last. */
+extern const char *const mt_recipe_kind_names[];
 enum mt_recipe_kind mt_recipe_kind(const struct mt_recipe *recipe);
 /* What a no-ids recipe advises, "" if nothing. */
 const char *mt_recipe_note(const struct mt_recipe *recipe);
@@ -130,6 +137,11 @@ bool mt_recipe_read(const struct mt_recipe *recipe, const struct mt_kernel_info 
 
 /* Bytes of one id. */
 uint32_t mt_dtype_size(enum mt_dtype dtype);
+
+/* Of a map: the ids that it makes of those that a router on the same stream chose; their shape is the router's. */
+bool mt_recipe_read_map(const struct mt_recipe *recipe, const struct mt_kernel_info *kernel,
+                        const struct mt_launch *launch, const struct mt_routing *router, struct mt_routing *mapped,
+                        const char **why);
 
 /*
  * Does the kernel only read what its parameter i points to? Said by its signature (pointer to const) or by `recipe`,

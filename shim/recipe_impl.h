@@ -49,10 +49,14 @@ struct mt_recipe {
     } layouts[MT_RECIPE_LAYOUTS];
     unsigned layout_count;
     struct mt_expr ids, rows, k, experts, stride, column, start, input, once, starts, positions, block;
+    struct mt_expr weights, weights_stride, mapped;
     uint32_t skip; /* bytes from where ids points to the first id: ids packed with something else */
     enum mt_id_space id_space;
     enum mt_dtype dtype;
     int dtype_template; /* -1, or the template argument that names the type */
+    enum mt_weight_type weights_type;
+    int weights_template; /* as dtype_template */
+    unsigned weights_type_line;
     struct {
         struct mt_expr left, right;
         bool at_least; /* >=, else == */
@@ -75,6 +79,7 @@ int mt_recipes_parse(struct mt_recipes *recipes, const char *file, const char *t
 
 /* The type that a template argument names, MT_DTYPE_NONE if none of ours. */
 enum mt_dtype mt_dtype_of_cpp(const char *name);
+enum mt_weight_type mt_weight_type_of_cpp(const char *name);
 
 /* Generated from recipes/: one text. */
 extern const char mt_builtin_recipes[];

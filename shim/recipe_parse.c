@@ -269,6 +269,28 @@ static int parse_dtype(const struct parser *parser, const char *value, struct mt
     return mistake(parser, "found '%s', expected i32, i64, u32, i16, u16, u8 or template N", value);
 }
 
+static int parse_weights_type(const struct parser *parser, const char *value, struct mt_recipe *recipe)
+{
+    static const struct {
+        const char *name;
+        enum mt_weight_type type;
+    } types[] = {{"f32", MT_WEIGHT_F32}, {"f16", MT_WEIGHT_F16}, {"bf16", MT_WEIGHT_BF16}};
+    recipe->weights_type_line = parser->line;
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
+        if (strcmp(types[i].name, value) == 0) {
+            recipe->weights_type = types[i].type;
+            return 0;
+        }
+    }
+    uint32_t index;
+    if (!take_word(&value, "template"))
+        return mistake(parser, "found '%s', expected f32, f16, bf16 or template N", value);
+    if (take_index(parser, &value, "template", MT_TEMPLATE_ARGS_MAX, &index))
+        return -1;
+    recipe->weights_template = (int) index;
+    return at_end(parser, value);
+}
+
 static int parse_require(const struct parser *parser, const char *value, struct mt_recipe *recipe)
 {
     if (recipe->require_count == MT_RECIPE_REQUIRES)
@@ -294,8 +316,9 @@ static int parse_name(const struct parser *parser, const char *value, char *to, 
 /* Only conditions may be many. */
 static int once(const struct parser *parser, struct mt_recipe *recipe, const char *key)
 {
-    static const char *const keys[] = {"kernel", "params",        "dtype",   "within", "suffix", "final",
-                                       "note",   "limit.experts", "limit.k", "kind",   "skip",   "id_space"};
+    static const char *const keys[] = {"kernel", "params",   "dtype",         "within",  "suffix",
+                                       "final",  "note",     "limit.experts", "limit.k", "kind",
+                                       "skip",   "id_space", "weights_dtype"};
     for (unsigned i = 0; i < sizeof keys / sizeof *keys; i++) {
         if (strcmp(keys[i], key) != 0)
             continue;
@@ -313,10 +336,12 @@ static int parse_key(const struct parser *parser, struct mt_recipe *recipe, cons
     const struct {
         const char *key;
         struct mt_expr *expr;
-    } exprs[] = {{"column", &recipe->column},   {"rows", &recipe->rows},           {"k", &recipe->k},
-                 {"experts", &recipe->experts}, {"stride", &recipe->stride},       {"input", &recipe->input},
-                 {"starts", &recipe->starts},   {"positions", &recipe->positions}, {"block", &recipe->block},
-                 {"start", &recipe->start}};
+    } exprs[] = {
+        {"column", &recipe->column},   {"rows", &recipe->rows},           {"k", &recipe->k},
+        {"experts", &recipe->experts}, {"stride", &recipe->stride},       {"input", &recipe->input},
+        {"starts", &recipe->starts},   {"positions", &recipe->positions}, {"block", &recipe->block},
+        {"start", &recipe->start},     {"weights", &recipe->weights},     {"weights_stride", &recipe->weights_stride},
+        {"mapped", &recipe->mapped}};
     for (size_t i = 0; i < sizeof exprs / sizeof *exprs; i++) {
         if (strcmp(exprs[i].key, key) == 0)
             return parse_expr(parser, value, exprs[i].expr);
@@ -331,6 +356,8 @@ static int parse_key(const struct parser *parser, struct mt_recipe *recipe, cons
         return parse_layouts(parser, value, recipe);
     if (strcmp(key, "dtype") == 0)
         return parse_dtype(parser, value, recipe);
+    if (strcmp(key, "weights_dtype") == 0)
+        return parse_weights_type(parser, value, recipe);
     if (strcmp(key, "require") == 0)
         return parse_require(parser, value, recipe);
     if (strcmp(key, "within") == 0)
@@ -354,9 +381,7 @@ static int parse_key(const struct parser *parser, struct mt_recipe *recipe, cons
     }
     int word;
     if (strcmp(key, "kind") == 0) {
-        static const char *const kinds[] = {"router",    "final",  "no-ids", "consumer", "slots",
-                                            "positions", "tokens", "starts", "blocks",   NULL};
-        if (parse_word(parser, value, kinds, &word))
+        if (parse_word(parser, value, mt_recipe_kind_names, &word))
             return -1;
         recipe->kind = (enum mt_recipe_kind) word;
         return 0;
@@ -371,7 +396,8 @@ static int parse_key(const struct parser *parser, struct mt_recipe *recipe, cons
     return mistake(
         parser,
         "found key '%s', expected kernel, kind, within, suffix, params, ids, dtype, rows, k, experts, stride, column, "
-        "start, skip, input, id_space, require, limit.experts, limit.k, final, once, starts, positions, block or note",
+        "start, skip, input, weights, weights_dtype, weights_stride, mapped, id_space, require, limit.experts, "
+        "limit.k, final, once, starts, positions, block or note",
         key);
 }
 
@@ -410,7 +436,8 @@ static int check_needed(struct parser *parser, const struct mt_recipe *recipe)
     /* A consumer may say no more than where the ids are. */
     bool ids_alone = recipe->kind == MT_RECIPE_CONSUMER && recipe->rows.a.kind == TERM_NONE &&
                      recipe->k.a.kind == TERM_NONE && !dtype;
-    for (size_t i = 0; i < (ids_alone ? 1 : sizeof needed / sizeof *needed); i++) {
+    const bool no_shape = ids_alone || recipe->kind == MT_RECIPE_MAP;
+    for (size_t i = 0; i < (no_shape ? 1 : sizeof needed / sizeof *needed); i++) {
         if (needed[i].expr->a.kind == TERM_NONE)
             return mistake(parser, "found no %s in [%s], expected %s = ...", needed[i].key, recipe->name,
                            needed[i].key);
@@ -437,11 +464,9 @@ static int check_exprs(struct parser *parser, const struct mt_recipe *recipe)
     const struct {
         const char *key;
         const struct mt_expr *expr;
-    } addresses[] = {{"ids", &recipe->ids},
-                     {"input", &recipe->input},
-                     {"once", &recipe->once},
-                     {"starts", &recipe->starts},
-                     {"positions", &recipe->positions}};
+    } addresses[] = {{"ids", &recipe->ids},       {"input", &recipe->input},         {"once", &recipe->once},
+                     {"starts", &recipe->starts}, {"positions", &recipe->positions}, {"weights", &recipe->weights},
+                     {"mapped", &recipe->mapped}};
     for (size_t i = 0; i < sizeof addresses / sizeof *addresses; i++) {
         const struct mt_expr *expr = addresses[i].expr;
         parser->line = expr->line;
@@ -455,9 +480,10 @@ static int check_exprs(struct parser *parser, const struct mt_recipe *recipe)
     parser->line = recipe->rows.line;
     if (names_early(&recipe->rows, false))
         return mistake(parser, "found rows by rows, expected a parameter or the like");
-    const struct mt_expr *all[] = {&recipe->ids,     &recipe->rows,   &recipe->k,         &recipe->input,
-                                   &recipe->experts, &recipe->stride, &recipe->column,    &recipe->start,
-                                   &recipe->once,    &recipe->starts, &recipe->positions, &recipe->block};
+    const struct mt_expr *all[] = {&recipe->ids,     &recipe->rows,           &recipe->k,         &recipe->input,
+                                   &recipe->experts, &recipe->stride,         &recipe->column,    &recipe->start,
+                                   &recipe->once,    &recipe->starts,         &recipe->positions, &recipe->block,
+                                   &recipe->weights, &recipe->weights_stride, &recipe->mapped};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
         bool address = false;
         for (size_t n = 0; n < sizeof addresses / sizeof *addresses; n++)
@@ -525,6 +551,47 @@ static int check_blocks(struct parser *parser, const struct mt_recipe *recipe)
     return 0;
 }
 
+/* Three keys that go together, for who writes weights. */
+static int check_weights(struct parser *parser, const struct mt_recipe *recipe)
+{
+    const bool given = recipe->weights.a.kind != TERM_NONE, type = recipe->weights_type_line != 0;
+    const bool stride = recipe->weights_stride.a.kind != TERM_NONE;
+    if (!given && !type && !stride)
+        return 0;
+    parser->line = given ? recipe->weights.line : type ? recipe->weights_type_line : recipe->weights_stride.line;
+    if (recipe->kind != MT_RECIPE_ROUTER)
+        return mistake(parser, "found weights in [%s], expected them only in routers", recipe->name);
+    if (!given)
+        return mistake(parser, "found no weights in [%s], expected weights = param N beside their dtype or stride",
+                       recipe->name);
+    if (!type)
+        return mistake(parser, "found no weights_dtype in [%s], expected weights_dtype = f32 or the like",
+                       recipe->name);
+    return 0;
+}
+
+/* Its shape is the router's: it tells no more than where the ids are, before and after. */
+static int check_map(struct parser *parser, const struct mt_recipe *recipe)
+{
+    const struct {
+        const char *key;
+        const struct mt_expr *expr;
+    } foreign[] = {{"rows", &recipe->rows},     {"k", &recipe->k},         {"stride", &recipe->stride},
+                   {"column", &recipe->column}, {"input", &recipe->input}, {"once", &recipe->once}};
+    for (size_t i = 0; i < sizeof foreign / sizeof *foreign; i++) {
+        if (foreign[i].expr->a.kind == TERM_NONE)
+            continue;
+        parser->line = foreign[i].expr->line;
+        return mistake(parser, "found %s in [%s], expected it not in a map: its shape is the router's", foreign[i].key,
+                       recipe->name);
+    }
+    if (recipe->mapped.a.kind == TERM_NONE)
+        return mistake(parser, "found no mapped in [%s], expected mapped = ...", recipe->name);
+    if (recipe->ids.a.kind == TERM_ANY)
+        return mistake(parser, "found ids = any in [%s], expected ids = param N in a map", recipe->name);
+    return 0;
+}
+
 static int finish(struct parser *parser, struct mt_recipe *recipe)
 {
     parser->line = recipe->line;
@@ -534,10 +601,19 @@ static int finish(struct parser *parser, struct mt_recipe *recipe)
         parser->line = recipe->once.line;
         return mistake(parser, "found once in [%s], expected it only in row context", recipe->name);
     }
+    if (check_weights(parser, recipe))
+        return -1;
+    parser->line = recipe->line;
     if (recipe->kind == MT_RECIPE_FINAL || recipe->kind == MT_RECIPE_NO_IDS)
         return 0;
     if (mt_recipe_site_kind(recipe) != MT_SITE_ROUTER && check_context(parser, recipe))
         return -1;
+    if (recipe->kind == MT_RECIPE_MAP && check_map(parser, recipe))
+        return -1;
+    if (recipe->kind != MT_RECIPE_MAP && recipe->mapped.a.kind != TERM_NONE) {
+        parser->line = recipe->mapped.line;
+        return mistake(parser, "found mapped in [%s], expected it only in maps", recipe->name);
+    }
     if (check_blocks(parser, recipe))
         return -1;
     if (check_needed(parser, recipe))
@@ -557,7 +633,7 @@ static struct mt_recipe *add(struct mt_recipes *recipes)
     }
     struct mt_recipe *recipe = &recipes->all[recipes->count++];
     memset(recipe, 0, sizeof *recipe);
-    recipe->dtype_template = -1;
+    recipe->dtype_template = recipe->weights_template = -1;
     recipe->experts_min = recipe->k_min = 1;
     recipe->experts_max = 1024;
     recipe->k_max = 32;

@@ -124,6 +124,50 @@ static uint64_t read_address(const struct mt_expr *expr, const struct mt_kernel_
     return address;
 }
 
+static bool conditions_hold(const struct mt_recipe *recipe, const struct mt_kernel_info *kernel,
+                            const struct mt_launch *launch, const struct known *known)
+{
+    for (unsigned i = 0; i < recipe->require_count; i++) {
+        uint64_t left, right;
+        if (!read_expr(&recipe->require[i].left, kernel, launch, known, &left) ||
+            !read_expr(&recipe->require[i].right, kernel, launch, known, &right) ||
+            (recipe->require[i].at_least ? left < right : left != right))
+            return false;
+    }
+    return true;
+}
+
+/* A launch is a router's without them, too. */
+static void read_weights(const struct mt_recipe *recipe, const struct mt_kernel_info *kernel,
+                         const struct mt_launch *launch, const struct known *known, struct mt_routing *routing)
+{
+    routing->weights = 0;
+    routing->weights_type = recipe->weights_type;
+    routing->no_weights = NULL;
+    if (recipe->weights_template >= 0)
+        routing->weights_type = (unsigned) recipe->weights_template < kernel->template_count
+                                    ? mt_weight_type_of_cpp(kernel->template_args[recipe->weights_template])
+                                    : MT_WEIGHT_NONE;
+    routing->weights_stride = known->k;
+    uint64_t address = read_address(&recipe->weights, kernel, launch);
+    if (recipe->weights.a.kind == TERM_NONE)
+        routing->no_weights = "its recipe does not describe them";
+    else if (!address)
+        routing->no_weights = "a launch has none";
+    else if (routing->column != 1)
+        routing->no_weights = "the ids of a row do not lie side by side, so nothing tells that these do";
+    else if (!mt_weight_size(routing->weights_type))
+        routing->no_weights = "their type is neither f32, f16 nor bf16";
+    else if ((recipe->weights_stride.a.kind != TERM_NONE &&
+              !read_expr(&recipe->weights_stride, kernel, launch, known, &routing->weights_stride)) ||
+             routing->weights_stride < known->k || routing->weights_stride > INT32_MAX)
+        routing->no_weights = "their rows overlap";
+    else
+        routing->weights = address;
+    if (!routing->weights)
+        routing->weights_type = MT_WEIGHT_NONE;
+}
+
 bool mt_recipe_read(const struct mt_recipe *recipe, const struct mt_kernel_info *kernel, const struct mt_launch *launch,
                     struct mt_routing *routing, const char **why)
 {
@@ -157,14 +201,9 @@ bool mt_recipe_read(const struct mt_recipe *recipe, const struct mt_kernel_info 
         *why = "rows overlap";
         return false;
     }
-    for (unsigned i = 0; i < recipe->require_count; i++) {
-        uint64_t left, right;
-        if (!read_expr(&recipe->require[i].left, kernel, launch, &known, &left) ||
-            !read_expr(&recipe->require[i].right, kernel, launch, &known, &right) ||
-            (recipe->require[i].at_least ? left < right : left != right)) {
-            *why = "a condition of the recipe does not hold";
-            return false;
-        }
+    if (!conditions_hold(recipe, kernel, launch, &known)) {
+        *why = "a condition of the recipe does not hold";
+        return false;
     }
     routing->ids = read_address(&recipe->ids, kernel, launch);
     if (!routing->ids) {
@@ -206,5 +245,36 @@ bool mt_recipe_read(const struct mt_recipe *recipe, const struct mt_kernel_info 
     routing->experts = (uint32_t) experts;
     routing->stride = stride;
     routing->column = column;
+    read_weights(recipe, kernel, launch, &known, routing);
     return true;
+}
+
+bool mt_recipe_read_map(const struct mt_recipe *recipe, const struct mt_kernel_info *kernel,
+                        const struct mt_launch *launch, const struct mt_routing *router, struct mt_routing *mapped,
+                        const char **why)
+{
+    const struct known known = {router->k, router->rows};
+    uint64_t experts = 0;
+    if (read_address(&recipe->ids, kernel, launch) != router->ids || router->stride != router->k ||
+        router->column != 1) {
+        *why = "it does not read the ids of the router before it, or these are not dense";
+        return false;
+    }
+    if (!conditions_hold(recipe, kernel, launch, &known)) {
+        *why = "a condition of the recipe does not hold";
+        return false;
+    }
+    if (recipe->experts.a.kind != TERM_NONE &&
+        (!read_expr(&recipe->experts, kernel, launch, &known, &experts) || experts > UINT16_MAX))
+        experts = 0;
+    *mapped = *router;
+    mapped->ids = read_address(&recipe->mapped, kernel, launch);
+    mapped->dtype =
+        recipe->dtype_template >= 0 ? mt_dtype_of_cpp(kernel->template_args[recipe->dtype_template]) : recipe->dtype;
+    mapped->experts = (uint32_t) experts;
+    mapped->weights = 0;
+    mapped->weights_type = MT_WEIGHT_NONE;
+    mapped->input = mapped->once = 0;
+    *why = mapped->ids ? NULL : "null ids";
+    return mapped->ids != 0;
 }

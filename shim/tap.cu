@@ -1,13 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tap_blocks.h"
 
-static __device__ __forceinline__ void tap(const mt_tap_args &args, int staged, uint32_t block, uint32_t blocks)
+/* `weighted`: the same arguments, if there are weights to be read. */
+static __device__ __forceinline__ void tap(const mt_tap_args &args, const mt_tap_weighted_args *weighted, int staged,
+                                           uint32_t weights, uint32_t block, uint32_t blocks)
 {
     __shared__ mt_tap_place place;
     if (threadIdx.x == 0)
-        mt_tap_begin(&args, staged, blocks, &place);
+        mt_tap_begin(&args, staged, weights, blocks, &place);
     __syncthreads();
-    mt_tap_copy(&args, &place, staged, block * blockDim.x + threadIdx.x, blocks * blockDim.x);
+    mt_tap_copy(&args, &place, staged, weights, block * blockDim.x + threadIdx.x, blocks * blockDim.x);
+    if (weighted)
+        mt_tap_weights(weighted, &place, block * blockDim.x + threadIdx.x, blocks * blockDim.x);
     __syncthreads();
     if (threadIdx.x == 0)
         mt_tap_end(&args, blocks, &place);
@@ -25,18 +29,41 @@ static __device__ __forceinline__ void wait_for_edges()
 extern "C" __global__ void __launch_bounds__(MT_TAP_THREADS) moetap_tap(const __grid_constant__ mt_tap_args args)
 {
     wait_for_edges();
-    tap(args, 0, blockIdx.x, gridDim.x);
+    tap(args, nullptr, 0, MT_WEIGHT_NONE, blockIdx.x, gridDim.x);
 }
 
 extern "C" __global__ void __launch_bounds__(MT_TAP_THREADS) moetap_stage(const __grid_constant__ mt_tap_args args)
 {
-    mt_tap_stage(&args, blockIdx.x * blockDim.x + threadIdx.x, gridDim.x * blockDim.x);
+    mt_tap_stage(&args, MT_WEIGHT_NONE, blockIdx.x * blockDim.x + threadIdx.x, gridDim.x * blockDim.x);
 }
 
 extern "C" __global__ void __launch_bounds__(MT_TAP_THREADS) moetap_write(const __grid_constant__ mt_tap_batch batch)
 {
     const mt_tap_args &args = *mt_tap_of_block(&batch, blockIdx.x);
-    tap(args, 1, blockIdx.x - args.first_block, mt_write_blocks(&args));
+    tap(args, nullptr, 1, MT_WEIGHT_NONE, blockIdx.x - args.first_block, mt_write_blocks(&args, MT_WEIGHT_NONE));
+}
+
+extern "C" __global__ void __launch_bounds__(MT_TAP_THREADS)
+    moetap_tap_weighted(const __grid_constant__ mt_tap_weighted_args args)
+{
+    wait_for_edges();
+    tap(args.tap, &args, 0, args.tap.weights, blockIdx.x, gridDim.x);
+}
+
+extern "C" __global__ void __launch_bounds__(MT_TAP_THREADS)
+    moetap_stage_weighted(const __grid_constant__ mt_tap_weighted_args args)
+{
+    const uint32_t thread = blockIdx.x * blockDim.x + threadIdx.x, threads = gridDim.x * blockDim.x;
+    mt_tap_stage(&args.tap, args.tap.weights, thread, threads);
+    mt_tap_weights(&args, nullptr, thread, threads);
+}
+
+/* Of stages of both kinds. */
+extern "C" __global__ void __launch_bounds__(MT_TAP_THREADS)
+    moetap_write_weighted(const __grid_constant__ mt_tap_batch batch)
+{
+    const mt_tap_args &args = *mt_tap_of_block(&batch, blockIdx.x);
+    tap(args, nullptr, 1, args.weights, blockIdx.x - args.first_block, mt_write_blocks(&args, args.weights));
 }
 
 extern "C" __global__ void __launch_bounds__(MT_TAP_THREADS) moetap_blocks(const __grid_constant__ mt_blocks_args args)

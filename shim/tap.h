@@ -10,6 +10,9 @@
  * memory can be kept for each node, moetap_stage only narrows the ids into the GPU's own memory, and that is all that
  * the engine's kernels may ever have to wait for. moetap_write takes several stages and writes their records; nothing
  * waits for it.
+ *
+ * Taps of routers' weights are kernels of their own, of the same source: the others carry none of it. There `weights`,
+ * the weights' type, is a constant, as is `staged` in all of them.
  */
 #ifndef MOETAP_SHIM_TAP_H
 #define MOETAP_SHIM_TAP_H
@@ -19,6 +22,9 @@
 #define MT_TAP_KERNEL "moetap_tap" /* extern "C" names in the module image */
 #define MT_STAGE_KERNEL "moetap_stage"
 #define MT_WRITE_KERNEL "moetap_write"
+#define MT_TAP_WEIGHTED_KERNEL "moetap_tap_weighted"
+#define MT_STAGE_WEIGHTED_KERNEL "moetap_stage_weighted"
+#define MT_WRITE_WEIGHTED_KERNEL "moetap_write_weighted"
 /* A moetap_write takes up to so many stages, for each more node of a graph costs the engine a little, and has up to so
  * many blocks, for these take places from its kernels. */
 #define MT_TAP_BATCH 16u
@@ -40,7 +46,7 @@ struct mt_tap_scratch {
 };
 enum { MT_TAP_CLAIMED = 1, MT_TAP_LOST = 2 };
 
-/* The only parameter of tap and stage, by value. */
+/* The only parameter of tap and stage, by value: of those without weights. */
 struct mt_tap_args {
     struct mt_producer *producer;
     struct mt_tap_scratch *scratch; /* unused (may be NULL) with one block */
@@ -58,7 +64,14 @@ struct mt_tap_args {
     uint8_t dtype;        /* enum mt_dtype */
     uint8_t width;        /* 1 or 2; row context: MT_CONTEXT_WIDTH */
     uint8_t context;      /* row context, not ids */
-    uint8_t reserved;
+    uint8_t weights;      /* enum mt_weight_type */
+};
+
+/* The same for their kernels with weights. */
+struct mt_tap_weighted_args {
+    struct mt_tap_args tap;
+    const void *weights; /* [rows, k] */
+    uint64_t stride;     /* elements between rows of them */
 };
 
 /* The only parameter of write, by value. */
@@ -86,9 +99,9 @@ MT_FN_BOTH uint32_t mt_tap_blocks(uint64_t ids)
 }
 
 /* Blocks that write one record from its stage. */
-MT_FN_BOTH uint32_t mt_write_blocks(const struct mt_tap_args *args)
+MT_FN_BOTH uint32_t mt_write_blocks(const struct mt_tap_args *args, uint32_t weights)
 {
-    uint64_t bytes = (uint64_t) args->rows * args->k * args->width;
+    uint64_t bytes = mt_payload_size((uint64_t) args->rows * args->k, args->width, weights);
     uint64_t n = (bytes + MT_WRITE_BYTES_PER_BLOCK - 1) / MT_WRITE_BYTES_PER_BLOCK;
     return n < 1 ? 1 : n > MT_WRITE_BLOCKS_MAX ? MT_WRITE_BLOCKS_MAX : (uint32_t) n;
 }
@@ -96,7 +109,7 @@ MT_FN_BOTH uint32_t mt_write_blocks(const struct mt_tap_args *args)
 static inline uint32_t mt_tap_batch_blocks(const struct mt_tap_batch *batch)
 {
     const struct mt_tap_args *last = &batch->tap[batch->count - 1];
-    return last->first_block + mt_write_blocks(last);
+    return last->first_block + mt_write_blocks(last, last->weights);
 }
 
 /* Whose record a block of moetap_write works on. */
@@ -141,23 +154,25 @@ MT_FN void mt_store32_release(uint32_t *word, uint32_t value)
 }
 #endif
 
-MT_FN uint64_t mt_tap_payload(const struct mt_tap_args *args)
+MT_FN uint64_t mt_tap_payload(const struct mt_tap_args *args, uint32_t weights)
 {
-    return mt_record_size((uint64_t) args->rows * args->k * args->width) - sizeof(struct mt_record);
+    return mt_record_size(mt_payload_size((uint64_t) args->rows * args->k, args->width, weights)) -
+           sizeof(struct mt_record);
 }
 
 /* In a graph of several passes a write may run late, and the next pass's context early. */
-MT_FN uint64_t *mt_tap_stage_context(const struct mt_tap_args *args)
+MT_FN uint64_t *mt_tap_stage_context(const struct mt_tap_args *args, uint32_t weights)
 {
-    return (uint64_t *) (args->stage + mt_tap_payload(args));
+    return (uint64_t *) (args->stage + mt_tap_payload(args, weights));
 }
 
-MT_FN_BOTH uint64_t mt_tap_stage_size(uint64_t ids, uint32_t width)
+MT_FN_BOTH uint64_t mt_tap_stage_size(uint64_t ids, uint32_t width, uint32_t weights)
 {
-    return mt_record_size(ids * width) - sizeof(struct mt_record) + sizeof(uint64_t);
+    return mt_record_size(mt_payload_size(ids, width, weights)) - sizeof(struct mt_record) + sizeof(uint64_t);
 }
 
-MT_FN void mt_tap_begin(const struct mt_tap_args *args, int staged, uint32_t blocks, struct mt_tap_place *place)
+MT_FN void mt_tap_begin(const struct mt_tap_args *args, int staged, uint32_t weights, uint32_t blocks,
+                        struct mt_tap_place *place)
 {
     struct mt_tap_scratch *scratch = args->scratch;
     /* Whoever comes first is running already, so waiting for it ends. */
@@ -169,11 +184,12 @@ MT_FN void mt_tap_begin(const struct mt_tap_args *args, int staged, uint32_t blo
     }
     struct mt_claim claim;
     /* A record has 16 bits for k. */
-    uint64_t payload = args->k - 1 < 0xFFFFu ? (uint64_t) args->rows * args->k * args->width : ~(uint64_t) 0;
+    uint64_t payload =
+        args->k - 1 < 0xFFFFu ? mt_payload_size((uint64_t) args->rows * args->k, args->width, weights) : ~(uint64_t) 0;
     if (mt_ring_claim(args->producer, args->counter, payload, args->context, &claim)) {
         if (staged)
-            claim.context = *mt_tap_stage_context(args);
-        mt_ring_fill(args->producer, &claim, args->site, args->rows, args->k, args->width);
+            claim.context = *mt_tap_stage_context(args, weights);
+        mt_ring_fill_weighted(args->producer, &claim, args->site, args->rows, args->k, args->width, weights);
         place->position = claim.position;
         place->status = MT_TAP_CLAIMED;
     } else {
@@ -266,14 +282,14 @@ MT_FN struct mt_16_bytes *mt_tap_to(const struct mt_tap_args *args, const struct
                                          : args->stage + offset);
 }
 
-MT_FN void mt_tap_narrow_as(const struct mt_tap_args *args, const struct mt_tap_place *place, uint32_t thread,
-                            uint32_t threads, uint32_t size, uint32_t width)
+MT_FN void mt_tap_narrow_as(const struct mt_tap_args *args, const struct mt_tap_place *place, uint32_t weights,
+                            uint32_t thread, uint32_t threads, uint32_t size, uint32_t width)
 {
     const uint32_t top = width == 1 ? MT_ID8_NEGATIVE : MT_ID16_NEGATIVE;
     const struct mt_tap_kind kind = {size, args->dtype == MT_DTYPE_I16, args->dtype == MT_DTYPE_U32 ? top - 1 : top,
                                      top - 1};
     const uint32_t ids = args->rows * args->k;
-    const uint64_t bytes = mt_tap_payload(args);
+    const uint64_t bytes = weights ? mt_weights_offset(ids, width) : mt_tap_payload(args, 0);
     const int dense = size >= 4 && args->stride == args->k && args->column == 1 && ((uintptr_t) args->ids & 15) == 0;
     for (uint64_t offset = (uint64_t) thread * 16; offset < bytes; offset += (uint64_t) threads * 16) {
         struct mt_16_bytes out = {{0, 0, 0, 0}};
@@ -288,43 +304,82 @@ MT_FN void mt_tap_narrow_as(const struct mt_tap_args *args, const struct mt_tap_
 
 /* Each thread makes 16 bytes at a time; the last ones carry the zeroes that fill the record up. Without a place: into
  * the stage. */
-MT_FN void mt_tap_narrow_all(const struct mt_tap_args *args, const struct mt_tap_place *place, uint32_t thread,
-                             uint32_t threads)
+MT_FN void mt_tap_narrow_all(const struct mt_tap_args *args, const struct mt_tap_place *place, uint32_t weights,
+                             uint32_t thread, uint32_t threads)
 {
     switch (args->dtype) {
     case MT_DTYPE_I64:
         if (args->width == 1)
-            mt_tap_narrow_as(args, place, thread, threads, 8, 1);
+            mt_tap_narrow_as(args, place, weights, thread, threads, 8, 1);
         else
-            mt_tap_narrow_as(args, place, thread, threads, 8, 2);
+            mt_tap_narrow_as(args, place, weights, thread, threads, 8, 2);
         break;
     case MT_DTYPE_I32:
     case MT_DTYPE_U32:
         if (args->width == 1)
-            mt_tap_narrow_as(args, place, thread, threads, 4, 1);
+            mt_tap_narrow_as(args, place, weights, thread, threads, 4, 1);
         else
-            mt_tap_narrow_as(args, place, thread, threads, 4, 2);
+            mt_tap_narrow_as(args, place, weights, thread, threads, 4, 2);
         break;
     case MT_DTYPE_I16:
     case MT_DTYPE_U16:
         if (args->width == 1)
-            mt_tap_narrow_as(args, place, thread, threads, 2, 1);
+            mt_tap_narrow_as(args, place, weights, thread, threads, 2, 1);
         else
-            mt_tap_narrow_as(args, place, thread, threads, 2, 2);
+            mt_tap_narrow_as(args, place, weights, thread, threads, 2, 2);
         break;
     default:
         if (args->width == 1)
-            mt_tap_narrow_as(args, place, thread, threads, 1, 1);
+            mt_tap_narrow_as(args, place, weights, thread, threads, 1, 1);
         else
-            mt_tap_narrow_as(args, place, thread, threads, 1, 2);
+            mt_tap_narrow_as(args, place, weights, thread, threads, 1, 2);
     }
 }
 
-MT_FN void mt_tap_stage(const struct mt_tap_args *args, uint32_t thread, uint32_t threads)
+MT_FN void mt_tap_stage(const struct mt_tap_args *args, uint32_t weights, uint32_t thread, uint32_t threads)
 {
     if (thread == 0)
-        *mt_tap_stage_context(args) = mt_load(&args->producer->context);
-    mt_tap_narrow_all(args, 0, thread, threads);
+        *mt_tap_stage_context(args, weights) = mt_load(&args->producer->context);
+    mt_tap_narrow_all(args, 0, weights, thread, threads);
+}
+
+MT_FN void mt_tap_weights_as(const struct mt_tap_weighted_args *args, const struct mt_tap_place *place, uint32_t thread,
+                             uint32_t threads, uint32_t type, uint32_t size)
+{
+    const struct mt_tap_args *tap = &args->tap;
+    const uint64_t count = (uint64_t) tap->rows * tap->k;
+    const uint64_t begin = mt_weights_offset(count, tap->width), end = mt_tap_payload(tap, type);
+    const int dense = args->stride == tap->k && ((uintptr_t) args->weights & 15) == 0;
+    for (uint64_t offset = begin + (uint64_t) thread * 16; offset < end; offset += (uint64_t) threads * 16) {
+        const uint64_t first = (offset - begin) / size;
+        struct mt_16_bytes out = {{0, 0, 0, 0}};
+        if (dense && count >= first && count - first >= 16 / size) {
+            out = *(const struct mt_16_bytes *) ((const uint8_t *) args->weights + first * size);
+        } else {
+            MT_UNROLL
+            for (uint32_t i = 0; i < 16 / size; i++) {
+                if (first + i >= count)
+                    break;
+                const uint64_t at = (first + i) / tap->k * args->stride + (first + i) % tap->k;
+                const uint32_t bits =
+                    size == 4 ? ((const uint32_t *) args->weights)[at] : ((const uint16_t *) args->weights)[at];
+                out.word[i * size / 4] |= bits << (i * size % 4 * 8);
+            }
+        }
+        *mt_tap_to(tap, place, offset) = out;
+    }
+}
+
+/* The weights as they are, behind the ids. Without a place: into the stage. */
+MT_FN void mt_tap_weights(const struct mt_tap_weighted_args *args, const struct mt_tap_place *place, uint32_t thread,
+                          uint32_t threads)
+{
+    if (place && place->status != MT_TAP_CLAIMED)
+        return;
+    if (mt_weight_size(args->tap.weights) == 4)
+        mt_tap_weights_as(args, place, thread, threads, MT_WEIGHT_F32, 4);
+    else
+        mt_tap_weights_as(args, place, thread, threads, MT_WEIGHT_F16, 2);
 }
 
 /* Row context: int32 as they are. */
@@ -347,7 +402,7 @@ MT_FN uint32_t mt_tap_value_64(uint32_t low, uint32_t high)
 MT_FN void mt_tap_values(const struct mt_tap_args *args, const struct mt_tap_place *place, uint32_t thread,
                          uint32_t threads)
 {
-    const uint64_t bytes = mt_tap_payload(args);
+    const uint64_t bytes = mt_tap_payload(args, 0);
     const int wide = args->dtype == MT_DTYPE_I64, dense = args->stride == 1 && ((uintptr_t) args->ids & 15) == 0;
     for (uint64_t offset = (uint64_t) thread * 16; offset < bytes; offset += (uint64_t) threads * 16) {
         const uint32_t row = (uint32_t) (offset / 4);
@@ -374,26 +429,26 @@ MT_FN void mt_tap_values(const struct mt_tap_args *args, const struct mt_tap_pla
     }
 }
 
-MT_FN void mt_tap_copy_stage(const struct mt_tap_args *args, const struct mt_tap_place *place, uint32_t thread,
-                             uint32_t threads)
+MT_FN void mt_tap_copy_stage(const struct mt_tap_args *args, const struct mt_tap_place *place, uint32_t weights,
+                             uint32_t thread, uint32_t threads)
 {
-    const uint64_t bytes = mt_tap_payload(args);
+    const uint64_t bytes = mt_tap_payload(args, weights);
     for (uint64_t offset = (uint64_t) thread * 16; offset < bytes; offset += (uint64_t) threads * 16)
         *mt_tap_to(args, place, offset) = *(const struct mt_16_bytes *) (args->stage + offset);
 }
 
 /* `staged` is a constant on the GPU: neither kernel carries the other's code, and with it its registers. */
-MT_FN void mt_tap_copy(const struct mt_tap_args *args, const struct mt_tap_place *place, int staged, uint32_t thread,
-                       uint32_t threads)
+MT_FN void mt_tap_copy(const struct mt_tap_args *args, const struct mt_tap_place *place, int staged, uint32_t weights,
+                       uint32_t thread, uint32_t threads)
 {
     if (place->status != MT_TAP_CLAIMED)
         return;
     if (staged)
-        mt_tap_copy_stage(args, place, thread, threads);
+        mt_tap_copy_stage(args, place, weights, thread, threads);
     else if (args->context)
         mt_tap_values(args, place, thread, threads);
     else
-        mt_tap_narrow_all(args, place, thread, threads);
+        mt_tap_narrow_all(args, place, weights, thread, threads);
     MT_TESTPOINT("copied");
 }
 

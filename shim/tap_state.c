@@ -25,7 +25,10 @@ struct mt_tap_state {
     struct mt_segment segment;
     bool has_segment;
     CUmodule module;
-    CUfunction kernel, stage, write, blocks;
+    struct kernels {
+        CUfunction tap, stage, write;
+    } plain, weighted; /* weighted: only where weights are wanted */
+    CUfunction blocks;
     CUdeviceptr producer;
     CUdeviceptr scratch_eager;
     uint32_t next_eager;
@@ -34,7 +37,7 @@ struct mt_tap_state {
     size_t slab_used, slab_size;
     size_t staged; /* bytes of stages given to nodes */
     struct node_memory {
-        uint64_t ids;
+        uint64_t ids, size;
         uint32_t site, rows, occurrence;
         CUdeviceptr stage, scratch;
     } * memories;
@@ -48,6 +51,11 @@ static struct mt_tap_settings settings;
 void mt_tap_configure(const struct mt_tap_settings *s)
 {
     settings = *s;
+}
+
+bool mt_tap_weights_wanted(void)
+{
+    return settings.weights;
 }
 
 struct mt_segment *mt_tap_segment(struct mt_tap_state *state)
@@ -150,7 +158,8 @@ static bool make_segment(struct mt_tap_state *state)
     state->primary = is_primary(state->context, device);
     struct mt_error note = {""}, error = {""};
     const uint64_t ring_size = settings.ring_size ? settings.ring_size : usual_ring_size();
-    int result = mt_segment_create(&state->segment, settings.session, (int) device, name, ring_size, &note, &error);
+    int result = mt_segment_create(&state->segment, settings.session, (int) device, name, ring_size, settings.weights,
+                                   &note, &error);
     if (note.text[0])
         mt_log(MT_LOG_PROBLEM, "%s", note.text);
     if (result < 0) {
@@ -162,6 +171,14 @@ static bool make_segment(struct mt_tap_state *state)
     return true;
 }
 
+static bool find_kernels(CUmodule module, const char *tap, const char *stage, const char *write,
+                         struct kernels *kernels)
+{
+    return !failed(mt_driver.cuModuleGetFunction(&kernels->tap, module, tap), "cuModuleGetFunction") &&
+           !failed(mt_driver.cuModuleGetFunction(&kernels->stage, module, stage), "cuModuleGetFunction") &&
+           !failed(mt_driver.cuModuleGetFunction(&kernels->write, module, write), "cuModuleGetFunction");
+}
+
 static bool make(struct mt_tap_state *state)
 {
     /* The engine may be capturing on some stream right now: our set-up must neither break that nor be refused. */
@@ -169,15 +186,15 @@ static bool make(struct mt_tap_state *state)
     if (failed(mt_driver.cuThreadExchangeStreamCaptureMode(&mode), "cuThreadExchangeStreamCaptureMode"))
         return false;
     CUstream stream = NULL;
-    bool made =
-        make_segment(state) && !failed(mt_driver.cuStreamCreate(&stream, CU_STREAM_NON_BLOCKING), "cuStreamCreate") &&
-        !failed(mt_driver.cuModuleLoadData(&state->module, mt_tap_image), "loading the tap kernel") &&
-        !failed(mt_driver.cuModuleGetFunction(&state->kernel, state->module, MT_TAP_KERNEL), "cuModuleGetFunction") &&
-        !failed(mt_driver.cuModuleGetFunction(&state->stage, state->module, MT_STAGE_KERNEL), "cuModuleGetFunction") &&
-        !failed(mt_driver.cuModuleGetFunction(&state->write, state->module, MT_WRITE_KERNEL), "cuModuleGetFunction") &&
-        !failed(mt_driver.cuModuleGetFunction(&state->blocks, state->module, MT_BLOCKS_KERNEL),
-                "cuModuleGetFunction") &&
-        make_producer(state, stream);
+    bool made = make_segment(state) &&
+                !failed(mt_driver.cuStreamCreate(&stream, CU_STREAM_NON_BLOCKING), "cuStreamCreate") &&
+                !failed(mt_driver.cuModuleLoadData(&state->module, mt_tap_image), "loading the tap kernel") &&
+                find_kernels(state->module, MT_TAP_KERNEL, MT_STAGE_KERNEL, MT_WRITE_KERNEL, &state->plain) &&
+                (!settings.weights || find_kernels(state->module, MT_TAP_WEIGHTED_KERNEL, MT_STAGE_WEIGHTED_KERNEL,
+                                                   MT_WRITE_WEIGHTED_KERNEL, &state->weighted)) &&
+                !failed(mt_driver.cuModuleGetFunction(&state->blocks, state->module, MT_BLOCKS_KERNEL),
+                        "cuModuleGetFunction") &&
+                make_producer(state, stream);
     if (stream)
         failed(mt_driver.cuStreamDestroy_v2(stream), "cuStreamDestroy");
     failed(mt_driver.cuThreadExchangeStreamCaptureMode(&mode), "cuThreadExchangeStreamCaptureMode");
@@ -281,12 +298,14 @@ static uint32_t grid_of(const struct mt_routing *routing)
 
 /* Finds or makes what a stage and its write need. The state is locked. NULL: none, the engine needs its memory more. */
 static const struct node_memory *memory_for_tap(struct mt_tap_state *state, const struct mt_routing *routing,
-                                                uint32_t site, uint32_t occurrence, uint8_t width)
+                                                const struct mt_tap_args *args, uint32_t occurrence)
 {
+    const size_t size = mt_tap_stage_size((uint64_t) args->rows * args->k, args->width, args->weights);
     /* Only captures come here, and they are slow: no need for more than a walk. */
     for (size_t i = 0; i < state->memory_count; i++) {
         const struct node_memory *m = &state->memories[i];
-        if (m->site == site && m->ids == routing->ids && m->rows == routing->rows && m->occurrence == occurrence)
+        if (m->site == args->site && m->ids == routing->ids && m->rows == args->rows && m->size == size &&
+            m->occurrence == occurrence)
             return m;
     }
     if (state->memory_count == state->memory_room) {
@@ -297,37 +316,47 @@ static const struct node_memory *memory_for_tap(struct mt_tap_state *state, cons
         state->memories = more;
         state->memory_room = room;
     }
-    size_t size = mt_tap_stage_size((uint64_t) routing->rows * routing->k, width);
     if (size > settings.stage_size || state->staged > settings.stage_size - size)
         return NULL;
-    struct node_memory memory = {routing->ids, site, routing->rows, occurrence, 0, 0};
+    struct node_memory memory = {routing->ids, size, args->site, args->rows, occurrence, 0, 0};
     memory.stage = memory_for_node(state, size);
     if (!memory.stage)
         return NULL;
-    /* A write has no more blocks than the stage. */
-    if (grid_of(routing) > 1 && !(memory.scratch = memory_for_node(state, sizeof(struct mt_tap_scratch))))
+    /* One block writes without it. */
+    if ((grid_of(routing) > 1 || mt_write_blocks(args, args->weights) > 1) &&
+        !(memory.scratch = memory_for_node(state, sizeof(struct mt_tap_scratch))))
         return NULL;
     state->staged += size;
     state->memories[state->memory_count] = memory;
     return &state->memories[state->memory_count++];
 }
 
-static struct mt_tap_args args_of(const struct mt_tap_state *state, const struct mt_routing *routing,
-                                  struct mt_tap_site site, uint8_t width)
+/* For a kernel of either kind: those without weights take what stands first. */
+static struct mt_tap_weighted_args args_of(const struct mt_tap_state *state, const struct mt_routing *routing,
+                                           struct mt_tap_site site, uint8_t width)
 {
-    return (struct mt_tap_args){
-        .producer = (struct mt_producer *) (uintptr_t) state->producer,
-        .ids = (const void *) (uintptr_t) routing->ids,
-        .stride = routing->stride,
-        .rows = routing->rows,
-        .k = routing->k,
-        .column = (uint32_t) routing->column,
-        .site = (uint16_t) site.index,
-        .counter = (uint16_t) site.counter,
-        .dtype = (uint8_t) routing->dtype,
-        .width = width,
-        .context = width == MT_CONTEXT_WIDTH,
+    const bool weighted = routing->weights != 0;
+    return (struct mt_tap_weighted_args){
+        .tap = {.producer = (struct mt_producer *) (uintptr_t) state->producer,
+                .ids = (const void *) (uintptr_t) routing->ids,
+                .stride = routing->stride,
+                .rows = routing->rows,
+                .k = routing->k,
+                .column = (uint32_t) routing->column,
+                .site = (uint16_t) site.index,
+                .counter = (uint16_t) site.counter,
+                .dtype = (uint8_t) routing->dtype,
+                .width = width,
+                .context = width == MT_CONTEXT_WIDTH,
+                .weights = weighted ? (uint8_t) routing->weights_type : MT_WEIGHT_NONE},
+        .weights = (const void *) (uintptr_t) (weighted ? routing->weights : 0),
+        .stride = routing->weights_stride,
     };
+}
+
+static const struct kernels *kernels_for(const struct mt_tap_state *state, bool weighted)
+{
+    return weighted ? &state->weighted : &state->plain;
 }
 
 static bool launched(CUresult result)
@@ -364,7 +393,7 @@ bool mt_tap_launch(struct mt_tap_state *state, CUstream stream, const struct mt_
 {
     if (routing->block)
         return launch_blocks(state, stream, routing, site.index);
-    struct mt_tap_args args = args_of(state, routing, site, width);
+    struct mt_tap_weighted_args args = args_of(state, routing, site, width);
     void *params[] = {&args};
     if (grid_of(routing) > 1) {
         CUdeviceptr scratch =
@@ -374,10 +403,10 @@ bool mt_tap_launch(struct mt_tap_state *state, CUstream stream, const struct mt_
                                              sizeof(struct mt_tap_scratch);
         if (!scratch)
             return false;
-        args.scratch = (struct mt_tap_scratch *) (uintptr_t) scratch;
+        args.tap.scratch = (struct mt_tap_scratch *) (uintptr_t) scratch;
     }
-    return launched(
-        mt_driver.cuLaunchKernel(state->kernel, grid_of(routing), 1, 1, MT_TAP_THREADS, 1, 1, 0, stream, params, NULL));
+    return launched(mt_driver.cuLaunchKernel(kernels_for(state, args.tap.weights)->tap, grid_of(routing), 1, 1,
+                                             MT_TAP_THREADS, 1, 1, 0, stream, params, NULL));
 }
 
 static bool add_node(CUgraph graph, const CUgraphNode *deps, size_t count, CUfunction kernel, uint32_t blocks,
@@ -399,22 +428,28 @@ bool mt_tap_add_stage(struct mt_tap_state *state, CUgraph graph, CUgraphNode dep
                       struct mt_tap_site site, uint32_t occurrence, uint8_t width, struct mt_tap_args *args,
                       CUgraphNode *node)
 {
-    *args = args_of(state, routing, site, width);
+    struct mt_tap_weighted_args all = args_of(state, routing, site, width);
     pthread_mutex_lock(&state->lock);
-    const struct node_memory *memory = memory_for_tap(state, routing, site.index, occurrence, width);
+    const struct node_memory *memory = memory_for_tap(state, routing, &all.tap, occurrence);
     if (memory) {
-        args->stage = (uint8_t *) (uintptr_t) memory->stage;
-        args->scratch = (struct mt_tap_scratch *) (uintptr_t) memory->scratch;
+        all.tap.stage = (uint8_t *) (uintptr_t) memory->stage;
+        all.tap.scratch = (struct mt_tap_scratch *) (uintptr_t) memory->scratch;
     }
     pthread_mutex_unlock(&state->lock);
-    return args->stage && add_node(graph, &dep, 1, state->stage, grid_of(routing), args, node);
+    *args = all.tap;
+    return args->stage &&
+           add_node(graph, &dep, 1, kernels_for(state, args->weights)->stage, grid_of(routing), &all, node);
 }
 
 bool mt_tap_add_write(const struct mt_tap_state *state, CUgraph graph, const CUgraphNode *stages,
                       struct mt_tap_batch *batch)
 {
+    bool weighted = false;
+    for (uint64_t i = 0; i < batch->count; i++)
+        weighted |= batch->tap[i].weights != MT_WEIGHT_NONE;
     CUgraphNode node;
-    return add_node(graph, stages, batch->count, state->write, mt_tap_batch_blocks(batch), batch, &node);
+    return add_node(graph, stages, batch->count, kernels_for(state, weighted)->write, mt_tap_batch_blocks(batch), batch,
+                    &node);
 }
 
 void mt_tap_context_gone(CUcontext context)

@@ -19,9 +19,13 @@ struct mt_tap_settings {
     const char *session;
     uint64_t ring_size;  /* 0: nobody asked for one */
     uint64_t wait_ns;    /* --on-full=wait:TIME, 0 drop */
+    bool weights;        /* --weights: those that recipes describe are recorded as well */
     uint64_t stage_size; /* bytes of GPU memory for the stages of all graphs of a context; 0: no stages */
 };
 void mt_tap_configure(const struct mt_tap_settings *settings);
+
+/* Are weights recorded? */
+bool mt_tap_weights_wanted(void);
 
 struct mt_tap_state;
 

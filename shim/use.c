@@ -27,3 +27,11 @@ struct mt_range mt_range_of(const struct mt_routing *routing)
     uint64_t last = (routing->rows - 1) * routing->stride + (routing->k - 1) * routing->column;
     return (struct mt_range){routing->ids, routing->ids + (last + 1) * mt_dtype_size(routing->dtype)};
 }
+
+struct mt_range mt_weights_range_of(const struct mt_routing *routing)
+{
+    if (!routing->weights)
+        return (struct mt_range){0};
+    uint64_t weights = (uint64_t) (routing->rows - 1) * routing->weights_stride + routing->k;
+    return (struct mt_range){routing->weights, routing->weights + weights * mt_weight_size(routing->weights_type)};
+}

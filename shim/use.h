@@ -17,7 +17,8 @@ enum mt_use {
 
 enum mt_use mt_use_of(const struct mt_range *range, const struct mt_history_entry *launch);
 
-/* Where a routing's ids lie. */
+/* Where a routing's ids lie, and its weights: begin is 0 if there are none. */
 struct mt_range mt_range_of(const struct mt_routing *routing);
+struct mt_range mt_weights_range_of(const struct mt_routing *routing);
 
 #endif

@@ -219,6 +219,7 @@ int mt_site(const mt_reader *reader, uint32_t index, struct mt_site *site)
     site->flags = __atomic_load_n(&source->flags, __ATOMIC_RELAXED);
     size_t rest = offsetof(struct mt_site, stream);
     memcpy((char *) site + rest, (const char *) source + rest, sizeof *site - rest);
+    site->weights = __atomic_load_n(&source->weights, __ATOMIC_RELAXED);
     site->kernel[sizeof site->kernel - 1] = site->recipe[sizeof site->recipe - 1] = '\0';
     return 0;
 }

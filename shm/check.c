@@ -57,10 +57,12 @@ int mt_check_header(const struct mt_header *header, uint64_t size, const char *n
         mt_error_set(error, "%.100s: its writer has not finished creating it", name);
         return -EAGAIN;
     }
-    if (header->abi_major != MT_ABI_MAJOR || header->endian != MT_ENDIAN) {
-        mt_error_set(
-            error, "%.100s: has layout %u.%u, this moetap reads %u.x: use the moetap that the engine was started with",
-            name, header->abi_major, header->abi_minor, MT_ABI_MAJOR);
+    if ((header->abi_major != MT_ABI_MAJOR && header->abi_major != MT_ABI_MAJOR_WEIGHTS) ||
+        header->endian != MT_ENDIAN) {
+        mt_error_set(error,
+                     "%.100s: has layout %u.%u, this moetap reads %u.x and %u.x: use the moetap that the engine was "
+                     "started with",
+                     name, header->abi_major, header->abi_minor, MT_ABI_MAJOR, MT_ABI_MAJOR_WEIGHTS);
         return -EPROTO;
     }
     const char *what = what_is_wrong(header, size);

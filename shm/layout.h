@@ -24,8 +24,11 @@ extern "C" {
 #endif
 
 #define MT_MAGIC "MOETAP\r\n" /* 8 bytes; CR LF shows a text-mode copy, as in PNG */
-#define MT_ABI_MAJOR 1u       /* a reader refuses another major */
+#define MT_ABI_MAJOR 1u       /* a reader refuses a major that it does not know */
 #define MT_ABI_MINOR 2u       /* fields were added at a struct's end; older readers still work */
+/* With weights behind the ids a record is longer than a reader of 1.x can know. So a segment that may hold some says
+ * this major, and such a reader refuses it. All else is as in major 1. */
+#define MT_ABI_MAJOR_WEIGHTS 2u
 #define MT_ENDIAN 0x01020304u
 #define MT_PAGE 4096u
 
@@ -104,6 +107,14 @@ enum mt_dtype {
     MT_DTYPE_U8 = 6,
 };
 
+/* Element type of the router's weights (topk_weights): in the engine's memory and, bit for bit, in records. */
+enum mt_weight_type {
+    MT_WEIGHT_NONE = 0,
+    MT_WEIGHT_F32 = 1,
+    MT_WEIGHT_F16 = 2,
+    MT_WEIGHT_BF16 = 3,
+};
+
 enum mt_site_flags {
     MT_SITE_GRAPH = 1u << 0,     /* tapped while a stream was capturing: records come from graph replays */
     MT_SITE_RETRACTED = 1u << 1, /* live: known later to be no router (a group stage of grouped top-k, a sampler):
@@ -142,14 +153,19 @@ struct mt_site {
     uint8_t dtype;    /* enum mt_dtype, in the engine's memory */
     uint8_t id_space; /* 0 unknown, 1 logical, 2 physical */
     uint8_t kind;     /* enum mt_site_kind; since ABI 1.1, before it 0 */
-    uint8_t reserved0;
-    uint64_t reserved[5];
+    uint8_t weights; /* live: enum mt_weight_type, what its first record with weights has; since ABI 1.2, before it 0 */
+    /* Since ABI 1.2: another site's index + 1, whose ids a kernel turned into the ids of this one (load balancing:
+     * logical ones into physical ones). Steps of both count the same runs. 0: a router's own. */
+    uint32_t mapped_from;
+    uint32_t reserved1;
+    uint64_t reserved[4];
 };
 
 /*
- * A record: this header, then rows * k ids of `width` bytes each, row-major, zero-padded to MT_RECORD_ALIGN. Positions
- * count bytes of the endless stream; a position's place is `position & (ring_size - 1)`. Headers never wrap, payloads
- * may: map the ring twice, one copy behind the other, and they do not.
+ * A record: this header, then rows * k ids of `width` bytes each, row-major; then, if it has weights, rows * k of them
+ * from the next multiple of 16 bytes of the payload on; zero-padded to MT_RECORD_ALIGN. Positions count bytes of the
+ * endless stream; a position's place is `position & (ring_size - 1)`. Headers never wrap, payloads may: map the ring
+ * twice, one copy behind the other, and they do not.
  */
 struct mt_record {
     uint64_t commit;  /* mt_commit_word(nonce, position); stored last, one aligned 8-byte store */
@@ -164,7 +180,8 @@ struct mt_record {
     uint32_t bytes; /* payload, before padding */
     uint16_t k;
     uint8_t width; /* 1 or 2: bytes of one id; 4: bytes of one int32 of a site that is no router's */
-    uint8_t flags; /* 0 */
+    /* enum mt_weight_type; none: nobody asked, or this launch's are not known. Since ABI 1.2, before it 0. */
+    uint8_t weights;
     /* Runs of taps of row context (slots, positions, tokens) on this device so far, lost ones included, and this one
      * if it is one. Row context comes ahead of a pass's routers: a router's rows are those of the latest record of each
      * kind on its stream that has at most this number, if none of the numbers behind that one is missing. 0: no row
@@ -201,11 +218,44 @@ __host__ __device__
     return z ^ (z >> 31);
 }
 
+#ifdef __CUDACC__
+#define MT_LAYOUT_FN static __host__ __device__ inline
+#else
+#define MT_LAYOUT_FN static inline
+#endif
+
+/* Bytes of one weight; 0: none, or a type that is not known. */
+MT_LAYOUT_FN uint32_t mt_weight_size(uint32_t type)
+{
+    return type == MT_WEIGHT_F32 ? 4 : type == MT_WEIGHT_F16 || type == MT_WEIGHT_BF16 ? 2 : 0;
+}
+
+/* Where in the payload the weights begin. */
+MT_LAYOUT_FN uint64_t mt_weights_offset(uint64_t ids, uint32_t width)
+{
+    return (ids * width + 15) & ~(uint64_t) 15;
+}
+
+/* Bytes of a payload of so many ids, before padding. */
+MT_LAYOUT_FN uint64_t mt_payload_size(uint64_t ids, uint32_t width, uint32_t weights)
+{
+    return weights ? mt_weights_offset(ids, width) + ids * mt_weight_size(weights) : ids * width;
+}
+
 /* Can it be a record's shape? Bytes beyond its payload are the reader's to check. */
 static inline int mt_record_sane(const struct mt_record *record)
 {
     return (record->width == 1 || record->width == 2 || (record->width == 4 && record->k == 1)) && record->k > 0 &&
-           record->bytes == (uint64_t) record->rows * record->k * record->width;
+           (!record->weights || (record->width != 4 && mt_weight_size(record->weights))) &&
+           record->bytes == mt_payload_size((uint64_t) record->rows * record->k, record->width, record->weights);
+}
+
+/* The weights of a record whose payload `ids` is, [rows, k]; NULL if it has none. Aligned if the payload is. */
+static inline const void *mt_record_weights(const struct mt_record *record, const void *ids)
+{
+    return record->weights
+               ? (const uint8_t *) ids + mt_weights_offset((uint64_t) record->rows * record->k, record->width)
+               : 0;
 }
 
 /* Is it of a site that is no router's? */
@@ -214,11 +264,7 @@ static inline int mt_record_is_context(const struct mt_record *record)
     return record->width == 4;
 }
 
-#ifdef __CUDACC__
-__host__ __device__
-#endif
-    static inline uint64_t
-    mt_record_size(uint64_t payload)
+MT_LAYOUT_FN uint64_t mt_record_size(uint64_t payload)
 {
     return (sizeof(struct mt_record) + payload + MT_RECORD_ALIGN - 1) & ~(uint64_t) (MT_RECORD_ALIGN - 1);
 }

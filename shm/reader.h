@@ -82,7 +82,8 @@ MT_API int mt_site(const mt_reader *reader, uint32_t index, struct mt_site *site
 
 /*
  * Hands out committed records in stream order, at most `max` of them, and frees their place in the ring once `take` has
- * returned for each. `record` and `ids` (record->bytes bytes) are private copies, valid during the call. Every
+ * returned for each. `record` and `ids` (record->bytes bytes: the ids, and mt_record_weights() if there are some) are
+ * private copies, valid during the call. Every
  * record has been validated (commit word before and after the copy, bounds, site). A non-zero return of `take`
  * stops; the record that it saw counts as read. Returns the number of records, 0 if there is none now, or a negative
  * errno (-EBADMSG: the ring holds what no writer wrote).
@@ -111,6 +112,9 @@ MT_API void mt_stats(const mt_reader *reader, struct mt_stats *stats);
 /* One id of a record's payload as int32, MT_ID_NEGATIVE and MT_ID_OVERFLOW for the two marks; one value of row context
  * as it is. */
 MT_API int32_t mt_decode_id(const void *ids, unsigned width, size_t index);
+
+/* One of mt_record_weights() as a float, which holds each value of every enum mt_weight_type; NaN if there are none. */
+MT_API float mt_decode_weight(const void *weights, unsigned type, size_t index);
 
 /* The library's version, "major.minor.patch". */
 MT_API const char *mt_version(void);

@@ -253,9 +253,9 @@ MT_FN uint8_t *mt_ring_payload(const struct mt_producer *producer, uint64_t posi
     return producer->ring + ((position + sizeof(struct mt_record) + offset) & (producer->ring_size - 1));
 }
 
-/* All of the header but the commit word, in few stores: each of them is a packet on PCIe. */
-MT_FN void mt_ring_fill(const struct mt_producer *producer, const struct mt_claim *claim, uint32_t site, uint32_t rows,
-                        uint32_t k, uint32_t width)
+/* All of the header but the commit word, in few stores: each of them is a packet on PCIe. `weights`: their type. */
+MT_FN void mt_ring_fill_weighted(const struct mt_producer *producer, const struct mt_claim *claim, uint32_t site,
+                                 uint32_t rows, uint32_t k, uint32_t width, uint32_t weights)
 {
     union {
         struct mt_record record;
@@ -266,10 +266,10 @@ MT_FN void mt_ring_fill(const struct mt_producer *producer, const struct mt_clai
     header.record.lost = claim->lost;
     header.record.site = site;
     header.record.rows = rows;
-    header.record.bytes = (uint32_t) ((uint64_t) rows * k * width);
+    header.record.bytes = (uint32_t) mt_payload_size((uint64_t) rows * k, width, weights);
     header.record.k = (uint16_t) k;
     header.record.width = (uint8_t) width;
-    header.record.flags = 0;
+    header.record.weights = (uint8_t) weights;
     header.record.context = claim->context;
     struct mt_record *record = mt_ring_record(producer, claim->position);
     record->seq = claim->seq;
@@ -277,6 +277,12 @@ MT_FN void mt_ring_fill(const struct mt_producer *producer, const struct mt_clai
     for (int i = 1; i < 4; i++)
         ((struct mt_16_bytes *) record)[i] = header.part[i];
     MT_TESTPOINT("filled");
+}
+
+MT_FN void mt_ring_fill(const struct mt_producer *producer, const struct mt_claim *claim, uint32_t site, uint32_t rows,
+                        uint32_t k, uint32_t width)
+{
+    mt_ring_fill_weighted(producer, claim, site, rows, k, width, MT_WEIGHT_NONE);
 }
 
 MT_FN void mt_ring_commit(const struct mt_producer *producer, uint64_t position)

@@ -97,7 +97,7 @@ static void fill_header(struct mt_header *header, const char *session, int devic
     header->state = MT_STATE_OPEN;
 }
 
-static int fill_file(struct mt_segment *segment, const struct mt_header *header, struct mt_error *error)
+static int fill_file(struct mt_segment *segment, const struct mt_header *header, bool weights, struct mt_error *error)
 {
     /* Beyond this limit the kernel would send SIGXFSZ, to the engine. */
     struct rlimit limit;
@@ -128,7 +128,7 @@ static int fill_file(struct mt_segment *segment, const struct mt_header *header,
     segment->ring = segment->base + header->ring_offset;
     *segment->header = *header;
     mt_writer_lock(segment->fd);
-    __atomic_store_n(&segment->header->abi_major, MT_ABI_MAJOR, __ATOMIC_RELEASE);
+    __atomic_store_n(&segment->header->abi_major, weights ? MT_ABI_MAJOR_WEIGHTS : MT_ABI_MAJOR, __ATOMIC_RELEASE);
     return 0;
 }
 
@@ -143,7 +143,7 @@ static bool good_session(const char *session)
 }
 
 int mt_segment_create(struct mt_segment *segment, const char *session, int device, const char *device_name,
-                      uint64_t ring_size, struct mt_error *note, struct mt_error *error)
+                      uint64_t ring_size, bool weights, struct mt_error *note, struct mt_error *error)
 {
     memset(segment, 0, sizeof *segment);
     segment->fd = -1;
@@ -194,7 +194,7 @@ int mt_segment_create(struct mt_segment *segment, const char *session, int devic
         mt_error_set(error, "cannot create %s/%s: %s", mt_shm_dir(), name, strerror(errno));
     } else {
         snprintf(segment->path, sizeof segment->path, "%s/%s", mt_shm_dir(), name);
-        result = fill_file(segment, &header, error);
+        result = fill_file(segment, &header, weights, error);
         if (result < 0)
             mt_segment_destroy(segment, true);
     }
@@ -220,6 +220,11 @@ void mt_segment_set_layer(struct mt_segment *segment, uint32_t site, int32_t lay
 void mt_segment_add_flags(struct mt_segment *segment, uint32_t site, uint32_t flags)
 {
     __atomic_fetch_or(&segment->sites[site].flags, flags, __ATOMIC_RELAXED);
+}
+
+void mt_segment_set_weights(struct mt_segment *segment, uint32_t site, enum mt_weight_type type)
+{
+    __atomic_store_n(&segment->sites[site].weights, (uint8_t) type, __ATOMIC_RELAXED);
 }
 
 void mt_segment_count_not_captured(struct mt_segment *segment)

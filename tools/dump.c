@@ -16,10 +16,10 @@ struct dump {
     FILE *out;
     long segment, stream; /* -1: all */
     bool all;             /* also what is known to be no router's */
-    bool context;         /* also what the rows are */
     int out_error;        /* errno of the first failed write */
+    enum trace_ids ids;
+    struct format_shown shown;
     /* found by the first pass */
-    uint32_t k_max;
     long first_segment, first_stream;
     bool several;
 };
@@ -28,7 +28,7 @@ static bool wanted(const struct dump *dump, uint32_t segment, const struct mt_si
 {
     return (dump->segment < 0 || segment == (uint32_t) dump->segment) &&
            (dump->stream < 0 || site->stream == (uint32_t) dump->stream) &&
-           (dump->all || !(site->flags & MT_SITE_RETRACTED)) && (dump->context || !site->kind);
+           (dump->all || !(site->flags & MT_SITE_RETRACTED)) && (dump->shown.context || !site->kind);
 }
 
 static int survey(uint32_t segment, const struct mt_record *record, const void *ids, void *user)
@@ -38,8 +38,9 @@ static int survey(uint32_t segment, const struct mt_record *record, const void *
     const struct mt_site *site = &dump->trace->segments[segment].sites[record->site];
     if (!wanted(dump, segment, site))
         return 0;
-    if (record->k > dump->k_max)
-        dump->k_max = record->k;
+    if (record->k > dump->shown.k_max)
+        dump->shown.k_max = record->k;
+    dump->shown.weights |= record->weights != MT_WEIGHT_NONE;
     if (dump->first_segment < 0) {
         dump->first_segment = segment;
         dump->first_stream = site->stream;
@@ -55,7 +56,7 @@ static int print(uint32_t segment, const struct mt_record *record, const void *i
     if (!wanted(dump, segment, site))
         return 0;
     errno = 0;
-    dump->format->record(dump->out, dump->k_max, segment, site, record, ids, dump->context);
+    dump->format->record(dump->out, &dump->shown, segment, site, record, ids);
     if (!ferror(dump->out))
         return 0;
     dump->out_error = errno ? errno : EIO;
@@ -91,7 +92,7 @@ static int run(struct dump *dump, struct trace_reader *reader)
                 dump->format->name);
     }
     if (dump->format->begin)
-        dump->format->begin(dump->out, dump->k_max);
+        dump->format->begin(dump->out, &dump->shown);
     int result = trace_reader_records(reader, print, dump, &error);
     if (result && !dump->out_error)
         return say_failed("%s", error.text);
@@ -102,16 +103,17 @@ static int run(struct dump *dump, struct trace_reader *reader)
 
 int verb_dump(int argc, char **argv)
 {
-    enum { SEGMENT = 256, STREAM, ALL, CONTEXT };
+    enum { SEGMENT = 256, STREAM, ALL, CONTEXT, IDS };
     static const struct option longs[] = {{"format", required_argument, NULL, 'f'},
                                           {"output", required_argument, NULL, 'o'},
                                           {"segment", required_argument, NULL, SEGMENT},
                                           {"stream", required_argument, NULL, STREAM},
                                           {"all", no_argument, NULL, ALL},
                                           {"context", no_argument, NULL, CONTEXT},
+                                          {"ids", required_argument, NULL, IDS},
                                           {NULL, 0, NULL, 0}};
     static const struct format *const formats[] = {&format_text, &format_jsonl, &format_csv};
-    struct dump dump = {.format = &format_text, .segment = -1, .stream = -1, .first_segment = -1};
+    struct dump dump = {.format = &format_text, .segment = -1, .stream = -1, .first_segment = -1, .ids = TRACE_IDS_OWN};
     const char *output = NULL;
     int opt;
     while ((opt = getopt_long(argc, argv, ":f:o:", longs, NULL)) != -1) {
@@ -140,7 +142,11 @@ int verb_dump(int argc, char **argv)
             dump.all = true;
             break;
         case CONTEXT:
-            dump.context = true;
+            dump.shown.context = true;
+            break;
+        case IDS:
+            if (!trace_ids_parse(optarg, &dump.ids))
+                return say_usage("--ids=%s: it is logical or physical", optarg);
             break;
         default:
             return say_bad_option(argv, opt);
@@ -155,6 +161,10 @@ int verb_dump(int argc, char **argv)
     if (trace_reader_open(argv[optind], &reader, &error) != 0)
         return say_failed("%s", error.text);
     dump.trace = trace_reader_trace(reader);
+    if (trace_reader_choose(reader, dump.ids, &error) != 0) {
+        trace_reader_close(reader);
+        return say_failed("%s", error.text);
+    }
     if (dump.segment >= (long) dump.trace->segment_count) {
         int status =
             say_failed("%s: no segment %ld: this trace has %u", argv[optind], dump.segment, dump.trace->segment_count);

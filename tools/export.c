@@ -78,7 +78,7 @@ static bool same_file(const char *a, const char *b)
 
 int verb_export(int argc, char **argv)
 {
-    enum { REQUEST = 256, ALL, PASSES, DTYPE, BLOCK_SIZE, LINKS, TOKENS_OF, MODEL_CONFIG, LAYERS_OF, TOPK };
+    enum { REQUEST = 256, ALL, PASSES, DTYPE, BLOCK_SIZE, LINKS, TOKENS_OF, MODEL_CONFIG, LAYERS_OF, TOPK, SPACE };
     static const struct option longs[] = {{"request", required_argument, NULL, REQUEST},
                                           {"all", no_argument, NULL, ALL},
                                           {"passes", no_argument, NULL, PASSES},
@@ -91,9 +91,11 @@ int verb_export(int argc, char **argv)
                                           {"model-config", required_argument, NULL, MODEL_CONFIG},
                                           {"layers", required_argument, NULL, LAYERS_OF},
                                           {"topk", required_argument, NULL, TOPK},
+                                          {"ids", required_argument, NULL, SPACE},
                                           {NULL, 0, NULL, 0}};
     struct export export = {.request = -1, .type = -1};
     bool all = false;
+    enum trace_ids ids = TRACE_IDS_OWN;
     const char *format = NULL;
     char *end;
     long number;
@@ -150,6 +152,10 @@ int verb_export(int argc, char **argv)
                 return say_usage("--topk=%s: it is a number of ids, 1 or more", optarg);
             export.k = (uint32_t) number;
             break;
+        case SPACE:
+            if (!trace_ids_parse(optarg, &ids))
+                return say_usage("--ids=%s: it is logical or physical", optarg);
+            break;
         default:
             return say_bad_option(argv, opt);
         }
@@ -183,7 +189,8 @@ int verb_export(int argc, char **argv)
         model_config_free(export.config);
         return say_failed("%s", export.error.text);
     }
-    int status = run(&export);
+    int status = trace_reader_choose(export.reader, ids, &export.error) == 0 ? run(&export)
+                                                                             : say_failed("%s", export.error.text);
     trace_reader_close(export.reader);
     model_config_free(export.config);
     return status;

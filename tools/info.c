@@ -11,6 +11,8 @@
 #include <string.h>
 #include <time.h>
 
+static const char *const id_spaces[] = {"unknown", "logical", "physical"};
+static const char *const weight_types[] = {"-", "f32", "f16", "bf16"};
 static const char *const dtypes[] = {"?", "int32", "int64", "uint32", "int16", "uint16", "uint8"};
 
 /* NULL: none was given. */
@@ -48,7 +50,8 @@ static void print_time(const char *what, uint64_t ns)
         printf("  %s %s UTC\n", what, text);
 }
 
-static void print_site(uint32_t index, const struct mt_site *site, const struct tally *tally)
+/* `weights`: with a column for them, which few traces need. */
+static void print_site(uint32_t index, const struct mt_site *site, const struct tally *tally, bool weights)
 {
     char layer[16] = "unknown";
     if (site->layer != MT_LAYER_UNKNOWN)
@@ -56,18 +59,21 @@ static void print_site(uint32_t index, const struct mt_site *site, const struct 
     /* All layers share what the rows are. */
     if (site->kind)
         snprintf(layer, sizeof layer, "%s", format_kind(site));
-    printf("  %5u %*u %*s %7u %3u %-6s %-5s", index, site->kind ? 4 : 6, site->stream, site->kind ? 9 : 7, layer,
-           site->experts, site->k, site->dtype < sizeof dtypes / sizeof *dtypes ? dtypes[site->dtype] : "?",
-           site->flags & MT_SITE_GRAPH ? "graph" : "eager");
+    printf("  %5u %*u %*s %7u %3u %-6s", index, site->kind ? 4 : 6, site->stream, site->kind ? 9 : 7, layer,
+           site->experts, site->k, site->dtype < sizeof dtypes / sizeof *dtypes ? dtypes[site->dtype] : "?");
+    printf(" %-8s", site->kind ? "-" : site->id_space < 3 ? id_spaces[site->id_space] : "?");
+    if (weights)
+        printf(" %-7s", site->weights < 4 ? weight_types[site->weights] : "?");
+    printf(" %-5s", site->flags & MT_SITE_GRAPH ? "graph" : "eager");
     if (tally)
         printf(" %8llu %10llu", (unsigned long long) tally->records, (unsigned long long) tally->rows);
     printf("  %s%s\n", site->recipe, site->flags & MT_SITE_RETRACTED ? " (no router: left out)" : "");
 }
 
-static void print_site_head(bool tallied)
+static void print_site_head(bool tallied, bool weights)
 {
-    printf("  %5s %6s %7s %7s %3s %-6s %-5s%s  %s\n", "site", "stream", "layer", "experts", "k", "dtype", "mode",
-           tallied ? "  records       rows" : "", "recipe");
+    printf("  %5s %6s %7s %7s %3s %-6s %-8s%s %-5s%s  %s\n", "site", "stream", "layer", "experts", "k", "dtype", "ids",
+           weights ? " weights" : "", "mode", tallied ? "  records       rows" : "", "recipe");
 }
 
 /* What a segment's routers show, to be held against the model's config. */
@@ -78,7 +84,7 @@ struct routers {
 
 static void add_router(struct routers *routers, const struct mt_site *site)
 {
-    if (site->kind || site->flags & MT_SITE_RETRACTED)
+    if (site->kind || site->mapped_from || site->flags & MT_SITE_RETRACTED)
         return;
     if (site->layer < 0) {
         routers->unknown = true;
@@ -116,16 +122,19 @@ static void print_view(const struct trace_view *view, const struct tally *tallie
     printf("segment %u: %s, process %d (%s), device %d: %s\n", view->info.number, view->info.name, view->info.pid,
            view->info.command, view->info.device, view->info.device_name);
     print_time("started", view->info.created_ns);
-    uint64_t records = 0, rows = 0, context = 0;
+    uint64_t records = 0, rows = 0, context = 0, mapped = 0;
     int32_t layers = 0;
     struct routers routers = {0};
     uint64_t steps = 0;
-    print_site_head(true);
+    bool weights = false;
+    for (uint32_t i = 0; i < view->site_count; i++)
+        weights |= view->sites[i].weights != MT_WEIGHT_NONE;
+    print_site_head(true, weights);
     for (uint32_t i = 0; i < view->site_count; i++) {
         const struct mt_site *site = &view->sites[i];
-        print_site(i, site, &tallies[i]);
-        if (site->kind) {
-            context += tallies[i].records;
+        print_site(i, site, &tallies[i], weights);
+        if (site->kind || site->mapped_from) {
+            *(site->kind ? &context : &mapped) += tallies[i].records;
             continue;
         }
         records += tallies[i].records;
@@ -141,6 +150,8 @@ static void print_view(const struct trace_view *view, const struct tally *tallie
     printf("  %llu records, %llu rows, %d layers, %llu steps\n", (unsigned long long) records,
            (unsigned long long) rows, layers, (unsigned long long) steps);
     print_model_layers(&routers, view->info.number);
+    if (mapped)
+        printf("  %llu records of ids that a kernel made of these\n", (unsigned long long) mapped);
     if (context)
         printf("  %llu records of what the rows are\n", (unsigned long long) context);
     if (!view->has_stats) {
@@ -166,6 +177,7 @@ static int info_trace(const char *path, struct trace_reader *reader)
         survey.tallies[i] = calloc(trace->segments[i].site_count + 1, sizeof **survey.tallies);
     if (!survey.tallies)
         return say_failed("out of memory");
+    trace_reader_choose(reader, TRACE_IDS_ALL, &error);
     if (trace_reader_records(reader, count, &survey, &error) != 0)
         status = say_failed("%s", error.text);
     printf("%s: %u segment%s%s\n", path, trace->segment_count, trace->segment_count == 1 ? "" : "s",
@@ -189,12 +201,13 @@ static int info_segment(mt_reader *reader)
            header->abi_major, header->abi_minor, header->writer_pid, header->command, ends[mt_ended(reader)],
            header->device, header->device_name, (unsigned long long) header->ring_size >> 10);
     print_time("started", header->created_ns);
-    print_site_head(false);
+    const bool weights = header->abi_major == MT_ABI_MAJOR_WEIGHTS;
+    print_site_head(false, weights);
     struct routers routers = {0};
     for (uint32_t i = 0; i < mt_site_count(reader); i++) {
         struct mt_site site;
         if (mt_site(reader, i, &site) == 0) {
-            print_site(i, &site, NULL);
+            print_site(i, &site, NULL, weights);
             add_router(&routers, &site);
         }
     }

@@ -51,8 +51,9 @@ static int failed(struct keeper *keeper, int result)
 
 static bool ours(const struct keeper *keeper, const struct mt_site *site)
 {
-    return site->kind == MT_SITE_ROUTER && !(site->flags & (MT_SITE_RETRACTED | MT_SITE_NO_IDS)) &&
-           site->experts == keeper->experts && site->k == keeper->k;
+    return site->kind == MT_SITE_ROUTER && !site->mapped_from &&
+           !(site->flags & (MT_SITE_RETRACTED | MT_SITE_NO_IDS)) && site->experts == keeper->experts &&
+           site->k == keeper->k;
 }
 
 /* The model with the most layers: beside it may be a draft model, a sampler that was not yet retracted. */
@@ -61,8 +62,8 @@ static uint32_t find_model(struct keeper *keeper)
     uint32_t best = 0, count = mt_site_count(keeper->reader);
     for (uint32_t i = 0; i < count; i++) {
         struct mt_site site;
-        if (mt_site(keeper->reader, i, &site) != 0 || site.kind != MT_SITE_ROUTER || site.layer < 0 ||
-            site.flags & (MT_SITE_RETRACTED | MT_SITE_NO_IDS) || (uint32_t) site.layer < best)
+        if (mt_site(keeper->reader, i, &site) != 0 || site.kind != MT_SITE_ROUTER || site.mapped_from ||
+            site.layer < 0 || site.flags & (MT_SITE_RETRACTED | MT_SITE_NO_IDS) || (uint32_t) site.layer < best)
             continue;
         best = (uint32_t) site.layer + 1;
         keeper->experts = site.experts;
@@ -294,7 +295,7 @@ static int take_record(const struct mt_record *record, const void *ids, void *us
         keeper->next_seq = record->seq + 1;
     if (record->lost > keeper->seen_lost)
         keeper->seen_lost = record->lost;
-    if (mt_site(keeper->reader, record->site, &site) != 0 || site.flags & MT_SITE_RETRACTED)
+    if (mt_site(keeper->reader, record->site, &site) != 0 || site.mapped_from || site.flags & MT_SITE_RETRACTED)
         return 0;
     int result = passes_add(keeper->passes, &site, record, ids);
     if (result == 0 && site.kind == MT_SITE_ROUTER) {

@@ -16,7 +16,7 @@ static const struct verb {
 } verbs[] = {
     {"record", verb_record,
      "record [-o FILE] [--source=auto|cupti|preload] [--recipe FILE] [--ring-size N]\n"
-     "         [--on-full=drop|wait:TIME] [--strict] [--force] [-q] -- CMD...\n"
+     "         [--on-full=drop|wait:TIME] [--weights] [--strict] [--force] [-q] -- CMD...\n"
      "         runs CMD with the tap preloaded and writes what it routes to FILE"},
     {"drain", verb_drain,
      "drain SEGMENT [-o FILE] [--strict] [--force] [-q]\n"
@@ -31,6 +31,7 @@ static const struct verb {
      "info FILE|SEGMENT [--model-config CONFIG]\n         says what was captured, and what was lost"},
     {"dump", verb_dump,
      "dump FILE [--format=text|jsonl|csv] [-o OUT] [--segment N] [--stream N] [--all] [--context]\n"
+     "         [--ids=logical|physical]\n"
      "         prints the records"},
     {"requests", verb_requests,
      "requests FILE [--block-size N] [--links=auto|proven|likely]\n"
@@ -38,8 +39,8 @@ static const struct verb {
     {"export", verb_export,
      "export FILE --request N|--all|--tokens LIST|--passes -o OUT.npz|OUT.safetensors [--format=npz|safetensors]\n"
      "         [--dtype=int32|int16|uint16|uint8] [--block-size N]\n         [--links=auto|proven|likely] "
-     "[--model-config CONFIG]\n"
-     "         writes ids as arrays [rows, layers, k], for trainers"},
+     "[--model-config CONFIG] [--ids=logical|physical]\n"
+     "         writes ids, and weights if they were recorded, as arrays [rows, layers, k], for trainers"},
     {"recipes", verb_recipes,
      "recipes [check FILE]\n"
      "         lists the built-in recipes, or says whether those of FILE are well-formed"},

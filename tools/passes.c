@@ -40,6 +40,7 @@ struct counted {
 struct layer {
     struct pass_layer shown;
     size_t ids_at;
+    bool weighted;
 };
 
 /* The pass that is under way on one stream for one model. */
@@ -55,7 +56,8 @@ struct lane {
     struct layer *layers;
     uint32_t layer_count, layer_room;
     int32_t *ids;
-    size_t id_count, id_room;
+    float *weights; /* as many, NULL before the first record that has some */
+    size_t id_count, id_room, weight_room;
 };
 
 struct passes {
@@ -98,6 +100,7 @@ void passes_free(struct passes *passes)
     for (uint32_t i = 0; i < passes->lane_count; i++) {
         free(passes->lanes[i].layers);
         free(passes->lanes[i].ids);
+        free(passes->lanes[i].weights);
     }
     free(passes->lanes);
     free(passes->sites);
@@ -431,6 +434,7 @@ static int hand_out(struct passes *passes, struct lane *lane)
     for (uint32_t i = 0; i < lane->layer_count; i++) {
         passes->shown[i] = lane->layers[i].shown;
         passes->shown[i].ids = lane->ids + lane->layers[i].ids_at;
+        passes->shown[i].weights = lane->layers[i].weighted ? lane->weights + lane->layers[i].ids_at : NULL;
     }
     struct pass pass = {.first_seq = lane->first_seq,
                         .time_ns = lane->time_ns,
@@ -558,6 +562,21 @@ static void start(struct passes *passes, struct lane *lane, const struct mt_site
     }
 }
 
+/* Beside the ids of the record that are being added, at the same places. */
+static int add_weights(struct lane *lane, const struct mt_record *record, const void *weights, size_t count)
+{
+    if (lane->weight_room < lane->id_room) {
+        float *grown = realloc(lane->weights, lane->id_room * sizeof *grown);
+        if (!grown)
+            return -ENOMEM;
+        lane->weights = grown;
+        lane->weight_room = lane->id_room;
+    }
+    for (size_t i = 0; i < count; i++)
+        lane->weights[lane->id_count + i] = mt_decode_weight(weights, record->weights, i);
+    return 0;
+}
+
 static int add_layer(struct lane *lane, const struct mt_site *site, const struct mt_record *record, const void *ids)
 {
     size_t count = (size_t) record->rows * record->k;
@@ -577,8 +596,13 @@ static int add_layer(struct lane *lane, const struct mt_site *site, const struct
         lane->ids = grown;
         lane->id_room = room;
     }
-    lane->layers[lane->layer_count++] = (struct layer){
-        {.layer = site->layer, .site = record->site, .rows = record->rows, .k = record->k}, .ids_at = lane->id_count};
+    const void *weights = mt_record_weights(record, ids);
+    if (weights && count && add_weights(lane, record, weights, count) != 0)
+        return -ENOMEM;
+    lane->layers[lane->layer_count++] =
+        (struct layer){{.layer = site->layer, .site = record->site, .rows = record->rows, .k = record->k},
+                       .ids_at = lane->id_count,
+                       .weighted = weights && count};
     for (size_t i = 0; i < count; i++)
         lane->ids[lane->id_count++] = mt_decode_id(ids, record->width, i);
     return 0;

@@ -15,7 +15,8 @@ struct pass_layer {
     int32_t layer; /* of its model, or MT_LAYER_UNKNOWN */
     uint32_t site;
     uint32_t rows, k;
-    const int32_t *ids; /* [rows, k], MT_ID_NEGATIVE and MT_ID_OVERFLOW as in the record */
+    const int32_t *ids;   /* [rows, k], MT_ID_NEGATIVE and MT_ID_OVERFLOW as in the record */
+    const float *weights; /* [rows, k], NULL: the record has none */
 };
 
 struct pass {

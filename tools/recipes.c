@@ -12,8 +12,6 @@
 
 static int list(void)
 {
-    static const char *const kinds[] = {"router",    "final",  "no-ids", "consumer", "slots",
-                                        "positions", "tokens", "starts", "blocks"};
     char why[256];
     struct mt_recipes *recipes = mt_recipes_load(NULL, NULL, why, sizeof why);
     if (!recipes)
@@ -21,7 +19,7 @@ static int list(void)
     printf("%-32s %-9s  %s\n", "recipe", "kind", "kernels");
     for (size_t i = 0; i < mt_recipes_count(recipes); i++) {
         const struct mt_recipe *recipe = mt_recipes_get(recipes, i);
-        printf("%-32s %-9s ", mt_recipe_name(recipe), kinds[mt_recipe_kind(recipe)]);
+        printf("%-32s %-9s ", mt_recipe_name(recipe), mt_recipe_kind_names[mt_recipe_kind(recipe)]);
         for (unsigned n = 0; mt_recipe_kernel(recipe, n); n++)
             printf(" %s", mt_recipe_kernel(recipe, n));
         printf("\n");

@@ -22,7 +22,7 @@
 struct options {
     const char *output;
     const char *source, *recipe, *ring_size, *on_full;
-    bool strict, force, quiet;
+    bool weights, strict, force, quiet;
 };
 
 static volatile sig_atomic_t child; /* 0 once it was reaped */
@@ -139,7 +139,8 @@ static int set_environment(const struct options *options, const char *session)
         return say_failed("--recipe %s: %s", options->recipe, strerror(errno ? errno : EISDIR));
     if ((status = set("MOETAP_SESSION", session)) || (status = set("MOETAP_SOURCE", options->source)) ||
         (status = set("MOETAP_RECIPE", options->recipe ? recipe : NULL)) ||
-        (status = set("MOETAP_RING_SIZE", options->ring_size)) || (status = set("MOETAP_ON_FULL", options->on_full)))
+        (status = set("MOETAP_RING_SIZE", options->ring_size)) || (status = set("MOETAP_ON_FULL", options->on_full)) ||
+        (status = set("MOETAP_WEIGHTS", options->weights ? "1" : NULL)))
         return status;
     return preload(shim);
 }
@@ -153,12 +154,13 @@ int check_source(const char *source)
 
 static int parse(int argc, char **argv, struct options *options)
 {
-    enum { SOURCE = 256, RECIPE, RING_SIZE, ON_FULL, STRICT, FORCE };
+    enum { SOURCE = 256, RECIPE, RING_SIZE, ON_FULL, WEIGHTS, STRICT, FORCE };
     static const struct option longs[] = {{"output", required_argument, NULL, 'o'},
                                           {"source", required_argument, NULL, SOURCE},
                                           {"recipe", required_argument, NULL, RECIPE},
                                           {"ring-size", required_argument, NULL, RING_SIZE},
                                           {"on-full", required_argument, NULL, ON_FULL},
+                                          {"weights", no_argument, NULL, WEIGHTS},
                                           {"strict", no_argument, NULL, STRICT},
                                           {"force", no_argument, NULL, FORCE},
                                           {"quiet", no_argument, NULL, 'q'},
@@ -190,6 +192,9 @@ static int parse(int argc, char **argv, struct options *options)
             if (!mt_parse_on_full(optarg, &parsed))
                 return say_usage("--on-full=%s: it is drop or wait:TIME, as in wait:5ms", optarg);
             options->on_full = optarg;
+            break;
+        case WEIGHTS:
+            options->weights = true;
             break;
         case STRICT:
             options->strict = true;

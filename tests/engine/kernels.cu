@@ -54,12 +54,27 @@ extern "C" __global__ void moe_demo_router_gemm(const float *hidden, const float
         int i = blockIdx.x * blockDim.x + threadIdx.x;                                                                 \
         if (i < count)                                                                                                 \
             body_scrub_##suffix(ids, i);                                                                               \
+    }                                                                                                                  \
+    __global__ void moe_demo_remap(const T *ids, T *out, const int *map, int k, int count, int experts)                \
+    {                                                                                                                  \
+        overlap();                                                                                                     \
+        int i = blockIdx.x * blockDim.x + threadIdx.x;                                                                 \
+        if (i < count)                                                                                                 \
+            body_remap_##suffix(ids, out, map, k, i);                                                                  \
     }
 KERNELS(i32, int32_t)
 KERNELS(i64, int64_t)
 KERNELS(u32, uint32_t)
 KERNELS(u16, uint16_t)
 KERNELS(u8, uint8_t)
+
+__global__ void moe_demo_rescale(float *weights, float factor, int count)
+{
+    overlap();
+    int i = blockIdx.x * blockDim.x + threadIdx.x;
+    if (i < count)
+        body_rescale(weights, factor, i);
+}
 
 extern "C" __global__ void moe_demo_embed(const float *in, const float *table, float *out, int rows, int dim)
 {

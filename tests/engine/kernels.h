@@ -98,6 +98,26 @@ BODY_SCRUB(body_scrub_u32, uint32_t)
 BODY_SCRUB(body_scrub_u16, uint16_t)
 BODY_SCRUB(body_scrub_u8, uint8_t)
 
+/* --eplb: each expert has two copies; which one serves a row goes by the row. In place where ids and out are the same.
+ */
+#define MOE_DEMO_COPIES 2
+#define BODY_REMAP(name, T)                                                                                            \
+    BODY void name(const T *ids, T *out, const int *map, int k, int i)                                                 \
+    {                                                                                                                  \
+        out[i] = (T) map[(long) ids[i] * MOE_DEMO_COPIES + i / k % MOE_DEMO_COPIES];                                   \
+    }
+BODY_REMAP(body_remap_i32, int32_t)
+BODY_REMAP(body_remap_i64, int64_t)
+BODY_REMAP(body_remap_u32, uint32_t)
+BODY_REMAP(body_remap_u16, uint16_t)
+BODY_REMAP(body_remap_u8, uint8_t)
+
+/* --rescale: in place, as some engines do between router and experts. */
+BODY void body_rescale(float *weights, float factor, int i)
+{
+    weights[i] *= factor;
+}
+
 /* --context. Rows of a table, by index. */
 BODY void body_lookup(const int32_t *index, const float *table, float *out, int row, int thread, int threads, int dim,
                       int table_rows)

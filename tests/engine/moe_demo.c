@@ -5,9 +5,9 @@
  */
 #include "driver.h"
 #include "kernels.h"
+#include "options.h"
 
 #include <errno.h>
-#include <getopt.h>
 #include <limits.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -17,24 +17,6 @@
 #include <unistd.h>
 
 static struct cuda cuda;
-
-/* How a step becomes a graph: as a whole; a graph a layer; captured a second time to update what was instantiated; in
- * relaxed capture mode; as a whole with --fork: the experts on a second stream. */
-enum graph_mode { EAGER, PLAIN, PIECES, UPDATE, RELAXED, FORK };
-static const char *const graph_modes[] = {"eager", "plain", "pieces", "update", "relaxed", "fork", NULL};
-
-/* Which of two router kernels: one for every second step, or for every second layer. */
-enum routers { ONE, TURNS, MIXED };
-static const char *const router_modes[] = {"one", "turns", "mixed", NULL};
-
-/* pdl: programmatic dependent launch, each kernel may start while the one ahead still runs. */
-static struct {
-    long layers, experts, topk, tokens, steps, streams, seed, device;
-    enum graph_mode graph;
-    enum routers routers;
-    bool scrub, context, plan, pdl, fork;
-    const char *dtype, *truth, *door;
-} options = {4, 64, 6, 16, 8, 1, 1, 0, EAGER, ONE, false, false, false, false, false, "i32", NULL, "dlsym"};
 
 static void check(CUresult result, const char *what)
 {
@@ -83,21 +65,24 @@ static CUdeviceptr random_matrix(size_t elements)
 }
 
 static struct {
-    CUfunction gemm, topk, route, experts, keep, scrub, embed, lookup, rotary, cache, plan;
+    CUfunction gemm, topk, route, experts, keep, scrub, keep_weights, scrub_weights, rescale, remap, embed, lookup,
+        rotary, cache, plan;
 } kernels;
 
 static struct {
     CUdeviceptr *router, *experts, embedding;
+    CUdeviceptr copies;                             /* --eplb: [experts, MOE_DEMO_COPIES] physical ids */
     CUdeviceptr *qkv, vocabulary, cos_sin, *caches; /* --context; all batches have their slots in one cache */
 } weights;
 
 struct batch {
     CUstream stream, side;
     CUevent routed, mixed; /* from one to the other and back */
-    CUdeviceptr hidden[2], logits, ids, topk_weights, truth;
-    void *truth_host;
-    bool turn;              /* --routers=turns: the other kernel's */
-    CUgraphExec *graphs[2]; /* a step, by turn: one after the other */
+    CUdeviceptr hidden[2], logits, ids, topk_weights, truth, weights_truth;
+    CUdeviceptr physical, physical_truth; /* --eplb: ids as the experts take them; without it, or in place, `ids` */
+    void *truth_host, *physical_host, *weights_host; /* of all layers; --weights: their bits as the router wrote them */
+    bool turn;                                       /* --routers=turns: the other kernel's */
+    CUgraphExec *graphs[2];                          /* a step, by turn: one after the other */
     long graph_count;
     /* --context: what the rows of a step are, put there ahead of it */
     CUdeviceptr tokens, positions, slots, looked_up, q;
@@ -140,6 +125,12 @@ static size_t ids_per_layer(void)
     return (size_t) options.tokens * (size_t) options.topk;
 }
 
+/* Of all layers. */
+static size_t weights_size(void)
+{
+    return (size_t) options.layers * ids_per_layer() * sizeof(float);
+}
+
 static void launch_on(CUstream stream, CUfunction kernel, unsigned blocks, void **params)
 {
     CUlaunchAttribute overlap = {.id = CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION,
@@ -164,16 +155,62 @@ static void launch(CUfunction kernel, unsigned blocks, struct batch *batch, void
     launch_on(batch->stream, kernel, blocks, params);
 }
 
-/* Destroys the ids as soon as nobody in the engine needs them any more. */
-static void keep_and_scrub(struct batch *b, CUstream stream, long layer)
+/* One thread an id or a weight. */
+static void launch_flat(CUstream stream, CUfunction kernel, void **params)
+{
+    launch_on(stream, kernel, ((unsigned) ids_per_layer() + MOE_DEMO_THREADS - 1) / MOE_DEMO_THREADS, params);
+}
+
+static void keep_ids(CUstream stream, CUdeviceptr ids, CUdeviceptr truth, long layer)
 {
     int count = (int) ids_per_layer();
-    unsigned blocks = ((unsigned) count + MOE_DEMO_THREADS - 1) / MOE_DEMO_THREADS;
-    CUdeviceptr kept = b->truth + (size_t) layer * ids_per_layer() * id_size();
-    void *keep[] = {&b->ids, &kept, &count};
-    launch_on(stream, kernels.keep, blocks, keep);
-    void *scrub[] = {&b->ids, &count};
-    launch_on(stream, kernels.scrub, blocks, scrub);
+    CUdeviceptr kept = truth + (size_t) layer * ids_per_layer() * id_size();
+    void *keep[] = {&ids, &kept, &count};
+    launch_flat(stream, kernels.keep, keep);
+}
+
+/* As soon as nobody in the engine needs them any more. */
+static void scrub(CUstream stream, CUfunction kernel, CUdeviceptr ids)
+{
+    int count = (int) ids_per_layer();
+    void *params[] = {&ids, &count};
+    launch_flat(stream, kernel, params);
+}
+
+static void remap(struct batch *b)
+{
+    int k = (int) options.topk, count = (int) ids_per_layer(), experts = (int) options.experts * MOE_DEMO_COPIES;
+    void *params[] = {&b->ids, &b->physical, &weights.copies, &k, &count, &experts};
+    launch_flat(b->stream, kernels.remap, params);
+}
+
+/* By a kernel, which only reads them: a copy would end what the stream is known to do with them. */
+static void keep_weights(struct batch *b, CUstream stream, long layer)
+{
+    int count = (int) ids_per_layer();
+    CUdeviceptr kept = b->weights_truth + (size_t) layer * ids_per_layer() * sizeof(float);
+    void *keep[] = {&b->topk_weights, &kept, &count};
+    launch_flat(stream, kernels.keep_weights, keep);
+}
+
+static void rescale(struct batch *b)
+{
+    int count = (int) ids_per_layer();
+    float factor = 1.25f;
+    void *params[] = {&b->topk_weights, &factor, &count};
+    launch_flat(b->stream, kernels.rescale, params);
+}
+
+static void keep_and_scrub(struct batch *b, CUstream stream, CUdeviceptr truth, long layer, bool weights_kept)
+{
+    if (options.weights && !weights_kept)
+        keep_weights(b, stream, layer);
+    if (options.weights)
+        scrub(stream, kernels.scrub_weights, b->topk_weights);
+    keep_ids(stream, b->physical, truth, layer);
+    scrub(stream, kernels.scrub, b->physical);
+    if (options.eplb == APART)
+        scrub(stream, kernels.scrub, b->ids);
 }
 
 static void lookup(struct batch *b, CUdeviceptr *index, CUdeviceptr *table, int table_rows)
@@ -216,21 +253,32 @@ static void forward_layer(struct batch *b, long layer)
     void *route[] = {&b->ids, &b->topk_weights, &b->logits, &experts, &k, &rows};
     launch(other ? kernels.route : kernels.topk, (row_blocks + MOE_DEMO_THREADS - 1) / MOE_DEMO_THREADS, b,
            other ? route : topk);
+    if (options.eplb) {
+        if (options.truth)
+            keep_ids(b->stream, b->ids, b->truth, layer);
+        remap(b);
+    }
+    const bool keep_early = options.weights && (options.rescale || !options.scrub);
+    if (keep_early)
+        keep_weights(b, b->stream, layer);
+    if (options.rescale)
+        rescale(b);
     CUstream stream = options.fork ? b->side : b->stream;
     if (stream != b->stream) {
         CHECK(cuda.EventRecord(b->routed, b->stream));
         CHECK(cuda.StreamWaitEvent(stream, b->routed, 0));
     }
-    void *mix[] = {in, &b->ids, &b->topk_weights, &weights.experts[layer], out, &rows, &dim, &k};
+    void *mix[] = {in, &b->physical, &b->topk_weights, &weights.experts[layer], out, &rows, &dim, &k};
     launch_on(stream, kernels.experts, row_blocks, mix);
+    CUdeviceptr truth = options.eplb ? b->physical_truth : b->truth;
     if (options.scrub)
-        keep_and_scrub(b, stream, layer);
+        keep_and_scrub(b, stream, truth, layer, keep_early);
     if (stream != b->stream) {
         CHECK(cuda.EventRecord(b->mixed, stream));
         CHECK(cuda.StreamWaitEvent(b->stream, b->mixed, 0));
     }
     if (options.truth && !options.scrub)
-        CHECK(cuda.MemcpyDtoDAsync(b->truth + (size_t) layer * ids_per_layer() * id_size(), b->ids,
+        CHECK(cuda.MemcpyDtoDAsync(truth + (size_t) layer * ids_per_layer() * id_size(), b->physical,
                                    ids_per_layer() * id_size(), b->stream));
 }
 
@@ -276,23 +324,6 @@ static void make_graphs(struct batch *b)
         if (options.graph == UPDATE)
             CHECK(cuda.GraphExecUpdate(graphs[i], capture(b, i, to), &info));
     }
-}
-
-/* Ids as int32, whatever type the engine keeps them in. */
-static void write_truth(FILE *file, const struct batch *b)
-{
-    size_t count = (size_t) options.layers * ids_per_layer();
-    int32_t *ids = must(malloc(count * sizeof *ids));
-    for (size_t i = 0; i < count; i++) {
-        uint64_t id = 0; /* no id is negative */
-        memcpy(&id, (const char *) b->truth_host + i * id_size(), id_size());
-        ids[i] = (int32_t) id;
-    }
-    if (fwrite(ids, sizeof *ids, count, file) != count) {
-        fprintf(stderr, "moe-demo: %s: %s\n", options.truth, strerror(errno));
-        exit(1);
-    }
-    free(ids);
 }
 
 /* The slots of the real rows, by the GPU from a block table, as vLLM does. Sequences of several lengths, many of them
@@ -376,6 +407,33 @@ static void load_kernels(void)
     CHECK(cuda.ModuleGetFunction(&kernels.keep, module, name));
     snprintf(name, sizeof name, "_Z14moe_demo_scrubP%ci", mangled);
     CHECK(cuda.ModuleGetFunction(&kernels.scrub, module, name));
+    /* The mangled name refers back to a type that came before. */
+    if (mangled == 'i')
+        snprintf(name, sizeof name, "_Z14moe_demo_remapPKiPiS0_iii");
+    else
+        snprintf(name, sizeof name, "_Z14moe_demo_remapPK%cP%cPKiiii", mangled, mangled);
+    CHECK(cuda.ModuleGetFunction(&kernels.remap, module, name));
+    /* Weights' bits are integers of their size. */
+    CHECK(cuda.ModuleGetFunction(&kernels.keep_weights, module, "_Z13moe_demo_keepPKjPji"));
+    CHECK(cuda.ModuleGetFunction(&kernels.scrub_weights, module, "_Z14moe_demo_scrubPji"));
+    CHECK(cuda.ModuleGetFunction(&kernels.rescale, module, "_Z16moe_demo_rescalePffi"));
+}
+
+/* Copies lie anywhere. */
+static CUdeviceptr random_copies(void)
+{
+    size_t count = (size_t) options.experts * MOE_DEMO_COPIES;
+    int *map = must(malloc(count * sizeof *map));
+    for (size_t i = 0; i < count; i++) {
+        size_t j = (size_t) ((random_float() + 1) / 2 * (float) i);
+        if (j != i)
+            map[i] = map[j];
+        map[j] = (int) i;
+    }
+    CUdeviceptr address = device_alloc(count * sizeof *map);
+    CHECK(cuda.MemcpyHtoD(address, map, count * sizeof *map));
+    free(map);
+    return address;
 }
 
 static void make_model(void)
@@ -385,9 +443,12 @@ static void make_model(void)
     weights.experts = must(calloc((size_t) options.layers, sizeof *weights.experts));
     for (long layer = 0; layer < options.layers; layer++) {
         weights.router[layer] = random_matrix((size_t) options.experts * MOE_DEMO_DIM);
-        weights.experts[layer] = random_matrix((size_t) options.experts * MOE_DEMO_DIM);
+        weights.experts[layer] =
+            random_matrix((size_t) options.experts * (options.eplb ? MOE_DEMO_COPIES : 1) * MOE_DEMO_DIM);
     }
     weights.embedding = random_matrix(MOE_DEMO_DIM * MOE_DEMO_DIM);
+    if (options.eplb)
+        weights.copies = random_copies();
     if (!options.context)
         return;
     weights.qkv = must(calloc((size_t) options.layers, sizeof *weights.qkv));
@@ -424,10 +485,15 @@ static void make_batch(struct batch *b)
     b->hidden[1] = random_matrix(hidden);
     b->logits = device_alloc((size_t) options.tokens * (size_t) options.experts * sizeof(float));
     b->ids = device_alloc(ids_per_layer() * 8);
+    b->physical = options.eplb == APART ? device_alloc(ids_per_layer() * 8) : b->ids;
     b->topk_weights = device_alloc(ids_per_layer() * sizeof(float));
     size_t truth = (size_t) options.layers * ids_per_layer() * id_size();
     b->truth = device_alloc(truth);
     b->truth_host = must(malloc(truth));
+    b->physical_truth = device_alloc(truth);
+    b->physical_host = must(malloc(truth));
+    b->weights_truth = device_alloc(weights_size());
+    b->weights_host = must(malloc(weights_size()));
     if (options.fork) {
         CHECK(cuda.StreamCreate(&b->side, CU_STREAM_NON_BLOCKING));
         CHECK(cuda.EventCreate(&b->routed, CU_EVENT_DISABLE_TIMING));
@@ -441,38 +507,96 @@ static void make_batch(struct batch *b)
     }
 }
 
-static void put_rows(FILE *file, const struct batch *b)
+/* FILE of --truth, and those beside it. */
+static FILE *truth_open(const char *suffix)
 {
-    size_t count = 3 * (size_t) options.tokens, plan = options.plan ? (size_t) PLAN_WORDS : 0;
-    if (file && (fwrite(b->rows_are, sizeof *b->rows_are, count, file) != count ||
-                 (plan && fwrite(b->sequences_are, sizeof *b->sequences_are, plan, file) != plan))) {
-        fprintf(stderr, "moe-demo: %s.context: %s\n", options.truth, strerror(errno));
+    char path[PATH_MAX];
+    snprintf(path, sizeof path, "%.4000s%s", options.truth, suffix);
+    FILE *file = fopen(path, "wb");
+    if (!file) {
+        fprintf(stderr, "moe-demo: %s: %s\n", path, strerror(errno));
+        exit(1);
+    }
+    return file;
+}
+
+static void truth_put(FILE *file, const void *bytes, size_t size)
+{
+    if (fwrite(bytes, 1, size, file) != size) {
+        fprintf(stderr, "moe-demo: %s: %s\n", options.truth, strerror(errno));
         exit(1);
     }
 }
 
-static void run(struct batch *batches, FILE *truth, FILE *rows_truth)
+static struct {
+    FILE *ids, *physical, *weights, *rows;
+} truth;
+
+static void open_truth(void)
+{
+    truth.ids = options.truth ? truth_open("") : NULL;
+    truth.physical = options.truth && options.eplb ? truth_open(".physical") : NULL;
+    truth.weights = options.truth && options.weights ? truth_open(".weights") : NULL;
+    truth.rows = options.truth && options.context ? truth_open(".context") : NULL;
+}
+
+static bool close_truth(void)
+{
+    return !(truth.ids && fclose(truth.ids)) && !(truth.physical && fclose(truth.physical)) &&
+           !(truth.weights && fclose(truth.weights)) && !(truth.rows && fclose(truth.rows));
+}
+
+static void put_rows(const struct batch *b)
+{
+    truth_put(truth.rows, b->rows_are, 3 * (size_t) options.tokens * sizeof *b->rows_are);
+    if (options.plan)
+        truth_put(truth.rows, b->sequences_are, (size_t) PLAN_WORDS * sizeof *b->sequences_are);
+}
+
+/* Ids as int32, whatever type the engine keeps them in. */
+static void put_ids(FILE *file, const void *from)
+{
+    size_t count = (size_t) options.layers * ids_per_layer();
+    int32_t *ids = must(malloc(count * sizeof *ids));
+    for (size_t i = 0; i < count; i++) {
+        uint64_t id = 0; /* no id is negative */
+        memcpy(&id, (const char *) from + i * id_size(), id_size());
+        ids[i] = (int32_t) id;
+    }
+    truth_put(file, ids, count * sizeof *ids);
+    free(ids);
+}
+
+static void run(struct batch *batches)
 {
     for (long step = 0; step < options.steps; step++) {
         for (long i = 0; i < options.streams; i++) {
             struct batch *b = &batches[i];
             b->turn = options.routers == TURNS && step % 2;
-            if (options.context) {
+            if (options.context)
                 next_rows(b, step);
-                put_rows(rows_truth, b);
-            }
+            if (truth.rows)
+                put_rows(b);
             for (long n = 0; n < b->graph_count; n++)
                 CHECK(cuda.GraphLaunch(b->graphs[b->turn][n], b->stream));
             if (!options.graph)
                 forward(b, 0, options.layers);
-            if (truth)
-                CHECK(cuda.MemcpyDtoHAsync(b->truth_host, b->truth,
-                                           (size_t) options.layers * ids_per_layer() * id_size(), b->stream));
+            size_t size = (size_t) options.layers * ids_per_layer() * id_size();
+            if (truth.ids)
+                CHECK(cuda.MemcpyDtoHAsync(b->truth_host, b->truth, size, b->stream));
+            if (truth.physical)
+                CHECK(cuda.MemcpyDtoHAsync(b->physical_host, b->physical_truth, size, b->stream));
+            if (truth.weights)
+                CHECK(cuda.MemcpyDtoHAsync(b->weights_host, b->weights_truth, weights_size(), b->stream));
         }
         for (long i = 0; i < options.streams; i++) {
             CHECK(cuda.StreamSynchronize(batches[i].stream));
-            if (truth)
-                write_truth(truth, &batches[i]);
+            if (truth.ids)
+                put_ids(truth.ids, batches[i].truth_host);
+            if (truth.physical)
+                put_ids(truth.physical, batches[i].physical_host);
+            if (truth.weights)
+                truth_put(truth.weights, batches[i].weights_host, weights_size());
         }
     }
 }
@@ -492,113 +616,11 @@ static uint64_t checksum(struct batch *batches)
     return hash;
 }
 
-static int usage(const char *problem)
-{
-    fprintf(
-        stderr,
-        "moe-demo: %s\nmoe-demo [--layers L] [--experts E] [--topk K] [--tokens N] [--steps S] "
-        "[--graph[=eager|plain|pieces|fork|update|relaxed]]\n         [--scrub] [--fork] [--context] [--plan] [--pdl] "
-        "[--routers=one|turns|mixed] "
-        "[--streams M]\n"
-        "         [--dtype i32|i64|u32|u16|u8] [--seed X] [--truth FILE] [--door dlsym|getproc] [--device D]\n",
-        problem);
-    return 2;
-}
-
-static const char *parse(int argc, char **argv)
-{
-    static const struct {
-        const char *name;
-        long *value;
-        long least, most;
-    } numbers[] = {{"layers", &options.layers, 1, 512},      {"experts", &options.experts, 1, 1024},
-                   {"topk", &options.topk, 1, 32},           {"tokens", &options.tokens, 1, 65536},
-                   {"steps", &options.steps, 1, 1000000},    {"streams", &options.streams, 1, 64},
-                   {"seed", &options.seed, 0, LONG_MAX / 2}, {"device", &options.device, 0, 63}};
-    enum {
-        NUMBERS = sizeof numbers / sizeof *numbers,
-        GRAPH = 100,
-        SCRUB,
-        CONTEXT,
-        PLAN,
-        PDL,
-        DTYPE,
-        TRUTH,
-        DOOR,
-        ROUTERS,
-        APART
-    };
-    struct option longs[NUMBERS + 11] = {{0}};
-    for (int i = 0; i < NUMBERS; i++)
-        longs[i] = (struct option){numbers[i].name, required_argument, NULL, i + 1};
-    longs[NUMBERS] = (struct option){"graph", optional_argument, NULL, GRAPH};
-    longs[NUMBERS + 1] = (struct option){"dtype", required_argument, NULL, DTYPE};
-    longs[NUMBERS + 2] = (struct option){"truth", required_argument, NULL, TRUTH};
-    longs[NUMBERS + 3] = (struct option){"door", required_argument, NULL, DOOR};
-    longs[NUMBERS + 4] = (struct option){"scrub", no_argument, NULL, SCRUB};
-    longs[NUMBERS + 5] = (struct option){"context", no_argument, NULL, CONTEXT};
-    longs[NUMBERS + 6] = (struct option){"pdl", no_argument, NULL, PDL};
-    longs[NUMBERS + 7] = (struct option){"plan", no_argument, NULL, PLAN};
-    longs[NUMBERS + 8] = (struct option){"routers", required_argument, NULL, ROUTERS};
-    longs[NUMBERS + 9] = (struct option){"fork", no_argument, NULL, APART};
-    int opt;
-    while ((opt = getopt_long(argc, argv, "", longs, NULL)) != -1) {
-        if (opt >= 1 && opt <= NUMBERS) {
-            char *end;
-            long value = strtol(optarg, &end, 10);
-            if (end == optarg || *end || value < numbers[opt - 1].least || value > numbers[opt - 1].most)
-                return "a number is out of range";
-            *numbers[opt - 1].value = value;
-        } else if (opt == GRAPH) {
-            options.graph = optarg ? EAGER : PLAIN;
-            while (optarg && graph_modes[options.graph] && strcmp(graph_modes[options.graph], optarg))
-                options.graph++;
-            if (!graph_modes[options.graph])
-                return "--graph is eager, plain, pieces, fork, update or relaxed";
-            options.fork |= options.graph == FORK;
-        } else if (opt == APART) {
-            options.fork = true;
-        } else if (opt == ROUTERS) {
-            while (router_modes[options.routers] && strcmp(router_modes[options.routers], optarg))
-                options.routers++;
-            if (!router_modes[options.routers])
-                return "--routers is one, turns or mixed";
-        } else if (opt == SCRUB) {
-            options.scrub = true;
-        } else if (opt == CONTEXT) {
-            options.context = true;
-        } else if (opt == PLAN) {
-            options.context = options.plan = true;
-        } else if (opt == PDL) {
-            options.pdl = true;
-        } else if (opt == DTYPE) {
-            options.dtype = optarg;
-        } else if (opt == TRUTH) {
-            options.truth = optarg;
-        } else if (opt == DOOR) {
-            options.door = optarg;
-        } else {
-            return "no such option";
-        }
-    }
-    if (optind != argc)
-        return "takes options only";
-    if (!dtype()->name)
-        return "--dtype is i32, i64, u32, u16 or u8";
-    if (strcmp(options.door, "dlsym") && strcmp(options.door, "getproc"))
-        return "--door is dlsym or getproc";
-    if (options.plan && options.tokens < 16)
-        return "--plan needs --tokens of 16 and more";
-    if (id_size() == 1 && options.experts > 256)
-        return "u8 has room for 256 experts";
-    return options.topk > options.experts ? "--topk is at most --experts" : NULL;
-}
-
 int main(int argc, char **argv)
 {
-    const char *problem = parse(argc, argv);
+    const char *problem = options_parse(argc, argv);
     if (problem)
-        return usage(problem);
+        return options_usage(problem);
     char software[PATH_MAX];
     ssize_t n = readlink("/proc/self/exe", software, sizeof software - 64);
     software[n > 0 ? n : 0] = '\0';
@@ -620,30 +642,17 @@ int main(int argc, char **argv)
     CHECK(cuda.CtxSetCurrent(context));
     load_kernels();
     make_model();
-    FILE *truth = options.truth ? fopen(options.truth, "wb") : NULL;
-    if (options.truth && !truth) {
-        fprintf(stderr, "moe-demo: %s: %s\n", options.truth, strerror(errno));
-        return 1;
-    }
-    FILE *rows_truth = NULL;
-    if (truth && options.context) {
-        snprintf(software, sizeof software, "%s.context", options.truth);
-        rows_truth = fopen(software, "wb");
-        if (!rows_truth) {
-            fprintf(stderr, "moe-demo: %s: %s\n", software, strerror(errno));
-            return 1;
-        }
-    }
+    open_truth();
     struct batch *batches = must(calloc((size_t) options.streams, sizeof *batches));
     for (long i = 0; i < options.streams; i++) {
         batches[i].first_slot = i * CACHE_SLOTS;
         make_batch(&batches[i]);
     }
-    run(batches, truth, rows_truth);
+    run(batches);
     uint64_t sum = checksum(batches);
     printf("moe-demo: %ld layers x %ld steps x %ld tokens, top %ld of %ld, checksum 0x%016llx\n", options.layers,
            options.steps, options.tokens, options.topk, options.experts, (unsigned long long) sum);
-    if ((truth && fclose(truth) != 0) || (rows_truth && fclose(rows_truth) != 0)) {
+    if (!close_truth()) {
         fprintf(stderr, "moe-demo: %s: %s\n", options.truth, strerror(errno));
         return 1;
     }

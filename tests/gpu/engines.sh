@@ -26,7 +26,7 @@ routers=${SGLANG_ROUTERS-$(found sglang 'jit_kernel/moe_fused_gate.py') $(found 
 gpt_oss=${TRITON_KERNELS-$(found vllm 'third_party/triton_kernels')}
 
 ops_case() { # name, file name, script, what it is given before the truth file, and after
-    local name=$1 at=$tmp/$2 script=tests/gpu/$3 before=$4 after=$5 source status good line verdict
+    local name=$1 at=$tmp/$2 script=tests/gpu/$3 before=$4 after=$5 source weights status good line verdict
     # First without moetap: what is compiled at the first call is, and a library that does not work here is told apart.
     # shellcheck disable=SC2086
     timeout 300 python3 "$script" $before "$at.truth" $after >"$out/$2-bare.log" 2>&1
@@ -36,17 +36,19 @@ ops_case() { # name, file name, script, what it is given before the truth file, 
         echo "FAIL $name: not even without moetap: $(tail -1 "$out/$2-bare.log")"
         return
     fi
-    for source in cupti preload; do
+    for source in cupti preload "preload --weights"; do
+        weights=${source#"${source%% *}"}
         # shellcheck disable=SC2086
         MOETAP_LOG=1 timeout 300 $moetap record -q --source=$source --ring-size=512M -o "$at.m" -- \
             python3 "$script" $before "$at.truth" $after >"$at.log" 2>&1
         status=$?
-        python3 tests/gpu/compare_ops.py "$at.truth" "$at.m" $moetap >"$at.txt" 2>&1
+        # shellcheck disable=SC2086
+        python3 tests/gpu/compare_ops.py "$at.truth" "$at.m" $moetap $weights >"$at.txt" 2>&1
         good=$?
         line=$(tail -1 "$at.txt")
         verdict="FAIL $name $source: $line, status $status"
         if [ $status = 0 ] && [ $good = 0 ]; then verdict="ok   $name $source: $line"; fi
-        { cat "$at.log" "$at.txt"; $moetap info "$at.m"; } >"$out/$2-$source.log" 2>&1
+        { cat "$at.log" "$at.txt"; $moetap info "$at.m"; } >"$out/$2-${source// --/-}.log" 2>&1
         rm -f "$at.m" "$at.truth"
         echo "$verdict"
     done

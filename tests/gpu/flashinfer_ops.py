@@ -19,7 +19,7 @@ def route(rows, experts, k, dtype, bias_dtype, groups, chosen, pdl, ids_dtype=to
     ids = torch.empty(rows, k, dtype=ids_dtype, device='cuda')
     out = torch.empty(rows, k, dtype=torch.int16, device='cuda') if replay else None
     fused_topk_deepseek(scores, bias(experts, bias_dtype), groups, chosen, k, 2.5, weights, ids, pdl, out)
-    return ids
+    return ids, weights
 
 
 # Its Python function takes grouped routing only: DeepSeek-V3, and fewer experts a token.

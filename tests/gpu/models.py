@@ -3,7 +3,7 @@
 models.py --list
 
 A small Mixture-of-Experts model of transformers with random weights: prefill and greedy generate. Writes the tokens, and what each
-router chose, as seen from Python in the same process. Knows nothing of moetap.
+router chose, ids and their values, as seen from Python in the same process. Knows nothing of moetap.
 """
 import json
 import sys
@@ -81,7 +81,8 @@ def watch_routers(experts, top_k, calls):
             result = original(input, k, *args, **kwargs)
             if input.shape[-1] == experts and k == top_k:
                 layer = ordinals.setdefault(running[-1], len(ordinals))
-                calls.append((layer, result[1].reshape(-1, k).cpu().tolist()))
+                values, ids = (tensor.reshape(-1, k).cpu() for tensor in result)
+                calls.append((layer, ids.tolist(), values.float().tolist()))
             return result
         return topk
     torch.topk = watch(torch.topk)

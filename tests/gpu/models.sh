@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # Models of transformers, recorded: tests/gpu/models.sh [RESULTS_FOLDER], after ./run build, with python3, torch and transformers.
-# MODELS="mixtral olmoe" chooses. A row for each and each source of launches: ok, FAIL or skipped. Exit 0 if none fails.
+# MODELS="mixtral olmoe" chooses, WEIGHTED= those that are recorded with --weights as well. A row for each and each source of launches: ok, FAIL or skipped. Exit 0 if none fails.
 set -uo pipefail
 cd "$(dirname "$0")/../.." || exit
 out=${1:-gpu-results}
@@ -10,14 +10,18 @@ out=$(cd "$out" && pwd)
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
 moetap=build/tools/moetap
+weighted=${WEIGHTED-mixtral qwen3_moe olmoe gpt_oss granitemoe}
 
 model_case() { # model
-    local model=$1 at=$tmp/$1 source status match good same verdict
+    local model=$1 at=$tmp/$1 source weights status match good same verdict
     timeout 400 python3 tests/gpu/models.py "$model" "$at.bare" >"$at.log" 2>&1 || { echo "skipped transformers $model: $(tail -1 "$at.log")"; return; }
-    for source in auto preload; do
-        MOETAP_LOG=2 timeout 400 $moetap record -q --source=$source -o "$at.m" -- python3 tests/gpu/models.py "$model" "$at.tokens" "$at.truth" >"$at.log" 2>&1
+    for source in auto preload $(case " $weighted " in *" $model "*) echo preload,--weights ;; esac); do
+        weights=${source#"${source%%,*}"}
+        weights=${weights#,}
+        # shellcheck disable=SC2086
+        MOETAP_LOG=2 timeout 400 $moetap record -q --source=${source%%,*} $weights -o "$at.m" -- python3 tests/gpu/models.py "$model" "$at.tokens" "$at.truth" >"$at.log" 2>&1
         status=$?
-        match=$($moetap dump --format=jsonl "$at.m" | python3 tests/gpu/compare_models.py "$at.truth")
+        match=$($moetap dump --format=jsonl "$at.m" | python3 tests/gpu/compare_models.py "$at.truth" $weights)
         good=$?
         { cat "$at.log"; $moetap info "$at.m"; } >"$out/models-$model-$source.log" 2>&1
         same=$(cmp -s "$at.bare" "$at.tokens" && echo "tokens equal" || echo "TOKENS DIFFER")

@@ -24,14 +24,16 @@ def bias(experts, dtype=torch.float32):
     return random(experts, dtype=dtype)
 
 
-def _listed(ids):
-    return ids.cpu().numpy().astype('int64').tolist()
+def _listed(chosen):
+    """Ids, and weights where the call gives some: a float holds all that the narrower types can say, JSON all that a float can."""
+    ids, weights = chosen if isinstance(chosen, tuple) else (chosen, None)
+    return [ids.cpu().numpy().astype('int64').tolist(), None if weights is None else weights.float().cpu().tolist()]
 
 
 def call(name, function, *args):
-    """One call on the default stream; one that the library does not take is counted."""
+    """One call on the default stream, of ids or (ids, weights); one that the library does not take is counted."""
     try:
-        ids = function(*args)
+        chosen = function(*args)
         torch.cuda.synchronize()
     except Exception as error:
         if 'CUDA error' in str(error):
@@ -39,7 +41,7 @@ def call(name, function, *args):
         count, _ = _refused.get(name, (0, ''))
         _refused[name] = count + 1, f'{str(error).splitlines()[0][:120]} {args}'
         return
-    _calls.append((name, str(args), _listed(ids)))
+    _calls.append((name, str(args), *_listed(chosen)))
 
 
 def graph(name, rows, experts, route, dtype=torch.bfloat16, layers=6, replays=4):
@@ -49,12 +51,13 @@ def graph(name, rows, experts, route, dtype=torch.bfloat16, layers=6, replays=4)
 
     def step():
         for layer in range(layers):
-            kept[layer] = route(scores[layer]).clone()
+            chosen = route(scores[layer])
+            kept[layer] = tuple(tensor.clone() for tensor in chosen) if isinstance(chosen, tuple) else chosen.clone()
     _side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(_side):
         step()
         _side.synchronize()
-        chosen = [_listed(ids) for ids in kept]
+        all_chosen = [_listed(chosen) for chosen in kept]
         captured = torch.cuda.CUDAGraph()
         with torch.cuda.graph(captured, stream=_side):
             step()
@@ -63,8 +66,8 @@ def graph(name, rows, experts, route, dtype=torch.bfloat16, layers=6, replays=4)
                 tensor.copy_(random(rows, experts, dtype=dtype))
             captured.replay()
             _side.synchronize()
-            chosen += [_listed(ids) for ids in kept]
-    _graphs.append({'name': name, 'ids': chosen})
+            all_chosen += [_listed(chosen) for chosen in kept]
+    _graphs.append({'name': name, 'chosen': all_chosen})
 
 
 def finish(truth_file):

@@ -20,19 +20,27 @@ row() {
 
 nvidia-smi --query-gpu=name,driver_version --format=csv,noheader 2>/dev/null | tee "$out/device.txt"
 
-# The sample engine: each source, eager and graph, types and shapes; ids and checksum.
+# The sample engine: each source, eager and graph, types and shapes; ids, weights if $extra asks for them, and checksum.
 demo_case() { # source, extra, layers experts topk tokens steps streams
     local source=$1 extra=$2 shape=(--layers "$3" --experts "$4" --topk "$5" --tokens "$6" --steps "$7" --streams "$8")
+    local weights=
+    case $extra in *--weights*) weights=--weights ;; esac
     rm -f "$tmp/t"
     # shellcheck disable=SC2086
-    timeout 120 $moetap record -q --source="$source" -o "$tmp/t" -- $demo "${shape[@]}" $extra --truth "$tmp/truth" >"$tmp/log" 2>&1
-    local status=$? match bare
-    match=$($moetap dump --format=jsonl "$tmp/t" | $compare "$tmp/truth" "${shape[@]}" | tail -1)
+    timeout 120 $moetap record -q --source="$source" $weights -o "$tmp/t" -- $demo "${shape[@]}" $extra --truth "$tmp/truth" >"$tmp/log" 2>&1
+    local status=$? match bare good
+    # shellcheck disable=SC2086
+    match=$($moetap dump --format=jsonl "$tmp/t" | $compare "$tmp/truth" "${shape[@]}" $weights | tail -1)
+    good=$?
+    case $extra in *--eplb*) # the ids that load balancing made of these
+        match="$match; physical: $($moetap dump --ids=physical --format=jsonl "$tmp/t" | $compare "$tmp/truth.physical" "${shape[@]}" | tail -1)" || good=1
+        ;;
+    esac
     # shellcheck disable=SC2086
     bare=$($demo "${shape[@]}" $extra | sed -n 's/.*checksum //p')
     cat "$tmp/log" >>"$out/demo.log"
     local verdict="$match, status $status"
-    if [ $status = 0 ] && [ "$(sed -E 's/match: ([0-9]+) of ([0-9]+) ids/\1-\2/' <<<"$match" | awk -F- '{print $1==$2}')" = 1 ]; then
+    if [ $status = 0 ] && [ $good = 0 ]; then
         if grep -q "checksum $bare" "$tmp/log"; then verdict="ok: $match, output equal"; else verdict="OUTPUT DIFFERS: $match"; fi
     fi
     row "moe-demo $source $extra L$3 E$4 k$5 T$6 S$7 M$8" "$verdict"
@@ -68,6 +76,19 @@ for shape in "1 8 2 1 6 1" "48 128 8 64 10 1" "61 256 8 8 5 1" "4 512 10 512 4 1
     demo_case auto "--graph" $shape
 done
 
+# Weights, also where they change in place behind the router, or are destroyed behind their last reader.
+for mode in "" "--rescale" "--graph" "--graph --rescale" "--graph=pieces --scrub" "--graph=update --scrub --rescale" "--graph=fork --scrub" "--pdl --graph --rescale"; do
+    demo_case auto "--weights $mode" 48 128 8 64 10 1
+    demo_case preload "--weights $mode" 7 64 8 5000 6 1
+done
+demo_case auto "--weights --graph --dtype i64" 4 512 10 512 4 1
+
+# Load balancing: logical ids from the router, physical ones from the map behind it.
+for mode in "" "=inplace" " --graph" "=inplace --graph" " --graph --scrub" "=inplace --graph=pieces --scrub" " --pdl --graph" " --weights --rescale --graph"; do
+    demo_case auto "--eplb$mode" 48 128 8 64 10 1
+    demo_case preload "--eplb$mode" 7 64 8 5000 6 1
+done
+
 # Graphs of other kinds, each program the judge of its own ring; first without moetap, to know what the driver can do.
 for program in pdl conditional; do
     if ! timeout 60 build/tests/gpu/$program --bare >"$out/$program.log" 2>&1; then
@@ -98,9 +119,9 @@ done
 # compute-sanitizer over the tap.
 if command -v compute-sanitizer >/dev/null; then
     for tool in memcheck racecheck; do
-      for mode in "" --graph; do
+      for mode in "" --graph "--graph --weights"; do
         # shellcheck disable=SC2086
-        MOETAP_SESSION=sanitizer MOETAP_SOURCE=preload LD_PRELOAD=$PWD/build/shim/libmoetap-shim.so timeout 120 compute-sanitizer --report-api-errors no --tool $tool \
+        MOETAP_WEIGHTS=$([[ $mode == *--weights ]] && echo 1 || echo 0) MOETAP_SESSION=sanitizer MOETAP_SOURCE=preload LD_PRELOAD=$PWD/build/shim/libmoetap-shim.so timeout 120 compute-sanitizer --report-api-errors no --tool $tool \
             $demo --layers 2 --experts 64 --topk 8 --tokens 1200 --steps 2 $mode >"$out/$tool.log" 2>&1
         row "compute-sanitizer $tool $mode" "$(grep -q 'SUMMARY: 0 errors\|0 hazards displayed' "$out/$tool.log" && echo "ok: $(tail -1 "$out/$tool.log")" || tail -1 "$out/$tool.log")"
       done

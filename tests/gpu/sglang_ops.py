@@ -24,25 +24,28 @@ def gating(op, rows, experts, k, dtype, biased, scores=None):
         ops.topk_softmax(weights, ids, scores, True, 0.0, correction)
     else:
         ops.topk_sigmoid(weights, ids, scores, True, correction)
-    return ids
+    return ids, weights
 
 
 def fused(rows, experts, k, dtype, groups, chosen, shared, scores=None):
     scores = random(rows, experts, dtype=dtype) if scores is None else scores
-    return ops.moe_fused_gate(scores, bias(experts, scores.dtype), groups, chosen, k + shared, shared, 2.5, False)[1]
+    weights, ids = ops.moe_fused_gate(scores, bias(experts, scores.dtype), groups, chosen, k + shared, shared, 2.5, False)
+    return ids, weights
 
 
 def kimi(rows, experts, k, scores=None):
     scores = random(rows, experts) if scores is None else scores
-    return ops.kimi_k2_moe_fused_gate(scores, bias(experts), k, True, 2.872, False)[1]
+    weights, ids = ops.kimi_k2_moe_fused_gate(scores, bias(experts), k, True, 2.872, False)
+    return ids, weights
 
 
-def aligned(ids, experts):
+def aligned(chosen, experts):
     """What the engine's experts do first: sort the ids by expert. Only reads them."""
+    ids = chosen[0]
     count = ids.numel() + (experts + 1) * 16
     sorted_ids, expert_ids, sums = (torch.zeros(count, dtype=torch.int32, device='cuda') for _ in range(3))
     ops.moe_align_block_size(ids, experts + 1, 16, sorted_ids, expert_ids, torch.empty(1, dtype=torch.int32, device='cuda'), sums, True)
-    return ids
+    return chosen
 
 
 for experts, k in itertools.product([8, 16, 32, 60, 64, 128, 160, 192, 256, 320, 384, 512], [1, 2, 4, 6, 8, 10, 16]):

@@ -45,8 +45,9 @@ def sglang(path):
     def route(rows, experts, k, dtype, biased, scoring, groups=1, chosen=1, shared=0, scores=None):
         scores = random(rows, experts, dtype=dtype) if scores is None else scores
         correction = bias(experts) if biased else torch.zeros(experts, device='cuda') if biases_only else None
-        return gate(scores, correction, k + shared, scoring_func=scoring, num_expert_group=groups, topk_group=chosen,
-                    num_fused_shared_experts=shared, routed_scaling_factor=2.5)[1]
+        weights, ids = gate(scores, correction, k + shared, scoring_func=scoring, num_expert_group=groups, topk_group=chosen,
+                            num_fused_shared_experts=shared, routed_scaling_factor=2.5)[:2]
+        return ids, weights
     # Each number of experts, k and type is compiled on its own: fewer of them.
     for experts, k in [(8, 2), (16, 1), (60, 4), (64, 6), (64, 8), (128, 8), (160, 6), (256, 8), (384, 8), (512, 10), (896, 16)]:
         for scoring, biased, rows in itertools.product(['softmax', 'sigmoid'], [False, True], [1, 17, 130]):

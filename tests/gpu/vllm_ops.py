@@ -28,7 +28,7 @@ def gating(op, rows, experts, k, dtype, ids_dtype, biased, scores=None):
         ops.topk_softplus_sqrt(weights, ids, indices, scores, True, 1.0, correction, None, None)
     else:
         getattr(ops, op)(weights, ids, indices, scores, True, correction)
-    return ids
+    return ids, weights
 
 
 def hashed(rows, experts, k, dtype, ids_dtype):
@@ -39,21 +39,23 @@ def hashed(rows, experts, k, dtype, ids_dtype):
     ids = torch.empty(rows, k, dtype=ids_dtype, device='cuda')
     indices = torch.empty(rows, k, dtype=torch.int32, device='cuda')
     ops.topk_softplus_sqrt(weights, ids, indices, random(rows, experts, dtype=dtype), True, 1.5, None, tokens, table)
-    return ids
+    return ids, weights
 
 
 def grouped(rows, experts, k, dtype, bias_dtype, groups, chosen, scoring, scores=None):
     scores = random(rows, experts, dtype=dtype) if scores is None else scores
     scores = scores if scoring else scores.sigmoid()
-    return ops.grouped_topk(scores, groups, chosen, k, True, 1.0, bias(experts, bias_dtype), scoring)[1]
+    weights, ids = ops.grouped_topk(scores, groups, chosen, k, True, 1.0, bias(experts, bias_dtype), scoring)
+    return ids, weights
 
 
-def aligned(ids, experts):
+def aligned(chosen, experts):
     """What the engine's experts do first: sort the ids by expert. Only reads them."""
+    ids = chosen[0]
     count = ids.numel() + experts * 16
     sorted_ids, expert_ids = (torch.empty(count, dtype=torch.int32, device='cuda') for _ in range(2))
     ops.moe_align_block_size(ids, experts, 16, sorted_ids, expert_ids, torch.empty(1, dtype=torch.int32, device='cuda'), None)
-    return ids
+    return chosen
 
 
 for op in chosen_ops:

@@ -222,6 +222,12 @@ Test(probe, known_recipes)
     expect(&o, "moe-demo", "likely: moe_demo_topk_i32\n");
     expect(&o, "moe-demo", "but      always 16 rows\n");
     cr_assert(!strstr(o.text, "known: "), "%s", o.text);
+    command(&o, "cd %s && %s probe --keep kept -- %s --eplb --plan >&2; grep -rh ^kernel kept | cut -f3,4", scratch(),
+            MOETAP, MOE_DEMO);
+    static const char *const kinds[] = {"moe-demo.i32\trouter\n", "moe-demo.remap.i32\tmap\n",
+                                        "moe-demo.starts\tstarts\n"};
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
+        expect(&o, "kinds", kinds[i]);
 }
 
 /* Allocations of the sample engine end with the ids, and only the low bytes of wide ones change. */

@@ -9,6 +9,7 @@
 
 #include <criterion/criterion.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 TestSuite(builtin, .timeout = 60);
@@ -27,25 +28,26 @@ static const struct {
     enum mt_dtype dtype;
     uint32_t rows, k, experts;
     uint64_t stride;
+    const char *weights; /* their parameter and type; NULL: the recipe does not tell */
 } kernels[] = {
     /* clang-format off */
-    {"moe-demo.i32", "moe_demo_topk_i32", "8 8 8 4 4 4", "1=0x1000 3=7 4=96 5=6", MT_DTYPE_I32, 7, 6, 96, 6},
-    {"moe-demo.i64", "moe_demo_topk_i64", "8 8 8 4 4 4", "1=0x1000 3=7 4=96 5=6", MT_DTYPE_I64, 7, 6, 96, 6},
-    {"moe-demo.u32", "moe_demo_topk_u32", "8 8 8 4 4 4", "1=0x1000 3=7 4=96 5=6", MT_DTYPE_U32, 7, 6, 96, 6},
-    {"moe-demo.route.i32", "moe_demo_route_i32", "8 8 8 4 4 4", "0=0x1000 3=96 4=6 5=7", MT_DTYPE_I32, 7, 6, 96, 6},
-    {"moe-demo.route.i64", "moe_demo_route_i64", "8 8 8 4 4 4", "0=0x1000 3=96 4=6 5=7", MT_DTYPE_I64, 7, 6, 96, 6},
-    {"moe-demo.route.u32", "moe_demo_route_u32", "8 8 8 4 4 4", "0=0x1000 3=96 4=6 5=7", MT_DTYPE_U32, 7, 6, 96, 6},
+    {"moe-demo.i32", "moe_demo_topk_i32", "8 8 8 4 4 4", "1=0x1000 3=7 4=96 5=6", MT_DTYPE_I32, 7, 6, 96, 6, "2 f32"},
+    {"moe-demo.i64", "moe_demo_topk_i64", "8 8 8 4 4 4", "1=0x1000 3=7 4=96 5=6", MT_DTYPE_I64, 7, 6, 96, 6, "2 f32"},
+    {"moe-demo.u32", "moe_demo_topk_u32", "8 8 8 4 4 4", "1=0x1000 3=7 4=96 5=6", MT_DTYPE_U32, 7, 6, 96, 6, "2 f32"},
+    {"moe-demo.route.i32", "moe_demo_route_i32", "8 8 8 4 4 4", "0=0x1000 3=96 4=6 5=7", MT_DTYPE_I32, 7, 6, 96, 6, "1 f32"},
+    {"moe-demo.route.i64", "moe_demo_route_i64", "8 8 8 4 4 4", "0=0x1000 3=96 4=6 5=7", MT_DTYPE_I64, 7, 6, 96, 6, "1 f32"},
+    {"moe-demo.route.u32", "moe_demo_route_u32", "8 8 8 4 4 4", "0=0x1000 3=96 4=6 5=7", MT_DTYPE_U32, 7, 6, 96, 6, "1 f32"},
     /* torch 2.15.0, wheel */
     {"torch.topk", "_ZN2at6native6sbtopk10gather" GATHER, "216 4 4 1 4 4 216 4 216 4 8",
-     "1=96 2=6 3=1 4=7 5=1 8=0x1000 9=1", MT_DTYPE_I64, 7, 6, 96, 6},
+     "1=96 2=6 3=1 4=7 5=1 8=0x1000 9=1", MT_DTYPE_I64, 7, 6, 96, 6, "6 f32"},
     {"torch.topk.64bit", "_ZN2at6native6sbtopk10gatherTopKIfmLi1ELb0EEEvNS_4cuda6detail10TensorInfoIKT_T0_EES8_S8_bS8_S8_"
      "NS5_IS6_S8_EES8_NS5_IlS8_EES8_PS6_", "416 8 8 1 8 8 416 8 416 8 8",
-     "1=96 2=6 3=1 4=7 5=1 8=0x1000 9=1", MT_DTYPE_I64, 7, 6, 96, 6},
+     "1=96 2=6 3=1 4=7 5=1 8=0x1000 9=1", MT_DTYPE_I64, 7, 6, 96, 6, "6 f32"},
     {"torch.topk.multiblock", "_ZN2at6native6mbtopk10gatherTopKIN3c104HalfEjLi1EEEvNS_4cuda6detail10TensorInfoIKT_T0_EESA_SA_"
      "bjSA_NS7_IS8_SA_EESA_NS7_IlSA_EESA_jjPS8_PjSF_j", "216 4 4 1 4 4 216 4 216 4 4 4 8 8 8 4",
-     "1=1000 2=6 3=1 4=7 5=1 8=0x1000 9=1", MT_DTYPE_I64, 7, 6, 1000, 6},
+     "1=1000 2=6 3=1 4=7 5=1 8=0x1000 9=1", MT_DTYPE_I64, 7, 6, 1000, 6, "6 f16"},
     {"torch.topk.multiblock.64bit", "_ZN2at6native6mbtopk10gather" GATHER_MB, "416 8 8 1 4 8 416 8 416 8 4 4 8 8 8 4",
-     "1=1000 2=6 3=1 4=7 5=1 8=0x1000 9=1", MT_DTYPE_I64, 7, 6, 1000, 6},
+     "1=1000 2=6 3=1 4=7 5=1 8=0x1000 9=1", MT_DTYPE_I64, 7, 6, 1000, 6, "6 f32"},
     {"torch.sort", "_ZN2at6native20bitonicSortKVInPlaceILi2ELin1ELi16ELi16EN3c104HalfElNS0_4GTOpIS3_Lb1EEEjEEvNS_4cuda6detail"
      "10TensorInfoIT3_T6_EESA_SA_SA_NS8_IT4_SA_EESA_T5_", "216 4 4 4 216 4 1", NULL, 0, 0, 0, 0, 0},
     {"torch.sort", "_ZN2at6native22warpMergeSortKVInPlaceILi2ELin1ELi128ELi16EflNS0_4GTOpIfLb1EEEjLi32EEEvNS_4cuda6detail"
@@ -54,32 +56,32 @@ static const struct {
      "EES8_S8_S8_NS6_IT4_S8_EES8_b", "216 4 4 4 216 4 1", NULL, 0, 0, 0, 0, 0},
     /* vLLM 0.6.6, 0.8.5, wheels: no IndType */
     {"vllm.topkGatingSoftmax.old", V "17topkGatingSoftmaxILi1ELi1ELi4ELi4EEEvPKfPKbPfiPiS7_iii", "8 8 8 4 8 8 4 4 4",
-     "3=7 4=0x1000 5=0x2000 6=6 8=96", MT_DTYPE_I32, 7, 6, 96, 6},
+     "3=7 4=0x1000 5=0x2000 6=6 8=96", MT_DTYPE_I32, 7, 6, 96, 6, "2 f32"},
     {"vllm.moeTopK.old", V "7moeTopKILi256EEEvPKfPKbPfPiS7_iiii", "8 8 8 8 8 4 4 4 4", "3=0x1000 4=0x2000 5=96 6=6 x=7",
-     MT_DTYPE_I32, 7, 6, 96, 6},
+     MT_DTYPE_I32, 7, 6, 96, 6, "2 f32"},
     /* from source */
     {"vllm.topkGatingSoftmax.indtype", V "17topkGatingSoftmaxILi4ELi128ELi4ELi16ElEEvPKfPKbPfiPT3_Piiii", "8 8 8 4 8 8 4 4 4",
-     "3=7 4=0x1000 6=6 8=96", MT_DTYPE_I64, 7, 6, 96, 6},
+     "3=7 4=0x1000 6=6 8=96", MT_DTYPE_I64, 7, 6, 96, 6, "2 f32"},
     /* 0.10.2, 0.12.0, wheels */
     {"vllm.topkGatingSoftmax", V "17topkGatingSoftmaxILi10ELi320ELi4ELi8ELi32EiEEvPKfPKbPfiPT4_Piiii", "8 8 8 4 8 8 4 4 4",
-     "3=7 4=0x1000 5=0x2000 6=6 8=96", MT_DTYPE_I32, 7, 6, 96, 6},
+     "3=7 4=0x1000 5=0x2000 6=6 8=96", MT_DTYPE_I32, 7, 6, 96, 6, "2 f32"},
     {"vllm.topkGatingSoftmax", V "17topkGatingSoftmaxILi10ELi320ELi4ELi4ELi32El13__nv_bfloat16EEvPKT5_PKbPfiPT4_Piiiib",
-     "8 8 8 4 8 8 4 4 4 1", "3=7 4=0x1000 5=0x2000 6=6 8=96", MT_DTYPE_I64, 7, 6, 96, 6},
+     "8 8 8 4 8 8 4 4 4 1", "3=7 4=0x1000 5=0x2000 6=6 8=96", MT_DTYPE_I64, 7, 6, 96, 6, "2 f32"},
     {"vllm.moeTopK", V "7moeTopKILi256EjEEvPKfPKbPfPT0_Piiiii", "8 8 8 8 8 4 4 4 4", "3=0x1000 5=96 6=6 x=7", MT_DTYPE_U32,
-     7, 6, 96, 6},
+     7, 6, 96, 6, "2 f32"},
     {"vllm.moeTopK", V "7moeTopKILi256ElEEvPKfPKbPfPT0_Piiiiib", "8 8 8 8 8 4 4 4 4 1", "3=0x1000 5=96 6=6 x=7",
-     MT_DTYPE_I64, 7, 6, 96, 6},
-    {"vllm.group_idx_and_topk_idx", V "29group_idx_and_topk_idx_kernelI13__nv_bfloat16iEEvPT_PKS3_S4_PT0_S4_llllllbd",
-     "8 8 8 8 8 8 8 8 8 8 8 1 8", "3=0x1000 5=7 6=8 7=4 8=6 9=96 10=12", MT_DTYPE_I32, 7, 6, 96, 6},
+     MT_DTYPE_I64, 7, 6, 96, 6, "2 f32"},
+    {"vllm.group_idx_and_topk_idx.old", V "29group_idx_and_topk_idx_kernelI13__nv_bfloat16iEEvPT_PKS3_S4_PT0_S4_llllllbd",
+     "8 8 8 8 8 8 8 8 8 8 8 1 8", "3=0x1000 5=7 6=8 7=4 8=6 9=96 10=12", MT_DTYPE_I32, 7, 6, 96, 6, "2 bf16"},
     {"vllm.group_idx_and_topk_idx", V "29group_idx_and_topk_idx_kernelI13__nv_bfloat16iEEvPT_PKS3_PfPT0_S6_llllllbdi",
-     "8 8 8 8 8 8 8 8 8 8 8 1 8 4", "3=0x1000 5=7 6=8 7=4 8=6 9=96 10=12", MT_DTYPE_I32, 7, 6, 96, 6},
+     "8 8 8 8 8 8 8 8 8 8 8 1 8 4", "3=0x1000 5=7 6=8 7=4 8=6 9=96 10=12", MT_DTYPE_I32, 7, 6, 96, 6, "2 f32"},
     /* 0.16.0, wheel */
     {"vllm.topkGating", GATING "i13__nv_bfloat16" SCORING "0EEEvPKT5_PKbPfiPT4_PiiiibPKf", "8 8 8 4 8 8 4 4 4 1 8",
-     "3=7 4=0x1000 5=0x2000 6=6 8=96", MT_DTYPE_I32, 7, 6, 96, 6},
+     "3=7 4=0x1000 5=0x2000 6=6 8=96", MT_DTYPE_I32, 7, 6, 96, 6, "2 f32"},
     {"vllm.moeTopK", V "7moeTopKILi256EiEEvPKfPKbPfPT0_PiiiiibS3_", "8 8 8 8 8 4 4 4 4 1 8", "3=0x1000 5=96 6=6 x=7",
-     MT_DTYPE_I32, 7, 6, 96, 6},
+     MT_DTYPE_I32, 7, 6, 96, 6, "2 f32"},
     {"vllm.grouped_topk", V "25grouped_topk_fused_kernelI13__nv_bfloat166__halfi" SCORING "0EEEvPT_PfPT1_PKT0_lllllbd",
-     "8 8 8 8 8 8 8 8 8 1 8", "2=0x1000 4=7 5=96 6=8 7=4 8=6", MT_DTYPE_I32, 7, 6, 96, 6},
+     "8 8 8 8 8 8 8 8 8 1 8", "2=0x1000 4=7 5=96 6=8 7=4 8=6", MT_DTYPE_I32, 7, 6, 96, 6, "1 f32"},
     {"vllm.align", V "27moe_align_block_size_kernelIiEEvPKT_PiS5_S5_S5_iiiimS5_iib", "8 8 8 8 8 4 4 4 4 8 8 4 4 1",
      "0=0x1000 5=96 6=96 7=4 8=64 9=42 11=99 12=6", MT_DTYPE_I32, 7, 6, 96, 6},
     {"vllm.align.small_batch", V "46moe_align_block_size_small_batch_expert_kernelIlLi256EEEvPKT_PiS5_S5_S5_iimiib",
@@ -88,23 +90,23 @@ static const struct {
      "0=0x1000 4=42 5=96 6=99 7=6", MT_DTYPE_I32, 7, 6, 96, 6},
     /* 0.33.0, wheel */
     {"vllm.topkGating", GATING "i13__nv_bfloat16" SCORING "0EEEvPKT5_PKbPfiPT4_PiiiibPKfdS8_", "8 8 8 4 8 8 4 4 4 1 8 8 8",
-     "3=7 4=0x1000 5=0x2000 6=6 8=96", MT_DTYPE_I32, 7, 6, 96, 6},
+     "3=7 4=0x1000 5=0x2000 6=6 8=96", MT_DTYPE_I32, 7, 6, 96, 6, "2 f32"},
     {"vllm.topkGating", GATING "l13__nv_bfloat16" SCORING "1EEEvPKT5_PKbPfiPT4_PiiiibPKfd", "8 8 8 4 8 8 4 4 4 1 8 8",
-     "3=7 4=0x1000 5=0x2000 6=6 8=96", MT_DTYPE_I64, 7, 6, 96, 6},
+     "3=7 4=0x1000 5=0x2000 6=6 8=96", MT_DTYPE_I64, 7, 6, 96, 6, "2 f32"},
     {"vllm.topkGatingSoftplusSqrt", V "22topkGatingSoftplusSqrtILi10ELi320ELi4ELi4ELi32ELb0Eli13__nv_bfloat16EEvPKT7_PKbPfiPT5_"
      "PiiiibdPKfPKT6_SG_S7_SD_l", "8 8 8 4 8 8 4 4 4 1 8 8 8 8 8 8 8", "3=7 4=0x1000 5=0x2000 6=6 8=96", MT_DTYPE_I64, 7, 6, 96,
-     6},
+     6, "2 f32"},
     {"vllm.dsv4HashTopk", V "24dsv4HashTopkSoftplusSqrtIjiEEvPKfPfPT_iifPKT0_S9_PKbS3_l", "8 8 8 4 4 4 8 8 8 8 8",
-     "2=0x1000 3=7 4=96", MT_DTYPE_U32, 7, 6, 96, 6},
+     "2=0x1000 3=7 4=96", MT_DTYPE_U32, 7, 6, 96, 6, "1 f32"},
     {"vllm.moeTopK", V "7moeTopKILi256EiEEvPKfPKbPfPT0_PiiiiibS3_dS5_", "8 8 8 8 8 4 4 4 4 1 8 8 8",
-     "3=0x1000 5=96 6=6 x=7", MT_DTYPE_I32, 7, 6, 96, 6},
+     "3=0x1000 5=96 6=6 x=7", MT_DTYPE_I32, 7, 6, 96, 6, "2 f32"},
     {"vllm.grouped_topk_small", V "44grouped_topk_fused_small_expert_count_kernelI13__nv_bfloat166__halfi" SCORING
      "0ELi128ELb0ELi8EEEvPT_PfPT1_PKT0_llllllbd", "8 8 8 8 8 8 8 8 8 8 1 8", "2=0x1000 4=7 5=8 6=4 7=6 8=96 9=12",
-     MT_DTYPE_I32, 7, 6, 96, 6},
+     MT_DTYPE_I32, 7, 6, 96, 6, "1 f32"},
     {"vllm.single_group_topk.warp", V "17single_group_topk6detail29single_group_topk_warp_kernelI13__nv_bfloat166__halfi" SCORING
-     "0ELi1024ELi16EEEvPKT_PfPT1_PKT0_lllbfb", "8 8 8 8 8 8 8 1 4 1", "2=0x1000 4=7 5=96 6=6", MT_DTYPE_I32, 7, 6, 96, 6},
+     "0ELi1024ELi16EEEvPKT_PfPT1_PKT0_lllbfb", "8 8 8 8 8 8 8 1 4 1", "2=0x1000 4=7 5=96 6=6", MT_DTYPE_I32, 7, 6, 96, 6, "1 f32"},
     {"vllm.single_group_topk.block", V "17single_group_topk6detail30single_group_topk_block_kernelI13__nv_bfloat166__halfi"
-     SCORING "0ELi1024ELi16EEEvPKT_PfPT1_PKT0_llbfb", "8 8 8 8 8 8 1 4 1", "2=0x1000 4=96 5=6 x=7", MT_DTYPE_I32, 7, 6, 96, 6},
+     SCORING "0ELi1024ELi16EEEvPKT_PfPT1_PKT0_llbfb", "8 8 8 8 8 8 1 4 1", "2=0x1000 4=96 5=6 x=7", MT_DTYPE_I32, 7, 6, 96, 6, "1 f32"},
     {"vllm.align.small_batch", V "46moe_align_block_size_small_batch_expert_kernelIiLi256EEEvPKT_PiS5_S5_S5_iimiibS5_",
      "8 8 8 8 8 4 4 8 4 4 1 8", "0=0x1000 5=96 6=64 7=42 8=99 9=6", MT_DTYPE_I32, 7, 6, 96, 6},
     {"vllm.count_and_sort", V "35count_and_sort_expert_tokens_kernelIiEEvPKT_PiS5_S5_miiibS5_", "8 8 8 8 8 4 4 4 1 8",
@@ -123,84 +125,84 @@ static const struct {
     {"triton_kernels.consumers", "_combined_routing_compute", "8 8 8 4", NULL, 0, 0, 0, 0, 0},
     /* SGLang: sgl-kernel 0.1.0, 0.2.9, 0.3.21, sglang-kernel 0.4.10, wheels */
     {"sglang.topkGatingSoftmax.old", "_Z17topkGatingSoftmaxILi1ELi1ELi4ELi4EEvPKfPKbPfiPiS5_iii", "8 8 8 4 8 8 4 4 4",
-     "3=7 4=0x1000 5=0x2000 6=6 8=96", MT_DTYPE_I32, 7, 6, 96, 6},
+     "3=7 4=0x1000 5=0x2000 6=6 8=96", MT_DTYPE_I32, 7, 6, 96, 6, "2 f32"},
     {"sglang.moeTopK.old", "_Z7moeTopKILi256EEvPKfPKbPfPiS5_iiii", "8 8 8 8 8 4 4 4 4", "3=0x1000 4=0x2000 5=96 6=6 x=7",
-     MT_DTYPE_I32, 7, 6, 96, 6},
+     MT_DTYPE_I32, 7, 6, 96, 6, "2 f32"},
     {"sglang.topkGatingSoftmax", "_Z17topkGatingSoftmaxI13__nv_bfloat16Li1ELi1ELi4ELi2EEvPKT_PKbPfiPiiiib",
-     "8 8 8 4 8 4 4 4 1", "3=7 4=0x1000 5=6 7=96", MT_DTYPE_I32, 7, 6, 96, 6},
+     "8 8 8 4 8 4 4 4 1", "3=7 4=0x1000 5=6 7=96", MT_DTYPE_I32, 7, 6, 96, 6, "2 f32"},
     {"sglang.topkGatingSoftmax", "_Z17topkGatingSoftmaxI13__nv_bfloat16Li1ELi1ELi4ELi2EEvPKT_PKbPfiPiiiibfPKf",
-     "8 8 8 4 8 4 4 4 1 4 8", "3=7 4=0x1000 5=6 7=96", MT_DTYPE_I32, 7, 6, 96, 6},
+     "8 8 8 4 8 4 4 4 1 4 8", "3=7 4=0x1000 5=6 7=96", MT_DTYPE_I32, 7, 6, 96, 6, "2 f32"},
     {"sglang.topkGatingSigmoid", "_Z17topkGatingSigmoidI13__nv_bfloat16Li1ELi1ELi4ELi2EEvPKT_PKbPfiPiiiibPKf",
-     "8 8 8 4 8 4 4 4 1 8", "3=7 4=0x1000 5=6 7=96", MT_DTYPE_I32, 7, 6, 96, 6},
+     "8 8 8 4 8 4 4 4 1 8", "3=7 4=0x1000 5=6 7=96", MT_DTYPE_I32, 7, 6, 96, 6, "2 f32"},
     {"sglang.moeTopK", "_Z7moeTopKILi256EEvPKfPKbPfPiiiiib", "8 8 8 8 4 4 4 4 1", "3=0x1000 4=96 5=6 x=7", MT_DTYPE_I32, 7, 6,
-     96, 6},
+     96, 6, "2 f32"},
     {"sglang.moeTopK", "_Z7moeTopKILi256EEvPKfPKbPfPiiiiibS1_", "8 8 8 8 4 4 4 4 1 8", "3=0x1000 4=96 5=6 x=7", MT_DTYPE_I32,
-     7, 6, 96, 6},
+     7, 6, 96, 6, "2 f32"},
     {"sglang.moeTopK", "_Z11moeTopKFastILi256EEvPfPKbS0_Piiiiib", "8 8 8 8 4 4 4 4 1", "3=0x1000 4=96 5=6 x=7", MT_DTYPE_I32,
-     7, 6, 96, 6},
+     7, 6, 96, 6, "2 f32"},
     {"sglang.moe_fused_gate", "_Z21moe_fused_gate_kernelIN7cutlass10bfloat16_tELi32ELi256ELi8ELi4ELi24ELi6EEvPvS2_PfPilllld",
-     "8 8 8 8 8 8 8 8 8", "3=0x1000 4=7 5=4 6=6", MT_DTYPE_I32, 7, 6, 256, 6},
+     "8 8 8 8 8 8 8 8 8", "3=0x1000 4=7 5=4 6=6", MT_DTYPE_I32, 7, 6, 256, 6, "2 f32"},
     {"sglang.moe_fused_gate", "_Z21moe_fused_gate_kernelIfLi16ELi256ELi16ELi2ELi12ELi6EEvPvS0_PfPilllldb",
-     "8 8 8 8 8 8 8 8 8 1", "3=0x1000 4=7 5=4 6=6", MT_DTYPE_I32, 7, 6, 256, 6},
+     "8 8 8 8 8 8 8 8 8 1", "3=0x1000 4=7 5=4 6=6", MT_DTYPE_I32, 7, 6, 256, 6, "2 f32"},
     {"sglang.moe_fused_gate_dynamic", "_Z29moe_fused_gate_kernel_dynamicIfEvPvS0_PfPilllllld", "8 8 8 8 8 8 8 8 8 8 8",
-     "3=0x1000 4=7 5=96 6=8 7=4 8=6", MT_DTYPE_I32, 7, 6, 96, 6},
+     "3=0x1000 4=7 5=96 6=8 7=4 8=6", MT_DTYPE_I32, 7, 6, 96, 6, "2 f32"},
     {"sglang.moe_fused_gate_dynamic", "_Z29moe_fused_gate_kernel_dynamicIfEvPvS0_PfPilllllldb", "8 8 8 8 8 8 8 8 8 8 8 1",
-     "3=0x1000 4=7 5=96 6=8 7=4 8=6", MT_DTYPE_I32, 7, 6, 96, 6},
+     "3=0x1000 4=7 5=96 6=8 7=4 8=6", MT_DTYPE_I32, 7, 6, 96, 6, "2 f32"},
     /* 0.4.4, wheel */
     {"sglang.kimi_k2_gate.experts", "_Z29kimi_k2_moe_fused_gate_kernelILi256EEvPfS0_S0_Pillbdb", "8 8 8 8 8 8 1 8 1",
-     "3=0x1000 4=7 5=6", MT_DTYPE_I32, 7, 6, 256, 6},
+     "3=0x1000 4=7 5=6", MT_DTYPE_I32, 7, 6, 256, 6, "2 f32"},
     {"sglang.kimi_k2_gate", "_Z29kimi_k2_moe_fused_gate_kernelPfS_S_Pillbdb", "8 8 8 8 8 8 1 8 1", "3=0x1000 4=7 5=6",
-     MT_DTYPE_I32, 7, 6, 384, 6},
+     MT_DTYPE_I32, 7, 6, 384, 6, "2 f32"},
     {"sglang.kimi_k2_gate", "_Z41kimi_k2_moe_fused_gate_kernel_small_tokenPfS_S_Pillbdb", "8 8 8 8 8 8 1 8 1",
-     "3=0x1000 4=7 5=6", MT_DTYPE_I32, 7, 6, 384, 6},
+     "3=0x1000 4=7 5=6", MT_DTYPE_I32, 7, 6, 384, 6, "2 f32"},
     /* JIT and Triton, from source */
     {"sglang.topkGatingSoftmax", "_ZN36_GLOBAL__N__5e0bbb2b_4_k_cu_8dd0a2d117topkGatingSoftmaxI13__nv_bfloat16Li4ELi128ELi4E"
-     "Li8EEEvPKT_PKbPfiPiiiibfPKf", "8 8 8 4 8 4 4 4 1 4 8", "3=7 4=0x1000 5=6 7=96", MT_DTYPE_I32, 7, 6, 96, 6},
+     "Li8EEEvPKT_PKbPfiPiiiibfPKf", "8 8 8 4 8 4 4 4 1 4 8", "3=7 4=0x1000 5=6 7=96", MT_DTYPE_I32, 7, 6, 96, 6, "2 f32"},
     {"sglang.router_triton", "_router_triton_kernel", "8 8 8 8 4 4 4 4 4 4 8 8", "3=0x1000 4=7 7=96 8=6 9=6", MT_DTYPE_I32, 7,
-     6, 96, 6},
+     6, 96, 6, "2 f32"},
     /* sglang 0.5.23, wheel, compiled by Triton 3.6 for sm_90 */
     {"sglang.router_triton.packed", "_router_triton_kernel", "8 8 8 8 8 4 4 4 4 4 4 4 4 4 4 4 8 8",
-     "3=0x1000 5=7 11=96 12=6 13=6", MT_DTYPE_I32, 7, 6, 96, 6},
+     "3=0x1000 5=7 11=96 12=6 13=6", MT_DTYPE_I32, 7, 6, 96, 6, "2 f32"},
     {"sglang.router_triton.packed.bias", "_router_triton_kernel", "8 8 8 8 8 4 4 4 4 4 4 4 4 4 4 8 8",
-     "3=0x1000 5=7 6=0x40200000 10=96 11=6 12=6 x=7", MT_DTYPE_I32, 7, 6, 96, 6},
+     "3=0x1000 5=7 6=0x40200000 10=96 11=6 12=6 x=7", MT_DTYPE_I32, 7, 6, 96, 6, "2 f32"},
     {"sglang.router_triton.packed.bias", "_router_triton_kernel", "8 8 8 8 8 4 4 4 4 4 4 4 4 4 4 8 8",
-     "3=0x1000 5=7 6=0x40200000 10=8 11=6 12=6 x=2", MT_DTYPE_I32, 7, 6, 8, 6},
+     "3=0x1000 5=7 6=0x40200000 10=8 11=6 12=6 x=2", MT_DTYPE_I32, 7, 6, 8, 6, "2 f32"},
     {"sglang.router_triton.packed.no_bias_one_row", "_router_triton_kernel", "8 8 8 8 8 4 4 4 4 4 4 4 4 4 4 8 8",
-     "3=0x1000 5=0x40200000 10=96 11=6 12=6 x=1", MT_DTYPE_I32, 1, 6, 96, 6},
+     "3=0x1000 5=0x40200000 10=96 11=6 12=6 x=1", MT_DTYPE_I32, 1, 6, 96, 6, "2 f32"},
     {"sglang.router_triton.packed.no_bias_one_row", "_router_triton_kernel", "8 8 8 8 8 4 4 4 4 4 4 4 4 4 4 8 8",
-     "3=0x1000 5=0x3f800000 6=0x41200000 10=96 11=6 12=6 x=1", MT_DTYPE_I32, 1, 6, 96, 6},
+     "3=0x1000 5=0x3f800000 6=0x41200000 10=96 11=6 12=6 x=1", MT_DTYPE_I32, 1, 6, 96, 6, "2 f32"},
     {"sglang.router_triton.packed.k1", "_router_triton_kernel", "8 8 8 8 8 4 4 4 4 4 4 4 4 4 8 8",
-     "3=0x1000 5=7 6=0x40200000 11=16 x=2", MT_DTYPE_I32, 7, 1, 16, 1},
+     "3=0x1000 5=7 6=0x40200000 11=16 x=2", MT_DTYPE_I32, 7, 1, 16, 1, "2 f32"},
     {"sglang.router_triton.packed.k1_bias", "_router_triton_kernel", "8 8 8 8 8 4 4 4 4 4 4 4 4 8 8",
-     "3=0x1000 5=7 6=0x40200000 10=16 x=2", MT_DTYPE_I32, 7, 1, 16, 1},
+     "3=0x1000 5=7 6=0x40200000 10=16 x=2", MT_DTYPE_I32, 7, 1, 16, 1, "2 f32"},
     {"sglang.router_triton.packed.k1_no_bias_one_row", "_router_triton_kernel", "8 8 8 8 8 4 4 4 4 4 4 4 4 8 8",
-     "3=0x1000 5=0x40200000 10=16 x=1", MT_DTYPE_I32, 1, 1, 16, 1},
+     "3=0x1000 5=0x40200000 10=16 x=1", MT_DTYPE_I32, 1, 1, 16, 1, "2 f32"},
     {"sglang.router_triton.packed.k1_one_row", "_router_triton_kernel", "8 8 8 8 8 4 4 4 4 4 4 4 8 8",
-     "3=0x1000 5=0x40200000 9=16 x=1", MT_DTYPE_I32, 1, 1, 16, 1},
+     "3=0x1000 5=0x40200000 9=16 x=1", MT_DTYPE_I32, 1, 1, 16, 1, "2 f32"},
     {"sglang.router_triton.packed.one_row", "_router_triton_kernel", "8 8 8 8 8 4 4 4 4 4 4 4 4 4 8 8",
-     "3=0x1000 9=96 10=6 11=6 x=1", MT_DTYPE_I32, 1, 6, 96, 6},
+     "3=0x1000 9=96 10=6 11=6 x=1", MT_DTYPE_I32, 1, 6, 96, 6, "2 f32"},
     {"sglang.router_triton.packed_too", "_router_triton_kernel", "8 8 8 8 8 4 4 4 4 4 4 4 4 4 4 8 8",
-     "3=0x1000 5=7 6=0x40200000 11=96 12=6 13=6 14=6 x=7", MT_DTYPE_I32, 7, 6, 96, 6},
+     "3=0x1000 5=7 6=0x40200000 11=96 12=6 13=6 14=6 x=7", MT_DTYPE_I32, 7, 6, 96, 6, "2 f32"},
     {"sglang.router_triton.packed_too.bias", "_router_triton_kernel", "8 8 8 8 8 4 4 4 4 4 4 4 4 4 8 8",
-     "3=0x1000 5=7 6=0x40200000 10=96 11=6 12=6 13=6 x=7", MT_DTYPE_I32, 7, 6, 96, 6},
+     "3=0x1000 5=7 6=0x40200000 10=96 11=6 12=6 13=6 x=7", MT_DTYPE_I32, 7, 6, 96, 6, "2 f32"},
     {"sglang.router_triton.packed_too.no_bias_one_row", "_router_triton_kernel", "8 8 8 8 8 4 4 4 4 4 4 4 4 4 8 8",
-     "3=0x1000 5=0x40200000 10=96 11=6 12=6 13=6 x=1", MT_DTYPE_I32, 1, 6, 96, 6},
+     "3=0x1000 5=0x40200000 10=96 11=6 12=6 13=6 x=1", MT_DTYPE_I32, 1, 6, 96, 6, "2 f32"},
     {"sglang.router_triton.packed_too.one_row", "_router_triton_kernel", "8 8 8 8 8 4 4 4 4 4 4 4 4 8 8",
-     "3=0x1000 5=0x40200000 9=96 10=6 11=6 12=6 x=1", MT_DTYPE_I32, 1, 6, 96, 6},
+     "3=0x1000 5=0x40200000 9=96 10=6 11=6 12=6 x=1", MT_DTYPE_I32, 1, 6, 96, 6, "2 f32"},
     {"sglang.router_triton.k1", "_router_triton_kernel", "8 8 8 8 4 4 4 4 8 8", "3=0x1000 4=7 5=0x40200000 7=96 x=2",
-     MT_DTYPE_I32, 7, 1, 96, 1},
+     MT_DTYPE_I32, 7, 1, 96, 1, "2 f32"},
     {"sglang.router_triton.k1_one_row", "_router_triton_kernel", "8 8 8 8 4 4 4 8 8", "3=0x1000 4=0x40200000 6=96 x=1",
-     MT_DTYPE_I32, 1, 1, 96, 1},
+     MT_DTYPE_I32, 1, 1, 96, 1, "2 f32"},
     {"sglang.router_triton.one_row", "_router_triton_kernel", "8 8 8 8 4 4 4 4 4 8", "3=0x1000 6=96 7=6 8=6 x=1",
-     MT_DTYPE_I32, 1, 6, 96, 6},
+     MT_DTYPE_I32, 1, 6, 96, 6, "2 f32"},
     {"sglang.route_radix", "_ZN12_GLOBAL__N_118route_radix_kernelILi1EEEvi", "120", NULL, 0, 0, 0, 0, 0},
     /* TensorRT-LLM and FlashInfer, from source */
     {"trtllm.deepseek_v3_topk", "_ZN12tensorrt_llm7kernels23deepseek_v3_topk_kernelIfffiLi256ELb1EEEvPT_PT1_PT2_PT0_llllllld",
-     "8 8 8 8 8 8 8 8 8 8 8", "2=0x1000 4=7 5=8 6=4 7=6 8=96 9=12", MT_DTYPE_I32, 7, 6, 96, 6},
+     "8 8 8 8 8 8 8 8 8 8 8", "2=0x1000 4=7 5=8 6=4 7=6 8=96 9=12", MT_DTYPE_I32, 7, 6, 96, 6, "1 f32"},
     {"trtllm.deepseek_v3_topk", "_ZN12tensorrt_llm7kernels23deepseek_v3_topk_kernelIfffiLi256ELb1EEEvPT_PT1_PT2_PT0_lllllldPs",
-     "8 8 8 8 8 8 8 8 8 8 8 8", "2=0x1000 4=7 5=8 6=4 7=6 8=96 9=12", MT_DTYPE_I32, 7, 6, 96, 6},
+     "8 8 8 8 8 8 8 8 8 8 8 8", "2=0x1000 4=7 5=8 6=4 7=6 8=96 9=12", MT_DTYPE_I32, 7, 6, 96, 6, "1 f32"},
     {"trtllm.customMoeRouting", "_ZN12tensorrt_llm7kernels22customMoeRoutingKernelI13__nv_bfloat16fiLi128ELi8ELb1EEEvPT_PT0_"
-     "PT1_iii", "8 8 8 4 4 4", "2=0x1000 3=7 4=96 5=6", MT_DTYPE_I32, 7, 6, 96, 6},
+     "PT1_iii", "8 8 8 4 4 4", "2=0x1000 3=7 4=96 5=6", MT_DTYPE_I32, 7, 6, 96, 6, "1 f32"},
     {"flashinfer.cake_deepseek_routing", "kernel_cake_deepseek_routing_grouped_k8g4_bf16_f32", "8 8 8 8 8 4 4 4 4 4 4 4",
      "3=0x1000 5=7 6=96 7=6", MT_DTYPE_I32, 7, 6, 96, 6},
     {"flashinfer.hash_topk", "_ZN10flashinfer19moe_hash_topk_fusedILb1EEEvNS_17MoEHashTopKParamsE", "64",
@@ -214,13 +216,13 @@ static const struct {
      "8 8 8 8 8 4", "0=0x1000 3=7 4=6", MT_DTYPE_I32, 7, 6, 0, 6},
     /* llama.cpp, from source: rows are as long as there are experts */
     {"llama.topk_moe", "_Z13topk_moe_cudaILi128ELb0EEvPKfPfPiS2_iiff15topk_moe_config", "8 8 8 8 4 4 4 4 3",
-     "2=0x1000 4=7 5=6", MT_DTYPE_I32, 7, 6, 128, 128},
+     "2=0x1000 4=7 5=6", MT_DTYPE_I32, 7, 6, 128, 128, "1 f32"},
     {"llama.topk_moe", "_Z13topk_moe_cudaILi128ELb0EEvPKfPfPiS2_iiff15topk_moe_config", "8 8 8 8 4 4 4 4 4",
-     "2=0x1000 4=7 5=6", MT_DTYPE_I32, 7, 6, 128, 128},
+     "2=0x1000 4=7 5=6", MT_DTYPE_I32, 7, 6, 128, 128, "1 f32"},
     {"llama.topk_moe.old", "_Z13topk_moe_cudaILm128ELb0EEvPKfPfPiii", "8 8 8 4 4", "2=0x1000 3=7 4=6", MT_DTYPE_I32, 7, 6, 128,
-     128},
+     128, "1 f32"},
     {"llama.topk_moe.old", "_Z13topk_moe_cudaILi64ELb0ELb1EEvPKfPfPiiif", "8 8 8 4 4 4", "2=0x1000 3=7 4=6", MT_DTYPE_I32, 7,
-     6, 64, 64},
+     6, 64, 64, "1 f32"},
     {"llama.mm_ids_helper", "_Z13mm_ids_helperILi8EEvPKiPiS2_S2_iiiii", "8 8 8 8 4 4 4 4 4", "0=0x1000 4=7 5=6 7=96 x=96",
      MT_DTYPE_I32, 7, 6, 96, 96},
     {"llama.mul_mat_vec_q_moe", "_Z17mul_mat_vec_q_moeIL9ggml_type2ELi4EEvPKvS2_PKiPfj5uint3jjjjjjjjj",
@@ -235,14 +237,18 @@ static const struct {
     {"lmdeploy.noaux_tc", "_fused_noaux_tc_kernel", "8 8 8 8 4 4 4", NULL, 0, 0, 0, 0, 0},
     /* exllamav3, from source */
     {"exllamav3.ds3", "_Z31routing_ds3_nogroup_topk_kernelPK6__halfS1_PlPS_fiii", "8 8 8 8 4 4 4 4", "2=0x1000 5=96 6=6 7=7",
-     MT_DTYPE_I64, 7, 6, 96, 6},
+     MT_DTYPE_I64, 7, 6, 96, 6, "3 f16"},
     {"exllamav3.ds3_group", "_Z29routing_ds3_group_topk_kernelPKfS0_PlP6__halffiiii", "8 8 8 8 4 4 4 4 4",
-     "2=0x1000 5=96 6=6 x=7", MT_DTYPE_I64, 7, 6, 96, 6},
+     "2=0x1000 5=96 6=6 x=7", MT_DTYPE_I64, 7, 6, 96, 6, "3 f16"},
     {"exllamav3.std_topk", "_Z23routing_std_topk_kernelPK6__halfPlPS_PK13__nv_bfloat16S1_iii", "8 8 8 8 8 4 4 4",
-     "1=0x1000 5=96 6=6 7=7", MT_DTYPE_I64, 7, 6, 96, 6},
+     "1=0x1000 5=96 6=6 7=7", MT_DTYPE_I64, 7, 6, 96, 6, "2 f16"},
     {"exllamav3.std", "_Z18routing_std_kernelPK6__halfPlPS_PK13__nv_bfloat16iii", "8 8 8 8 4 4 4", "1=0x1000 4=96 5=6 6=7",
-     MT_DTYPE_I64, 7, 6, 96, 6},
+     MT_DTYPE_I64, 7, 6, 96, 6, "2 f16"},
     /* What the rows are, from source: one value each */
+    /* Their shape is the router's: test_read.c */
+    {"moe-demo.remap.i32", "_Z14moe_demo_remapPKiPiS0_iii", "8 8 8 4 4 4", NULL, 0, 0, 0, 0, 0},
+    {"moe-demo.remap.i64", "_Z14moe_demo_remapPKlPlPKiiii", "8 8 8 4 4 4", NULL, 0, 0, 0, 0, 0},
+    {"moe-demo.remap.u32", "_Z14moe_demo_remapPKjPjPKiiii", "8 8 8 4 4 4", NULL, 0, 0, 0, 0, 0},
     {"moe-demo.tokens", "moe_demo_lookup", "8 8 8 4 4 4", "0=0x1000 1=0x5000 3=7 5=1000", MT_DTYPE_I32, 7, 1, 1000, 1},
     {"moe-demo.positions", "moe_demo_rotary", "8 8 4 4", "0=0x1000 2=7", MT_DTYPE_I64, 7, 1, 0, 1},
     {"moe-demo.slots", "moe_demo_cache", "8 8 8 4 4", "1=0x5000 2=0x1000 3=7", MT_DTYPE_I64, 7, 1, 0, 1},
@@ -323,6 +329,17 @@ static void set_args(struct rig *rig, const char *args)
     }
 }
 
+static void check_weights(size_t i, const struct mt_routing *r)
+{
+    static const char *const types[] = {"", "f32", "f16", "bf16"};
+    const char *expected = kernels[i].weights;
+    cr_assert_eq(r->weights, expected ? 0x7000u : 0u, "%s", kernels[i].mangled);
+    cr_assert_eq(r->no_weights != NULL, !expected, "%s", kernels[i].mangled);
+    cr_assert(!expected || strcmp(strchr(expected, ' ') + 1, types[r->weights_type]) == 0, "%s: %u", kernels[i].mangled,
+              r->weights_type);
+    cr_assert(!expected || r->weights_stride == r->k, "%s", kernels[i].mangled);
+}
+
 Test(builtin, kernels)
 {
     struct mt_recipes *recipes = recipes_of(NULL);
@@ -355,6 +372,8 @@ Test(builtin, kernels)
         cr_assert(recipe || reason[0], "%s is refused without a reason", kernels[i].mangled);
         if (!kernels[i].args)
             continue;
+        if (kernels[i].weights)
+            arg_at(&rig, (unsigned) atoi(kernels[i].weights), 0, 0x7000, 8);
         for (int packed = 0; packed < 2; packed++) {
             struct mt_routing r;
             if (packed)
@@ -367,6 +386,7 @@ Test(builtin, kernels)
             cr_assert_eq(r.experts, kernels[i].experts, "%s: %u experts", kernels[i].mangled, r.experts);
             cr_assert_eq(r.stride, kernels[i].stride, "%s", kernels[i].mangled);
             cr_assert_eq(r.column, 1);
+            check_weights(i, &r);
         }
     }
     mt_recipes_free(recipes);

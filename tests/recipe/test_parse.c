@@ -11,6 +11,7 @@ TestSuite(parse, .timeout = 60);
 #define KERNEL "[a]\nkernel = f\n"
 #define ROUTER "[a]\nkernel = f\nparams = 8 8 4 4\nids = param 1\ndtype = i32\nrows = param 2\nk = param 3\n"
 #define SLOTS "[a]\nkernel = f\nkind = slots\nparams = 8 8 4\nids = param 1\ndtype = i64\nrows = param 2\n"
+#define MAP "[a]\nkernel = f\nkind = map\nparams = 8 8 4\nids = param 0\ndtype = i32\n"
 #define BLOCKS "[a]\nkernel = f\nkind = blocks\nparams = 8 8 4\nids = param 1\ndtype = i32\nrows = param 2 - 1\n"
 #define TEN "1234567890"
 #define HUNDRED TEN TEN TEN TEN TEN TEN TEN TEN TEN TEN
@@ -65,7 +66,7 @@ static const char *const mistakes[][2] = {
     {KERNEL "note = " HUNDRED HUNDRED, "my.recipe:3: found 200 characters, expected 1 to 159"},
     {KERNEL "final = a b", "my.recipe:3: found 'a b', expected a name of letters, digits, '.', '_' and '-'"},
     {KERNEL "kind = sampler", "my.recipe:3: found 'sampler', expected router, final, no-ids, consumer, slots, "
-                              "positions, tokens, starts or blocks"},
+                              "positions, tokens, starts, blocks or map"},
     {KERNEL "id_space = 3", "my.recipe:3: found '3', expected unknown, logical or physical"},
     {KERNEL "skip = x", "my.recipe:3: found 'x', expected a number behind 'skip'"},
     {KERNEL "skip = 64", "my.recipe:3: found skip 64, expected at most 63"},
@@ -187,6 +188,42 @@ static const char *const mistakes[][2] = {
      "my.recipe:4: found a parameter that params does not have, or that is smaller than what is read of it"},
     {KERNEL "params = 8 8 | 8\nids = param 1\nrows = 1\nk = 1\ndtype = i32",
      "my.recipe:4: found a parameter that params does not have, or that is smaller than what is read of it"},
+    /* weights */
+    {ROUTER "weights = param 0",
+     "my.recipe:8: found no weights_dtype in [a], expected weights_dtype = f32 or the like"},
+    {ROUTER "weights_dtype = f32",
+     "my.recipe:8: found no weights in [a], expected weights = param N beside their dtype or stride"},
+    {ROUTER "weights_stride = 8",
+     "my.recipe:8: found no weights in [a], expected weights = param N beside their dtype or stride"},
+    {ROUTER "weights = param 0\nweights_dtype = i32",
+     "my.recipe:9: found 'i32', expected f32, f16, bf16 or template N"},
+    {ROUTER "weights = param 0\nweights_dtype = f32\nweights_dtype = f16",
+     "my.recipe:10: found weights_dtype a second time, expected it once in a recipe"},
+    {ROUTER "weights = param 0\nweights = param 1",
+     "my.recipe:9: found this key a second time, expected it once in a recipe"},
+    {ROUTER "weights_dtype = f32\nweights = 8",
+     "my.recipe:9: found something else, expected weights = param N or param N + OFFSET"},
+    {ROUTER "weights_dtype = f32\nweights = param 2",
+     "my.recipe:9: found a parameter that params does not have, or that is smaller than what is read of it"},
+    {ROUTER "weights_dtype = f32\nweights = param 0\nweights_stride = param 4",
+     "my.recipe:10: found a parameter that params does not have, or that is smaller than what is read of it"},
+    {SLOTS "weights_dtype = f32\nweights = param 0",
+     "my.recipe:9: found weights in [a], expected them only in routers"},
+    {KERNEL "kind = final\nweights_dtype = f32", "my.recipe:4: found weights in [a], expected them only in routers"},
+    /* maps */
+    {MAP, "my.recipe:1: found no mapped in [a], expected mapped = ..."},
+    {MAP "mapped = param 1\nrows = 3",
+     "my.recipe:8: found rows in [a], expected it not in a map: its shape is the router's"},
+    {MAP "mapped = param 1\nk = 3", "my.recipe:8: found k in [a], expected it not in a map: its shape is the router's"},
+    {MAP "mapped = k", "my.recipe:7: found something else, expected mapped = param N or param N + OFFSET"},
+    {MAP "mapped = param 2",
+     "my.recipe:7: found a parameter that params does not have, or that is smaller than what is read of it"},
+    {MAP "mapped = param 1\nweights = param 0", "my.recipe:8: found weights in [a], expected them only in routers"},
+    {KERNEL "kind = map\nparams = 8 8\nids = param 0\nmapped = param 1",
+     "my.recipe:1: found no dtype in [a], expected dtype = i32 or the like"},
+    {KERNEL "kind = map\nparams = 8 8\nids = any\nmapped = param 1\ndtype = i32",
+     "my.recipe:1: found ids = any in [a], expected ids = param N in a map"},
+    {ROUTER "mapped = param 0", "my.recipe:8: found mapped in [a], expected it only in maps"},
     {ROUTER "require = param 4 == 1", "my.recipe:8: found a condition on a parameter that params does not have"},
     {ROUTER "require = 1 == param 0 / param 4",
      "my.recipe:8: found a condition on a parameter that params does not have"},
@@ -371,6 +408,9 @@ Test(parse, random_words)
                                         "8",        "63",
                                         "64",       "4096",
                                         "i32",      "u64",
+                                        "weights",  "weights_dtype",
+                                        "f32",      "bf16",
+                                        "map",      "mapped",
                                         "router",   "no-ids",
                                         "consumer", "any",
                                         "f",        "99999999999999999999"};
@@ -388,7 +428,8 @@ Test(parse, mutations)
 {
     static const char good[] = "[a]\nkernel = f*\nparams = 8 216 4 4 | 8 216 4 4 8 ..\nids = param 1 + 16\n"
                                "dtype = template 1\nrows = param 2 / k\nk = param 3\nexperts = template 0\n"
-                               "stride = param 1 + 8 u64\nrequire = grid.x == param 2\nlimit.k = 1..16\n";
+                               "stride = param 1 + 8 u64\nrequire = grid.x == param 2\nlimit.k = 1..16\n"
+                               "weights = param 1 + 24\nweights_dtype = template 0\nweights_stride = k * 4\n";
     struct rig rig;
     rig_make(&rig, "_Z3fooILi8EiEvPv", "8 216 4 4");
     int taken = 0;

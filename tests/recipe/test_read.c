@@ -217,6 +217,112 @@ Test(read, packed_lists)
     cr_assert_eq(mt_launch_param(&rig.kernel, &rig.launch, 2), rig.bytes + 16);
 }
 
+/* A launch without weights is a router's as well, and says why it has none. */
+Test(read, weights)
+{
+    static const char typed[] = "[w]\nkernel = foo\nparams = 8 8 4 4\nids = param 0\ndtype = i32\nrows = param 2\n"
+                                "k = param 3\nweights = param 1\nweights_dtype = template 0\n";
+    static const struct {
+        const char *mangled;
+        enum mt_weight_type type;
+    } types[] = {{"_Z3fooIfEvPvS0_ii", MT_WEIGHT_F32},
+                 {"_Z3fooI6__halfEvPvS1_ii", MT_WEIGHT_F16},
+                 {"_Z3fooIN3c104HalfEEvPvS2_ii", MT_WEIGHT_F16},
+                 {"_Z3fooIN3c108BFloat16EEvPvS2_ii", MT_WEIGHT_BF16},
+                 {"_Z3fooI13__nv_bfloat16EvPvS1_ii", MT_WEIGHT_BF16},
+                 {"_Z3fooIdEvPvS0_ii", MT_WEIGHT_NONE},
+                 {"foo", MT_WEIGHT_NONE}};
+    struct rig rig;
+    struct mt_routing r;
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
+        rig_make(&rig, types[i].mangled, "8 8 4 4");
+        arg(&rig, 0, 0x1000);
+        arg(&rig, 1, 0x2000);
+        arg(&rig, 2, 5);
+        arg(&rig, 3, 4);
+        cr_assert_null(attempt(typed, &rig, &r));
+        cr_assert_eq(r.weights_type, types[i].type, "%s: %u", types[i].mangled, r.weights_type);
+        cr_assert_eq(r.weights, types[i].type ? 0x2000 : 0);
+        cr_assert_eq(r.no_weights == NULL, types[i].type != MT_WEIGHT_NONE);
+        cr_assert_eq(r.ids, 0x1000);
+    }
+    char text[512];
+    static const struct {
+        const char *stride;
+        uint64_t address, read;
+    } strides[] = {{"", 0, 0},
+                   {"weights_stride = k * 2\n", 8, 8},
+                   {"weights_stride = 3\n", 8, 0},
+                   {"weights_stride = param 2\n", 8, 5},
+                   {"weights_stride = param 1\n", 1ull << 40, 0}};
+    for (size_t i = 0; i < sizeof strides / sizeof *strides; i++) {
+        snprintf(text, sizeof text,
+                 "[w]\nkernel = f\nparams = 8 8 4 4\nids = param 0\ndtype = i32\nrows = param 2\nk = param 3\n"
+                 "weights = param 1\nweights_dtype = f16\n%s",
+                 strides[i].stride);
+        rig_make(&rig, "f", "8 8 4 4");
+        arg(&rig, 0, 0x1000);
+        arg(&rig, 1, strides[i].address);
+        arg(&rig, 2, 5);
+        arg(&rig, 3, 4);
+        cr_assert_null(attempt(text, &rig, &r));
+        cr_assert_eq(r.weights, strides[i].read ? strides[i].address : 0, "%s", strides[i].stride);
+        cr_assert(!strides[i].read || (r.weights_stride == strides[i].read && !r.no_weights));
+        cr_assert_eq(r.no_weights == NULL, strides[i].read != 0);
+    }
+}
+
+/* What a map makes of a router's ids: of their shape, of its own type and number of experts. */
+Test(read, maps)
+{
+    static const char text[] = "[m]\nkernel = f\nkind = map\nparams = 8 8 4 4\nids = param 0\nmapped = param 1\n"
+                               "dtype = i64\nexperts = param 2\nrequire = param 3 == rows * k\n";
+    const struct mt_routing router = {.ids = 0x1000,
+                                      .dtype = MT_DTYPE_I32,
+                                      .rows = 7,
+                                      .k = 6,
+                                      .experts = 96,
+                                      .stride = 6,
+                                      .column = 1,
+                                      .weights = 0x5000,
+                                      .weights_type = MT_WEIGHT_F32};
+    struct mt_recipes *recipes = recipes_of(text);
+    const struct mt_recipe *recipe = mt_recipes_get(recipes, 0);
+    cr_assert_eq(mt_recipe_id_space(recipe), MT_IDS_PHYSICAL);
+    cr_assert_not(mt_recipe_tells_shape(recipe));
+    static const struct {
+        uint64_t ids, mapped, numel, stride;
+        const char *why;
+    } cases[] = {{0x1000, 0x2000, 42, 6, NULL},
+                 {0x1000, 0x1000, 42, 6, NULL}, /* in place */
+                 {0x1008, 0x2000, 42, 6, "it does not read the ids of the router before it, or these are not dense"},
+                 {0x1000, 0x2000, 42, 8, "it does not read the ids of the router before it, or these are not dense"},
+                 {0x1000, 0x2000, 41, 6, "a condition of the recipe does not hold"},
+                 {0x1000, 0, 42, 6, "null ids"}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct rig rig;
+        struct mt_routing from = router, r = {0};
+        const char *why = "";
+        from.stride = cases[i].stride;
+        rig_make(&rig, "f", "8 8 4 4");
+        arg(&rig, 0, cases[i].ids);
+        arg(&rig, 1, cases[i].mapped);
+        arg(&rig, 2, 144);
+        arg(&rig, 3, cases[i].numel);
+        bool is = mt_recipe_read_map(recipe, &rig.kernel, &rig.launch, &from, &r, &why);
+        cr_assert_eq(is, !cases[i].why, "case %zu: %s", i, why);
+        cr_assert(is ? !why : strcmp(why, cases[i].why) == 0, "case %zu: %s", i, why);
+        if (!is)
+            continue;
+        cr_assert_eq(r.ids, cases[i].mapped);
+        cr_assert_eq(r.dtype, MT_DTYPE_I64);
+        cr_assert_eq(r.experts, 144);
+        cr_assert(r.rows == 7 && r.k == 6 && r.stride == 6 && r.column == 1);
+        cr_assert(!r.weights && r.weights_type == MT_WEIGHT_NONE);
+    }
+    mt_recipes_free(recipes);
+}
+
 /* Ids that are packed with weights, [k, rows], and columns of wider rows. */
 Test(read, spread)
 {

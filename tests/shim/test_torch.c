@@ -108,7 +108,7 @@ static float *scores_of(uint32_t rows, uint32_t experts)
 {
     float *scores = device_alloc((size_t) rows * experts * sizeof *scores);
     for (uint32_t i = 0; i < rows * experts; i++)
-        scores[i] = (float) (i % experts);
+        scores[i] = (float) (i % experts) / 2;
     return scores;
 }
 
@@ -198,6 +198,19 @@ Test(torch, taps_without_a_sort)
     struct outcome dump;
     record("unsorted", &dump);
     cr_assert(strstr(dump.text, "\"ids\":[[5,6,7],[5,6,7]]"), "%s", dump.text);
+}
+
+/* The values that it chose, in their order behind the sort; here each expert's score is its number, halved. */
+Test(torch, weights_are_read_behind_the_sort)
+{
+    struct outcome o, dump;
+    command(&o,
+            "cd %s && rm -f t; MOETAP_TORCH_ENGINE=sorted %s record -q --weights --source=preload -o t -- /proc/%d/exe",
+            scratch(), MOETAP, (int) getpid());
+    cr_assert_eq(o.status, 0, "%s", o.text);
+    cr_assert(!strstr(o.text, "no weights"), "%s", o.text);
+    command(&dump, "cd %s && %s dump --format=jsonl t", scratch(), MOETAP);
+    cr_assert(strstr(dump.text, "\"ids\":[[7,6,5],[7,6,5]],\"weights\":[[3.5,3,2.5],[3.5,3,2.5]]"), "%s", dump.text);
 }
 
 /* Strides from a TensorInfo and from a parameter. */

@@ -43,8 +43,8 @@ void rig_producer_free(struct mt_producer *producer)
 void rig_tap(const struct mt_tap_args *args)
 {
     struct mt_tap_place place;
-    mt_tap_begin(args, 0, 1, &place);
+    mt_tap_begin(args, 0, MT_WEIGHT_NONE, 1, &place);
     for (uint32_t thread = 0; thread < 4; thread++)
-        mt_tap_copy(args, &place, 0, thread, 4);
+        mt_tap_copy(args, &place, 0, MT_WEIGHT_NONE, thread, 4);
     mt_tap_end(args, 1, &place);
 }

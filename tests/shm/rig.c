@@ -36,7 +36,7 @@ void rig_open(struct rig *rig, uint64_t ring_size)
     struct mt_error note, error = {""};
     memset(rig, 0, sizeof *rig);
     rig->rows_max = 40;
-    int result = mt_segment_create(&rig->segment, RIG_SESSION, 0, "test device", ring_size, &note, &error);
+    int result = mt_segment_create(&rig->segment, RIG_SESSION, 0, "test device", ring_size, false, &note, &error);
     cr_assert_eq(result, 0, "%s", error.text);
     for (uint32_t i = 0; i < RIG_SITES; i++) {
         struct mt_site site = {.layer = (int32_t) i, .k = rig_k(i), .dtype = MT_DTYPE_I32};

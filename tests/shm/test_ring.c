@@ -147,8 +147,8 @@ Test(ring, sizes_that_no_record_can_say_are_too_big)
         args.rows = huge[i].rows;
         args.k = huge[i].k;
         struct mt_tap_place place;
-        mt_tap_begin(&args, 0, 1, &place);
-        mt_tap_copy(&args, &place, 0, 0, 1); /* must not touch ids: there are none */
+        mt_tap_begin(&args, 0, MT_WEIGHT_NONE, 1, &place);
+        mt_tap_copy(&args, &place, 0, MT_WEIGHT_NONE, 0, 1); /* must not touch ids: there are none */
         mt_tap_end(&args, 1, &place);
         cr_assert_eq(place.status, MT_TAP_LOST);
         cr_assert_eq(rig.segment.counters->lost_too_big, i + 1);

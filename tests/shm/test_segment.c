@@ -22,7 +22,7 @@ static int create(struct mt_segment *segment)
 {
     strcpy(note.text, "untouched");
     error.text[0] = '\0';
-    return mt_segment_create(segment, "s", 3, "Test GPU", 1 << 20, &note, &error);
+    return mt_segment_create(segment, "s", 3, "Test GPU", 1 << 20, false, &note, &error);
 }
 
 static const char *usual_path(void)
@@ -79,7 +79,7 @@ Test(segment, ring_size_is_rounded_up)
                  {(1 << 20) + 1, 2 << 20}};
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
         struct mt_segment segment;
-        cr_assert_eq(mt_segment_create(&segment, "s", 0, "", sizes[i].wanted, NULL, NULL), 0);
+        cr_assert_eq(mt_segment_create(&segment, "s", 0, "", sizes[i].wanted, false, NULL, NULL), 0);
         cr_assert_eq(segment.header->ring_size, sizes[i].given);
         mt_segment_destroy(&segment, true);
     }
@@ -91,9 +91,9 @@ Test(segment, bad_sessions)
                                       "a b", "a\n", "0123456789012345678901234567890123456789012345678901234567890123"};
     struct mt_segment segment;
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
-        cr_assert_eq(mt_segment_create(&segment, bad[i], 0, "", 0, NULL, &error), -EINVAL, "'%s'", bad[i]);
+        cr_assert_eq(mt_segment_create(&segment, bad[i], 0, "", 0, false, NULL, &error), -EINVAL, "'%s'", bad[i]);
     cr_assert_eq(mt_segment_create(&segment, "012345678901234567890123456789012345678901234567890123456789012", 0, "",
-                                   0, NULL, &error),
+                                   0, false, NULL, &error),
                  0);
     mt_segment_destroy(&segment, true);
 }
@@ -261,7 +261,7 @@ Test(segment, too_long_a_name)
 static void expect_no_room(void)
 {
     struct mt_segment segment;
-    int result = mt_segment_create(&segment, "s", 3, "", 64 << 20, &note, &error);
+    int result = mt_segment_create(&segment, "s", 3, "", 64 << 20, false, &note, &error);
     cr_assert(result == -ENOSPC || result == -EFBIG, "%d", result);
     cr_assert(strstr(error.text, "--ring-size"), "must say what to do: %s", error.text);
     cr_assert(strstr(error.text, mt_shm_dir()), "%s", error.text);
@@ -285,7 +285,7 @@ Test(segment, full_folder)
         cr_skip_test("may not mount here");
     expect_no_room();
     struct mt_segment segment;
-    cr_assert_eq(mt_segment_create(&segment, "s", 3, "", 64 << 10, NULL, &error), -ENOSPC,
+    cr_assert_eq(mt_segment_create(&segment, "s", 3, "", 64 << 10, false, NULL, &error), -ENOSPC,
                  "the site table is larger than what is left");
     umount(mt_shm_dir());
 }

@@ -81,9 +81,9 @@ static int compare(const struct mt_record *record, const void *ids, void *user)
 static void run_block(const struct mt_tap_args *args, uint32_t block, uint32_t blocks, uint32_t threads)
 {
     struct mt_tap_place place;
-    mt_tap_begin(args, args->stage != NULL, blocks, &place);
+    mt_tap_begin(args, args->stage != NULL, MT_WEIGHT_NONE, blocks, &place);
     for (uint32_t thread = 0; thread < threads; thread++)
-        mt_tap_copy(args, &place, args->stage != NULL, block * threads + thread, blocks * threads);
+        mt_tap_copy(args, &place, args->stage != NULL, MT_WEIGHT_NONE, block * threads + thread, blocks * threads);
     mt_tap_end(args, blocks, &place);
 }
 
@@ -226,10 +226,10 @@ Test(tap, a_stage_knows_its_context)
     router.width = 1;
     router.context = 0;
     router.stage = stage;
-    cr_assert_leq(mt_tap_stage_size(4, 1), sizeof stage);
+    cr_assert_leq(mt_tap_stage_size(4, 1, MT_WEIGHT_NONE), sizeof stage);
     uint64_t seen = 0;
     run_block(&context, 0, 1, 4);
-    mt_tap_stage(&router, 0, 1);
+    mt_tap_stage(&router, MT_WEIGHT_NONE, 0, 1);
     run_block(&context, 0, 1, 4);
     run_block(&router, 0, 1, 4);
     cr_assert_eq(mt_read(reader, 1, keep_context, &seen, NULL), 1);
@@ -400,7 +400,7 @@ Test(tap, stages_are_written_as_the_ids_were)
                                          .width = (uint8_t) (1 + run / 2 % 2)};
             batch.count++;
             for (uint32_t thread = 0; thread < 96; thread++)
-                mt_tap_stage(args, thread, 96);
+                mt_tap_stage(args, MT_WEIGHT_NONE, thread, 96);
         }
         /* What the engine does with the ids from here on is its own business. */
         uint8_t *ids[COUNT];
@@ -415,10 +415,10 @@ Test(tap, stages_are_written_as_the_ids_were)
         for (uint32_t i = 0; i < COUNT; i++) {
             struct mt_tap_args *args = &batch.tap[(i + run) % COUNT];
             cr_assert_eq(mt_tap_of_block(&batch, args->first_block), args);
-            cr_assert_eq(mt_tap_of_block(&batch, args->first_block + mt_write_blocks(args) - 1), args);
-            cr_assert_leq(args->first_block + mt_write_blocks(args), blocks);
-            for (uint32_t block = 0; block < mt_write_blocks(args); block++)
-                run_block(args, block, mt_write_blocks(args), 32);
+            cr_assert_eq(mt_tap_of_block(&batch, args->first_block + mt_write_blocks(args, MT_WEIGHT_NONE) - 1), args);
+            cr_assert_leq(args->first_block + mt_write_blocks(args, MT_WEIGHT_NONE), blocks);
+            for (uint32_t block = 0; block < mt_write_blocks(args, MT_WEIGHT_NONE); block++)
+                run_block(args, block, mt_write_blocks(args, MT_WEIGHT_NONE), 32);
             args->ids = memory[(i + run) % COUNT];
             struct expected expected = {args, 0, -1};
             cr_assert_eq(mt_read(reader, 9, compare, &expected, NULL), 1);

@@ -230,7 +230,8 @@ static void be_engine(const struct options *o, int started)
     const char *session = getenv("MOETAP_SESSION");
     struct mt_segment segment;
     struct mt_error error = {""};
-    if (mt_segment_create(&segment, session ? session : "local", 0, "fake device", ring_size(), NULL, &error) != 0) {
+    if (mt_segment_create(&segment, session ? session : "local", 0, "fake device", ring_size(), false, NULL, &error) !=
+        0) {
         /* As the shim does: a line, and the engine goes on. */
         fprintf(stderr, "fake-engine: %s\n", error.text);
         return;

@@ -45,7 +45,8 @@ void add_layer(void)
 void open_engine(const char *session)
 {
     struct mt_error error = {""};
-    cr_assert_eq(mt_segment_create(&segment, session, 0, "fake device", 1 << 20, NULL, &error), 0, "%s", error.text);
+    cr_assert_eq(mt_segment_create(&segment, session, 0, "fake device", 1 << 20, false, NULL, &error), 0, "%s",
+                 error.text);
     layers = 0;
     for (uint32_t i = 0; i < ROUTER; i++)
         add_site(MT_SITE_SLOTS + i, MT_LAYER_UNKNOWN);

@@ -790,8 +790,8 @@ Test(command, info_of_a_trace)
     RUN(0, "%s info t", MOETAP);
     SAYS("t: 1 segment\n");
     SAYS("(fake-engine), device 0: fake device\n");
-    SAYS("      0      0       0      64   2 int32  eager        5         35  fake (no router: left out)\n");
-    SAYS("      3      1       1      64   2 int32  eager        5         35  fake\n");
+    SAYS("      0      0       0      64   2 int32  unknown  eager        5         35  fake (no router: left out)\n");
+    SAYS("      3      1       1      64   2 int32  unknown  eager        5         35  fake\n");
     SAYS("  20 records, 140 rows, 2 layers, 5 steps\n");
     SAYS("  lost 0: ring full 0, too big 0, torn 0, not written 0; not captured 1; the engine ended by itself\n");
     RUN(1, "%s info nothing", MOETAP);
@@ -831,7 +831,7 @@ Test(command, info_of_a_segment)
     for (size_t i = 0; i < 2; i++) {
         RUN(0, "%s info %s%s", MOETAP, folders[i], segment_name());
         SAYS("(fake-engine), writing, device 0: fake device, ring of 64 KiB");
-        SAYS("      1      0       1      64   2 int32  eager  fake\n");
+        SAYS("      1      0       1      64   2 int32  unknown  eager  fake\n");
         SAYS("not captured 3");
     }
     /* Looking takes nothing. */

@@ -14,6 +14,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <zstd.h>
 
 #define SEGMENTS 3u
 #define SITES 4u
@@ -78,6 +79,11 @@ static int say_record(uint32_t segment, const struct mt_record *r, const void *i
             (unsigned long long) r->lost, r->site, r->rows, r->k, r->width);
     for (uint32_t i = 0; i < r->rows * r->k; i++)
         fprintf(words->file, " %x", (unsigned) mt_decode_id(ids, r->width, i));
+    const uint8_t *weights = mt_record_weights(r, ids);
+    if (weights)
+        fprintf(words->file, " weights %u of %u bytes:", r->weights, r->bytes);
+    for (uint32_t i = 0; weights && i < r->rows * r->k * mt_weight_size(r->weights); i++)
+        fprintf(words->file, " %x", weights[i]);
     fputc('\n', words->file);
     words->records++;
     return 0;
@@ -117,7 +123,8 @@ static void write_sites(struct trace_writer *writer, uint32_t segment, uint32_t 
 }
 
 /* Ids come from a generator: zstd cannot shrink them much. */
-static uint8_t *make_record(struct mt_record *r, uint64_t n, uint32_t rows, uint32_t k, uint32_t width)
+static uint8_t *make_record(struct mt_record *r, uint64_t n, uint32_t rows, uint32_t k, uint32_t width,
+                            uint32_t weights)
 {
     *r = (struct mt_record){.commit = 1,
                             .seq = n,
@@ -126,9 +133,10 @@ static uint8_t *make_record(struct mt_record *r, uint64_t n, uint32_t rows, uint
                             .lost = n / 10,
                             .site = (uint32_t) n % SITES,
                             .rows = rows,
-                            .bytes = rows * k * width,
+                            .bytes = (uint32_t) mt_payload_size((uint64_t) rows * k, width, weights),
                             .k = (uint16_t) k,
-                            .width = (uint8_t) width};
+                            .width = (uint8_t) width,
+                            .weights = (uint8_t) weights};
     uint8_t *ids = malloc(r->bytes + 1u);
     cr_assert(ids);
     for (uint32_t i = 0; i < r->bytes; i++)
@@ -145,7 +153,7 @@ static struct trace_writer *open_writer(bool force)
 }
 
 struct shape {
-    uint32_t rows, k, width;
+    uint32_t rows, k, width, weights;
 };
 
 /* The records of all segments in turn: `per_block` of one segment follow each other. Returns what was written. */
@@ -164,7 +172,7 @@ static struct words write_trace(const struct shape *shapes, unsigned count, unsi
     for (unsigned i = 0; i < count; i++) {
         const uint32_t s = i / per_block % SEGMENTS;
         struct mt_record record;
-        uint8_t *ids = make_record(&record, i, shapes[i].rows, shapes[i].k, shapes[i].width);
+        uint8_t *ids = make_record(&record, i, shapes[i].rows, shapes[i].k, shapes[i].width, shapes[i].weights);
         cr_assert_eq(trace_writer_record(writer, s, &record, ids), 0);
         say_record(s, &record, ids, &records);
         free(ids);
@@ -242,8 +250,8 @@ Test(trace, round_trip)
     unsigned n = 0;
     for (unsigned w = 1; w <= 2; w++)
         for (unsigned k = 0; k < 8; k++)
-            for (unsigned r = 0; r < 5; r++)
-                shapes[n++] = (struct shape){ks[k] > 1000 && rows[r] > 2 ? 2 : rows[r], ks[k], w};
+            for (unsigned r = 0; r < 5; r++, n++)
+                shapes[n] = (struct shape){ks[k] > 1000 && rows[r] > 2 ? 2 : rows[r], ks[k], w, n % 4};
     /* Blocks of one record, of several, and all of a segment in one. */
     static const unsigned per_block[] = {1, 4, 80};
     for (unsigned i = 0; i < 3; i++) {
@@ -256,8 +264,9 @@ Test(trace, round_trip)
 /* A record that is larger than a block, between small ones. */
 Test(trace, larger_than_a_block)
 {
-    static const struct shape shapes[] = {{3, 2, 1}, {300000, 4, 2}, {3, 2, 1}, {150000, 8, 1}, {5, 2, 2}};
-    struct words wrote = write_trace(shapes, 5, 5);
+    static const struct shape shapes[] = {{3, 2, 1, 1}, {300000, 4, 2},    {3, 2, 1, 2}, {150000, 8, 1},
+                                          {900, 2, 2},  {300000, 4, 2, 1}, {3, 2, 1, 3}};
+    struct words wrote = write_trace(shapes, 7, 7);
     expect_same(&wrote);
     free(wrote.text);
 }
@@ -328,7 +337,7 @@ static void store(const void *at, size_t size)
     close(fd);
 }
 
-static const struct shape small[] = {{2, 2, 1}, {1, 3, 2}, {3, 1, 1}, {0, 2, 1}, {1, 1, 2}, {2, 4, 1}};
+static const struct shape small[] = {{2, 2, 1}, {1, 3, 2, 1}, {3, 1, 1, 2}, {0, 2, 1, 3}, {1, 1, 2}, {2, 4, 1}};
 #define SMALL (sizeof small / sizeof *small)
 
 /* How many records the whole blocks within `size` bytes hold, as the format says. */
@@ -344,6 +353,37 @@ static unsigned records_within(const struct bytes *file, size_t size, unsigned p
             records += per_block;
     }
     return records;
+}
+
+/* One of format 1.0 skips WEIGHTS, and takes a record for damage if its payload is not the ids alone. */
+Test(trace, older_readers_find_the_ids)
+{
+    struct words wrote = write_trace(small, SMALL, 2);
+    struct bytes file = load();
+    unsigned records = 0, weights = 0;
+    size_t at = sizeof(struct trace_header);
+    while (at < file.size) {
+        struct trace_block block;
+        memcpy(&block, file.at + at, sizeof block);
+        at += sizeof block;
+        uint8_t *raw = malloc(block.raw_size + 1u);
+        cr_assert_eq(ZSTD_decompress(raw, block.raw_size, file.at + at, block.packed_size), block.raw_size);
+        size_t in = block.type == TRACE_RECORDS ? sizeof(struct trace_records) : block.raw_size;
+        while (in < block.raw_size) {
+            struct mt_record record;
+            memcpy(&record, raw + in, sizeof record);
+            cr_assert_eq(record.bytes, record.rows * record.k * record.width);
+            in += mt_record_size(record.bytes);
+            records++;
+        }
+        weights += block.type == TRACE_WEIGHTS;
+        free(raw);
+        at += block.packed_size;
+    }
+    cr_assert_eq(records, SMALL);
+    cr_assert_eq(weights, 2);
+    free(file.at);
+    free(wrote.text);
 }
 
 /* Cut anywhere: its whole blocks are read, nothing else, and it says that it was cut off. */
@@ -452,18 +492,19 @@ Test(trace, unknown_block)
 /* Every checksum is right, and what it says cannot be: a broken writer, or a malicious one. */
 Test(trace, impossible_contents)
 {
-    enum { SITE, WIDTH, NO_K, BYTES, ROWS, RECORDS_OF, SITES_OF, STATS_OF, NUMBER, CASES };
+    enum { SITE, WIDTH, NO_K, BYTES, ROWS, WEIGHTS, RECORDS_OF, SITES_OF, STATS_OF, NUMBER, CASES };
     for (int what = 0; what < CASES; what++) {
         struct trace_writer *writer = open_writer(false);
         struct trace_segment info = segment_of(what == NUMBER ? 1 : 0);
         struct mt_site site = site_of(0, 0, true);
         struct mt_record record;
         struct trace_stats stats = {.segment = what == STATS_OF};
-        uint8_t *ids = make_record(&record, 0, 3, 2, 2);
+        uint8_t *ids = make_record(&record, 0, 3, 2, 2, 0);
         record.site = what == SITE ? 1 : 0;
         record.width = what == WIDTH ? 3 : 2;
         record.k = what == NO_K ? 0 : 2;
         record.bytes -= what == BYTES ? 1 : 0;
+        record.weights = what == WEIGHTS ? 4 : 0;    /* no such type */
         record.rows = what == ROWS ? 0x40000003 : 3; /* as many bytes, modulo 2^32 */
         trace_writer_segment(writer, &info);
         trace_writer_sites(writer, what == SITES_OF, &site, 1);
@@ -548,7 +589,7 @@ Test(trace, full_device)
     struct trace_segment info = segment_of(0);
     struct mt_site site = site_of(0, 0, true);
     struct mt_record record;
-    uint8_t *ids = make_record(&record, 0, 3, 2, 1);
+    uint8_t *ids = make_record(&record, 0, 3, 2, 1, 0);
     cr_assert_eq(trace_writer_segment(writer, &info), -ENOSPC);
     cr_assert_eq(trace_writer_sites(writer, 0, &site, 1), -ENOSPC);
     cr_assert_eq(trace_writer_record(writer, 0, &record, ids), -ENOSPC);
@@ -575,7 +616,7 @@ Test(trace, full_on_the_way)
     const unsigned count = 400;
     for (unsigned i = 0; i < count; i++) {
         struct mt_record record;
-        uint8_t *ids = make_record(&record, i, 1000 + i, 8, 1);
+        uint8_t *ids = make_record(&record, i, 1000 + i, 8, 1, 0);
         rows_all += record.rows;
         if (trace_writer_record(writer, i >= 50, &record, ids) != 0) {
             refused++;
@@ -612,7 +653,7 @@ Test(trace, record_too_large_for_a_block)
     write_sites(writer, 0, SITES, true);
     struct mt_record record = {.rows = 1u << 28, .k = 4, .width = 1, .bytes = 1u << 30};
     cr_assert_eq(trace_writer_record(writer, 0, &record, NULL), -EFBIG);
-    uint8_t *ids = make_record(&record, 0, 3, 2, 1);
+    uint8_t *ids = make_record(&record, 0, 3, 2, 1, 0);
     cr_assert_eq(trace_writer_record(writer, 0, &record, ids), 0, "what fits is still written");
     free(ids);
     cr_assert_eq(trace_writer_close(writer, &error), 0);

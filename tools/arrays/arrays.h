@@ -13,7 +13,15 @@ struct element {
     bool is_signed;
 };
 
-enum element_type { ELEMENT_INT32, ELEMENT_INT16, ELEMENT_UINT16, ELEMENT_UINT8, ELEMENT_BOOL, ELEMENTS };
+enum element_type {
+    ELEMENT_INT32,
+    ELEMENT_INT16,
+    ELEMENT_UINT16,
+    ELEMENT_UINT8,
+    ELEMENT_BOOL,
+    ELEMENT_FLOAT32,
+    ELEMENTS
+};
 
 extern const struct element elements[ELEMENTS];
 

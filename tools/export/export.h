@@ -18,11 +18,13 @@ struct wanted {
 struct group {
     uint64_t rows;
     uint32_t arrays;
+    uint32_t mask, weights; /* theirs, 0: none */
     uint32_t segment;
 };
 
-/* Behind them: `missing` for types without a sign, then `confirmed` of a request or `pass` of all passes. */
-enum { IDS, TOKENS, POSITIONS, LAYERS, EXTRA, PER_GROUP = EXTRA + 2 };
+/* Behind them: `missing` for types without a sign and weights if there are some, then `confirmed` of a request or
+ * `pass` of all passes. */
+enum { IDS, TOKENS, POSITIONS, LAYERS, MASK, WEIGHTS, PER_GROUP = WEIGHTS + 2 };
 
 struct export
 {
@@ -64,9 +66,12 @@ uint32_t export_column(const struct export *export, uint32_t layer);
 int export_add_group(struct export *export, uint64_t rows, uint32_t segment, const char *prefix);
 int export_add_array(struct export *export, struct array array, int fill);
 void export_put(const struct array *array, size_t index, int32_t value);
-/* Ids of one row in one layer. The marks of an id that is none stay what missing rows are. */
-void export_put_ids(struct export *export, const struct group *group, uint64_t row, uint32_t layer, const int32_t *ids,
-                    uint32_t k);
+/* Ids and weights of one row in one MoE layer, to the array's row `to`. The marks of an id that is none stay what
+ * missing rows are. */
+void export_put_row(struct export *export, const struct group *group, uint64_t to, uint32_t layer,
+                    const struct pass_layer *from, uint32_t row);
+/* Of the segment's routers, MT_WEIGHT_NONE: none of them shows weights. */
+enum mt_weight_type export_weights(const struct export *export, uint32_t segment);
 
 /* A group for rows of a request that has `tokens` of them, by position; a row whose pass is UINT32_MAX is missing. */
 int export_add_rows(struct export *export, uint32_t segment, const struct request_row *rows, uint32_t count,

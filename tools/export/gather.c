@@ -85,8 +85,7 @@ static int take_wanted(uint32_t segment, const struct pass *pass, void *user)
             const struct pass_layer *layer = &pass->layers[j];
             int32_t column = requests_column(export->requests[segment], layer->site);
             if (column >= 0 && w->row < layer->rows)
-                export_put_ids(export, &export->groups[w->group], w->at, (uint32_t) column,
-                               layer->ids + (size_t) w->row * layer->k, layer->k);
+                export_put_row(export, &export->groups[w->group], w->at, (uint32_t) column, layer, w->row);
         }
     }
     return 0;
@@ -130,7 +129,7 @@ static int take_rows(uint32_t segment, const struct pass *pass, void *user)
     const struct group *group = &export->groups[segment];
     uint32_t rows = rows_of(export->requests[segment], pass), number = export->pass_numbers[segment]++;
     const struct array *arrays = &export->arrays[group->arrays];
-    const struct array *passes = arrays + (elements[arrays[IDS].type].is_signed ? EXTRA : EXTRA + 1);
+    const struct array *passes = &export->arrays[export->array_count - 1];
     if (segment > 0 && number == 0)
         export->fill = 0;
     for (uint32_t i = 0; i < rows; i++) {
@@ -146,7 +145,7 @@ static int take_rows(uint32_t segment, const struct pass *pass, void *user)
             const struct pass_layer *layer = &pass->layers[j];
             int32_t column = requests_column(export->requests[segment], layer->site);
             if (column >= 0 && i < layer->rows)
-                export_put_ids(export, group, at, (uint32_t) column, layer->ids + (size_t) i * layer->k, layer->k);
+                export_put_row(export, group, at, (uint32_t) column, layer, i);
         }
     }
     return 0;

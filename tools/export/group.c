@@ -32,13 +32,15 @@ uint32_t export_column(const struct export *export, uint32_t layer)
     return export->model_layers ? export->config->numbers[layer] : layer;
 }
 
-void export_put_ids(struct export *export, const struct group *group, uint64_t row, uint32_t layer, const int32_t *ids,
-                    uint32_t k)
+void export_put_row(struct export *export, const struct group *group, uint64_t to, uint32_t layer,
+                    const struct pass_layer *from, uint32_t row)
 {
     const struct array *array = &export->arrays[group->arrays + IDS];
     const uint32_t experts = requests_experts(export->requests[group->segment]);
-    size_t at = (row * array->shape[1] + export_column(export, layer)) * array->shape[2];
-    for (uint32_t j = 0; j < k && j < array->shape[2]; j++) {
+    const int32_t *ids = from->ids + (size_t) row * from->k;
+    const float *weights = from->weights ? from->weights + (size_t) row * from->k : NULL;
+    size_t at = (to * array->shape[1] + export_column(export, layer)) * array->shape[2];
+    for (uint32_t j = 0; j < from->k && j < array->shape[2]; j++) {
         if (ids[j] < 0)
             continue;
         if (experts && (uint32_t) ids[j] >= experts) {
@@ -50,9 +52,21 @@ void export_put_ids(struct export *export, const struct group *group, uint64_t r
             continue;
         }
         export_put(array, at + j, ids[j]);
-        if (!elements[array->type].is_signed)
-            ((uint8_t *) export->arrays[group->arrays + EXTRA].data)[at + j] = 0;
+        if (group->mask)
+            ((uint8_t *) export->arrays[group->mask].data)[at + j] = 0;
+        if (group->weights && weights)
+            ((float *) export->arrays[group->weights].data)[at + j] = weights[j];
     }
+}
+
+enum mt_weight_type export_weights(const struct export *export, uint32_t segment)
+{
+    const struct trace_view *view = &export->trace->segments[segment];
+    for (uint32_t i = 0; i < view->site_count; i++) {
+        if (requests_column(export->requests[segment], i) >= 0 && view->sites[i].weights)
+            return view->sites[i].weights;
+    }
+    return MT_WEIGHT_NONE;
 }
 
 int export_add_array(struct export *export, struct array array, int fill)
@@ -105,26 +119,32 @@ int export_add_group(struct export *export, uint64_t rows, uint32_t segment, con
     int type = export->type;
     if (type < 0)
         type = requests_experts(requests) && requests_experts(requests) <= 256 ? ELEMENT_UINT8 : ELEMENT_UINT16;
-    export->groups[export->group_count++] =
-        (struct group){.rows = rows, .arrays = (uint32_t) export->array_count, .segment = segment};
+    struct group *group = &export->groups[export->group_count++];
+    *group = (struct group){.rows = rows, .arrays = (uint32_t) export->array_count, .segment = segment};
     const bool mask = !elements[type].is_signed;
-    struct array of[EXTRA + 1] = {
+    struct array of[WEIGHTS + 1] = {
         [IDS] = {"routed_experts", (enum element_type) type, 3, {rows, layers, k}, NULL},
         [TOKENS] = {"token_ids", ELEMENT_INT32, 1, {rows}, NULL},
         [POSITIONS] = {"positions", ELEMENT_INT32, 1, {rows}, NULL},
         [LAYERS] = {"layers", ELEMENT_INT32, 1, {layers}, NULL},
-        [EXTRA] = {"missing", ELEMENT_BOOL, 3, {rows, layers, k}, NULL},
+        [MASK] = {"missing", ELEMENT_BOOL, 3, {rows, layers, k}, NULL},
+        [WEIGHTS] = {"topk_weights", ELEMENT_FLOAT32, 3, {rows, layers, k}, NULL},
     };
-    for (uint32_t i = 0; i <= EXTRA; i++) {
-        if (i == EXTRA && !mask)
+    for (uint32_t i = 0; i <= WEIGHTS; i++) {
+        if ((i == MASK && !mask) || (i == WEIGHTS && export_weights(export, segment) == MT_WEIGHT_NONE))
             continue;
+        if (i == MASK)
+            group->mask = (uint32_t) export->array_count;
+        if (i == WEIGHTS)
+            group->weights = (uint32_t) export->array_count;
         char name[16];
         memcpy(name, of[i].name, sizeof name);
         snprintf(of[i].name, sizeof of[i].name, "%.23s%.15s", prefix, name);
-        if (export_add_array(export, of[i], i == EXTRA ? 1 : i == IDS && mask ? 0 : 0xff) != 0)
+        /* As a float that is NaN, with bits that no arithmetic yields. */
+        if (export_add_array(export, of[i], i == MASK ? 1 : i == IDS && mask ? 0 : 0xff) != 0)
             return -ENOMEM;
     }
-    const struct array *shown = &export->arrays[export->groups[export->group_count - 1].arrays + LAYERS];
+    const struct array *shown = &export->arrays[group->arrays + LAYERS];
     for (uint32_t i = 0; i < layers; i++)
         ((int32_t *) shown->data)[i] = (int32_t) (numbered && !export->model_layers ? export->config->numbers[i] : i);
     return 0;

@@ -24,7 +24,7 @@ static uint64_t complete_rows(const struct export *export)
             for (uint32_t layer = 0; whole && layer < layers; layer++) {
                 uint64_t at = (row * ids->shape[1] + export_column(export, layer)) * ids->shape[2];
                 for (uint64_t j = 0; whole && j < ids->shape[2]; j++)
-                    whole = is_there(ids, ids + EXTRA, at + j);
+                    whole = is_there(ids, &export->arrays[group->mask], at + j);
             }
             complete += whole;
         }
@@ -45,7 +45,21 @@ static const char *id_space(const struct trace_view *view, const struct requests
 
 int export_write(struct export *export)
 {
-    enum { FORMAT, MOETAP, EXPERTS, TOPK, COLUMNS, SPACE, MISSING, REQUESTS, COMPLETE, NUMBERS, MOE_LAYERS, WORDS };
+    enum {
+        FORMAT,
+        MOETAP,
+        EXPERTS,
+        TOPK,
+        COLUMNS,
+        SPACE,
+        MISSING,
+        REQUESTS,
+        COMPLETE,
+        NUMBERS,
+        MOE_LAYERS,
+        WEIGHTS_OF,
+        WORDS
+    };
     const struct group *group = &export->groups[0];
     const struct requests *requests = export->requests[group->segment];
     const struct array *ids = &export->arrays[group->arrays + IDS];
@@ -61,6 +75,7 @@ int export_write(struct export *export)
         [COMPLETE] = {.key = "complete_rows"},
         [NUMBERS] = {.key = "layer_numbers"},
         [MOE_LAYERS] = {.key = "moe_layers", .value = "unknown"},
+        [WEIGHTS_OF] = {.key = "weights"},
     };
     uint32_t in_model = 0;
     for (uint32_t g = 0; g < export->group_count; g++)
@@ -75,6 +90,8 @@ int export_write(struct export *export)
     SAY(MISSING, "%s", elements[ids->type].is_signed ? "-1" : "the array missing");
     SAY(REQUESTS, "%u", export->passes ? 0 : export->group_count);
     SAY(COMPLETE, "%llu", (unsigned long long) complete_rows(export));
+    static const char *const types[] = {"none", "f32", "f16", "bf16"};
+    SAY(WEIGHTS_OF, "%s", types[export_weights(export, group->segment)]);
     SAY(NUMBERS, "%s", in_model == 0 ? "MoE layers" : numbered ? "model layers" : "mixed");
 #undef SAY
     if (numbered)

@@ -7,13 +7,20 @@
 
 #include <stdio.h>
 
+/* What the records are shown with. */
+struct format_shown {
+    bool context; /* what rows are, and the numbers that tie routers to that */
+    /* Known to formats of one stream: the largest k of what will follow, and whether any of it has weights. */
+    uint32_t k_max;
+    bool weights;
+};
+
 struct format {
     const char *name;
-    bool one_stream; /* cannot tell segments or streams apart */
-    /* NULL: the format has no head. k_max: the largest k of what will follow */
-    void (*begin)(FILE *out, uint32_t k_max);
-    void (*record)(FILE *out, uint32_t k_max, uint32_t segment, const struct mt_site *site,
-                   const struct mt_record *record, const void *ids, bool with_context);
+    bool one_stream;                                            /* cannot tell segments or streams apart */
+    void (*begin)(FILE *out, const struct format_shown *shown); /* NULL: the format has no head */
+    void (*record)(FILE *out, const struct format_shown *shown, uint32_t segment, const struct mt_site *site,
+                   const struct mt_record *record, const void *ids);
 };
 
 /* What a site that is no router's holds; NULL: a router. */

@@ -5,7 +5,10 @@
  *
  *   SEGMENT  struct trace_segment   one for each segment, in the order of their numbers (0, 1, ...)
  *   SITES    struct trace_sites, then struct mt_site[count]; written again at the end: the last one holds
- *   RECORDS  struct trace_records, then records as in the ring: struct mt_record + payload, padded to 64 bytes
+ *   WEIGHTS  struct trace_weights, then the weights of those records of the next block that have some, in their order,
+ *            without a gap. Since 1.1; who skips it still finds the ids
+ *   RECORDS  struct trace_records, then records as in the ring: struct mt_record + payload, padded to 64 bytes; but
+ *            weights are not in the payload, nor counted in `bytes`
  *   STATS    struct trace_stats     one for each segment, at its end
  *   END      empty
  *
@@ -18,7 +21,7 @@
 
 #define TRACE_MAGIC "MOETRACE"
 #define TRACE_MAJOR 1u
-#define TRACE_MINOR 0u
+#define TRACE_MINOR 1u
 #define TRACE_BLOCK_MAX (1u << 30) /* no payload is larger, packed or not */
 
 struct trace_header {
@@ -29,7 +32,14 @@ struct trace_header {
     uint64_t created_ns; /* CLOCK_REALTIME */
 };
 
-enum trace_type { TRACE_SEGMENT = 1, TRACE_SITES = 2, TRACE_RECORDS = 3, TRACE_STATS = 4, TRACE_END = 5 };
+enum trace_type {
+    TRACE_SEGMENT = 1,
+    TRACE_SITES = 2,
+    TRACE_RECORDS = 3,
+    TRACE_STATS = 4,
+    TRACE_END = 5,
+    TRACE_WEIGHTS = 6
+};
 
 struct trace_block {
     uint32_t check; /* trace_check() of the rest: a damaged type must not hide a block */
@@ -64,6 +74,11 @@ struct trace_records {
     uint32_t segment;
     uint32_t count;
     uint64_t reserved[7]; /* the records behind it are 64-byte aligned */
+};
+
+struct trace_weights {
+    uint32_t segment;
+    uint32_t reserved[3];
 };
 
 struct trace_stats {

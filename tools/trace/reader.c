@@ -12,8 +12,14 @@ struct trace_reader {
     FILE *file;
     const char *path;
     struct trace trace;
+    enum trace_ids ids;
     uint8_t *packed, *raw;
     size_t packed_room, raw_room;
+    uint8_t
+        *weights; /* the latest WEIGHTS block, for the RECORDS behind it: [weights_at, weights_size) is not used up */
+    size_t weights_room, weights_at, weights_size;
+    uint8_t *whole; /* a payload with its weights */
+    size_t whole_room;
     long offset; /* of the current block, for messages */
 };
 
@@ -40,7 +46,7 @@ static bool make_room(uint8_t **buffer, size_t *room, size_t size)
     return *buffer != NULL;
 }
 
-/* 1 a block, 0 the end of what is whole, or -errno. Payloads of RECORDS are only unpacked if wanted. */
+/* 1 a block, 0 the end of what is whole, or -errno. Payloads of RECORDS and WEIGHTS are only unpacked if wanted. */
 static int next_block(struct trace_reader *reader, bool want_records, struct trace_block *block, struct mt_error *error)
 {
     reader->offset = ftell(reader->file);
@@ -51,7 +57,7 @@ static int next_block(struct trace_reader *reader, bool want_records, struct tra
         return damaged(reader, error, "no block begins");
     if (block->raw_size > TRACE_BLOCK_MAX || block->packed_size > ZSTD_compressBound(TRACE_BLOCK_MAX))
         return damaged(reader, error, "an impossible size");
-    if (block->type == TRACE_RECORDS && !want_records) {
+    if ((block->type == TRACE_RECORDS || block->type == TRACE_WEIGHTS) && !want_records) {
         if (fseek(reader->file, block->packed_size, SEEK_CUR) != 0)
             return 0;
         return 1;
@@ -201,7 +207,92 @@ void trace_reader_close(struct trace_reader *reader)
     free(reader->trace.segments);
     free(reader->packed);
     free(reader->raw);
+    free(reader->weights);
+    free(reader->whole);
     free(reader);
+}
+
+bool trace_ids_parse(const char *text, enum trace_ids *ids)
+{
+    *ids = strcmp(text, "physical") == 0 ? TRACE_IDS_PHYSICAL : TRACE_IDS_LOGICAL;
+    return *ids == TRACE_IDS_PHYSICAL || strcmp(text, "logical") == 0;
+}
+
+/* What a map reads are logical ids, even if the router's recipe does not say so. */
+static enum trace_ids space_of(const struct trace_view *view, uint32_t index)
+{
+    const struct mt_site *site = &view->sites[index];
+    if (site->id_space)
+        return site->id_space == 1 ? TRACE_IDS_LOGICAL : TRACE_IDS_PHYSICAL;
+    for (uint32_t i = 0; i < view->site_count; i++) {
+        if (view->sites[i].mapped_from == index + 1)
+            return TRACE_IDS_LOGICAL;
+    }
+    return TRACE_IDS_ALL;
+}
+
+bool trace_reader_chosen(const struct trace_reader *reader, uint32_t segment, uint32_t index)
+{
+    const struct trace_view *view = &reader->trace.segments[segment];
+    const struct mt_site *site = &view->sites[index];
+    if (reader->ids == TRACE_IDS_ALL || site->kind != MT_SITE_ROUTER)
+        return true;
+    if (reader->ids == TRACE_IDS_OWN)
+        return !site->mapped_from;
+    const enum trace_ids space = space_of(view, index);
+    return space == TRACE_IDS_ALL || space == reader->ids;
+}
+
+int trace_reader_choose(struct trace_reader *reader, enum trace_ids ids, struct mt_error *error)
+{
+    bool any = false;
+    reader->ids = ids;
+    for (uint32_t i = 0; i < reader->trace.segment_count; i++) {
+        for (uint32_t j = 0; j < reader->trace.segments[i].site_count; j++)
+            any |= reader->trace.segments[i].sites[j].kind == MT_SITE_ROUTER && trace_reader_chosen(reader, i, j);
+    }
+    if (any || ids == TRACE_IDS_OWN || ids == TRACE_IDS_ALL)
+        return 0;
+    snprintf(error->text, sizeof error->text, "%.150s: no %s ids in it: `moetap info` says what its routers wrote",
+             reader->path, ids == TRACE_IDS_LOGICAL ? "logical" : "physical");
+    return -ENOENT;
+}
+
+static int take_weights(struct trace_reader *reader, const struct trace_block *block, struct mt_error *error)
+{
+    struct trace_weights head;
+    if (block->raw_size < sizeof head)
+        return damaged(reader, error, "a short block of weights");
+    if (reader->weights_at != reader->weights_size)
+        return damaged(reader, error, "weights behind weights");
+    /* Kept beside what follows, without a copy. */
+    uint8_t *raw = reader->weights;
+    size_t room = reader->weights_room;
+    reader->weights = reader->raw;
+    reader->weights_room = reader->raw_room;
+    reader->raw = raw;
+    reader->raw_room = room;
+    memcpy(&head, reader->weights, sizeof head);
+    reader->weights_at = sizeof head;
+    reader->weights_size = block->raw_size;
+    return head.segment < reader->trace.segment_count ? 0 : damaged(reader, error, "weights of no segment");
+}
+
+/* A record as it was in the ring: its weights behind the ids. NULL: they are not there, or no memory. */
+static const void *join(struct trace_reader *reader, struct mt_record *record, const uint8_t *ids)
+{
+    const uint64_t count = (uint64_t) record->rows * record->k, size = count * mt_weight_size(record->weights);
+    const uint64_t whole = mt_payload_size(count, record->width, record->weights);
+    if (size > reader->weights_size - reader->weights_at || whole > UINT32_MAX ||
+        !make_room(&reader->whole, &reader->whole_room, whole))
+        return NULL;
+    memset(reader->whole, 0, whole - size);
+    memcpy(reader->whole, ids, record->bytes);
+    if (size)
+        memcpy(reader->whole + (whole - size), reader->weights + reader->weights_at, size);
+    reader->weights_at += size;
+    record->bytes = (uint32_t) whole;
+    return reader->whole;
 }
 
 static int take_records(struct trace_reader *reader, const struct trace_block *block, trace_take *take, void *user,
@@ -220,14 +311,24 @@ static int take_records(struct trace_reader *reader, const struct trace_block *b
         if (block->raw_size - at < sizeof record)
             return damaged(reader, error, "fewer records than it says");
         memcpy(&record, reader->raw + at, sizeof record);
-        if (!mt_record_sane(&record) || record.site >= view->site_count ||
-            mt_record_size(record.bytes) > block->raw_size - at)
+        const size_t size = mt_record_size(record.bytes);
+        const uint8_t weights = record.weights;
+        record.weights = MT_WEIGHT_NONE; /* they are elsewhere */
+        if (!mt_record_sane(&record) || (weights && (!mt_weight_size(weights) || mt_record_is_context(&record))) ||
+            record.site >= view->site_count || size > block->raw_size - at)
             return damaged(reader, error, "an impossible record");
-        int result = take(head.segment, &record, reader->raw + at + sizeof record, user);
+        record.weights = weights;
+        const void *ids = reader->raw + at + sizeof record;
+        if (weights && !(ids = join(reader, &record, ids)))
+            return damaged(reader, error, "a record without its weights");
+        int result =
+            trace_reader_chosen(reader, head.segment, record.site) ? take(head.segment, &record, ids, user) : 0;
         if (result)
             return result;
-        at += mt_record_size(record.bytes);
+        at += size;
     }
+    if (reader->weights_at != reader->weights_size)
+        return damaged(reader, error, "fewer records than weights");
     return at == block->raw_size ? 0 : damaged(reader, error, "something behind its records");
 }
 
@@ -237,8 +338,11 @@ int trace_reader_records(struct trace_reader *reader, trace_take *take, void *us
     int more, result = 0;
     if (fseek(reader->file, sizeof(struct trace_header), SEEK_SET) != 0)
         return -errno;
+    reader->weights_at = reader->weights_size = 0;
     while (!result && (more = next_block(reader, true, &block, error)) == 1 && block.type != TRACE_END) {
-        if (block.type == TRACE_RECORDS)
+        if (block.type == TRACE_WEIGHTS)
+            result = take_weights(reader, &block, error);
+        else if (block.type == TRACE_RECORDS)
             result = take_records(reader, &block, take, user, error);
     }
     return result ? result : more < 0 ? more : 0;

@@ -22,6 +22,16 @@ struct trace {
     bool complete; /* has its END */
 };
 
+/* Where a kernel turns the router's ids into others (load balancing), both are in the trace. */
+enum trace_ids {
+    TRACE_IDS_OWN = 0,  /* those that routers wrote themselves: each run once */
+    TRACE_IDS_ALL,      /* each record */
+    TRACE_IDS_LOGICAL,  /* but for physical ones, written by a router or made of its ids */
+    TRACE_IDS_PHYSICAL, /* but for logical ones */
+};
+/* "logical" or "physical". */
+bool trace_ids_parse(const char *text, enum trace_ids *ids);
+
 struct trace_reader;
 
 /* Opens and reads everything but the records. -EINVAL no trace or damaged, -EPROTO another version. */
@@ -29,8 +39,14 @@ int trace_reader_open(const char *path, struct trace_reader **reader, struct mt_
 const struct trace *trace_reader_trace(const struct trace_reader *reader);
 void trace_reader_close(struct trace_reader *reader);
 
+/* Which records of routers trace_reader_records() hands out, TRACE_IDS_OWN at first. -ENOENT, with a line: logical or
+ * physical ones were asked for, and the trace has none. */
+int trace_reader_choose(struct trace_reader *reader, enum trace_ids ids, struct mt_error *error);
+/* Does it hand out records of this site? */
+bool trace_reader_chosen(const struct trace_reader *reader, uint32_t segment, uint32_t site);
+
 /*
- * Hands every record to `take`, in the order of the file. The record's site and bounds were checked. Stops at a
+ * Hands every chosen record to `take`, in the order of the file. The record's site and bounds were checked. Stops at a
  * non-zero return of `take`, which it returns; -EBADMSG for a damaged file.
  */
 typedef int trace_take(uint32_t segment, const struct mt_record *record, const void *ids, void *user);

@@ -12,6 +12,7 @@
 #include <zstd.h>
 
 #define BLOCK_SIZE (1u << 20)
+#define WEIGHTS_SIZE (4u << 20) /* of a block's records, unless one alone has more */
 
 struct trace_writer {
     int fd;
@@ -22,6 +23,8 @@ struct trace_writer {
     size_t packed_room;
     uint8_t *block; /* struct trace_records, then records */
     size_t used, room;
+    uint8_t *weights; /* struct trace_weights, then the weights of the block's records */
+    size_t weights_used, weights_room;
     struct trace_tally tally;   /* of the block */
     struct trace_tally dropped; /* of the block that could not be written */
     uint32_t dropped_segment;
@@ -125,6 +128,9 @@ int trace_writer_flush(struct trace_writer *writer)
     if (!writer->used)
         return writer->failed;
     const struct trace_records *head = (const struct trace_records *) writer->block;
+    if (writer->weights_used)
+        put_block(writer, TRACE_WEIGHTS, writer->weights, writer->weights_used); /* if it fails, the next one does */
+    writer->weights_used = 0;
     if (put_block(writer, TRACE_RECORDS, writer->block, writer->used) != 0) {
         writer->dropped_segment = head->segment;
         writer->dropped = writer->tally;
@@ -156,35 +162,63 @@ int trace_writer_sites(struct trace_writer *writer, uint32_t segment, const stru
     return result;
 }
 
+/* Room for `size` more bytes behind `used`. */
+static bool make_room(uint8_t **buffer, size_t *room, size_t used, size_t size)
+{
+    if (size <= *room && used <= *room - size)
+        return true;
+    uint8_t *more = realloc(*buffer, used + size);
+    if (!more)
+        return false;
+    *buffer = more;
+    *room = used + size;
+    return true;
+}
+
+static void add_weights(struct trace_writer *writer, uint32_t segment, const void *weights, size_t size)
+{
+    if (!writer->weights_used) {
+        *(struct trace_weights *) writer->weights = (struct trace_weights){.segment = segment};
+        writer->weights_used = sizeof(struct trace_weights);
+    }
+    memcpy(writer->weights + writer->weights_used, weights, size);
+    writer->weights_used += size;
+}
+
 int trace_writer_record(struct trace_writer *writer, uint32_t segment, const struct mt_record *record, const void *ids)
 {
-    size_t size = mt_record_size(record->bytes);
-    if (size > TRACE_BLOCK_MAX - sizeof(struct trace_records))
+    const uint64_t count = (uint64_t) record->rows * record->k;
+    struct mt_record stored = *record;
+    if (record->weights)
+        stored.bytes = (uint32_t) (count * record->width);
+    const size_t size = mt_record_size(stored.bytes), weights = count * mt_weight_size(record->weights);
+    if (size > TRACE_BLOCK_MAX - sizeof(struct trace_records) ||
+        weights > TRACE_BLOCK_MAX - sizeof(struct trace_weights))
         return -EFBIG;
-    struct trace_records *head = (struct trace_records *) writer->block;
-    if (writer->used && (head->segment != segment || writer->used + size > writer->room))
+    const struct trace_records *head = (const struct trace_records *) writer->block;
+    if (writer->used && (head->segment != segment || writer->used + size > writer->room ||
+                         (writer->weights_used && writer->weights_used + weights > WEIGHTS_SIZE)))
         trace_writer_flush(writer);
     if (writer->failed)
         return writer->failed;
-    if (sizeof *head + size > writer->room) {
-        uint8_t *more = realloc(writer->block, sizeof *head + size);
-        if (!more)
-            return writer->failed = -ENOMEM;
-        writer->block = more;
-        writer->room = sizeof *head + size;
-        head = (struct trace_records *) writer->block;
-    }
+    if (!make_room(&writer->block, &writer->room, writer->used ? writer->used : sizeof *head, size) ||
+        (weights && !make_room(&writer->weights, &writer->weights_room,
+                               writer->weights_used ? writer->weights_used : sizeof(struct trace_weights),
+                               weights > WEIGHTS_SIZE ? weights : WEIGHTS_SIZE)))
+        return writer->failed = -ENOMEM;
     if (!writer->used) {
-        *head = (struct trace_records){.segment = segment};
+        *(struct trace_records *) writer->block = (struct trace_records){.segment = segment};
         writer->used = sizeof *head;
     }
     uint8_t *to = writer->block + writer->used;
-    memcpy(to, record, sizeof *record);
-    memcpy(to + sizeof *record, ids, record->bytes);
-    memset(to + sizeof *record + record->bytes, 0, size - sizeof *record - record->bytes);
+    memcpy(to, &stored, sizeof stored);
+    memcpy(to + sizeof stored, ids, stored.bytes);
+    memset(to + sizeof stored + stored.bytes, 0, size - sizeof stored - stored.bytes);
     writer->used += size;
+    if (weights)
+        add_weights(writer, segment, mt_record_weights(record, ids), weights);
     trace_count(&writer->tally, record);
-    head->count++;
+    ((struct trace_records *) writer->block)->count++;
     return 0;
 }
 
@@ -216,6 +250,7 @@ int trace_writer_close(struct trace_writer *writer, struct mt_error *error)
     ZSTD_freeCCtx(writer->zstd);
     free(writer->packed);
     free(writer->block);
+    free(writer->weights);
     free(writer);
     return failed;
 }

@@ -57,12 +57,31 @@ static void run_gemm(const struct softcuda_block *b)
             if (i < P(int, 1))                                                                                         \
                 body_scrub_##suffix(P(T *, 0), i);                                                                     \
         }                                                                                                              \
+    }                                                                                                                  \
+    static void run_remap_##suffix(const struct softcuda_block *b)                                                     \
+    {                                                                                                                  \
+        for (unsigned t = 0; t < b->block.x; t++) {                                                                    \
+            softcuda_midst(b, t, b->block.x);                                                                          \
+            int i = (int) (b->index.x * b->block.x + t);                                                               \
+            if (i < P(int, 4))                                                                                         \
+                body_remap_##suffix(P(const T *, 0), P(T *, 1), P(const int *, 2), P(int, 3), i);                      \
+        }                                                                                                              \
     }
 KERNELS(i32, int32_t)
 KERNELS(i64, int64_t)
 KERNELS(u32, uint32_t)
 KERNELS(u16, uint16_t)
 KERNELS(u8, uint8_t)
+
+static void run_rescale(const struct softcuda_block *b)
+{
+    for (unsigned t = 0; t < b->block.x; t++) {
+        softcuda_midst(b, t, b->block.x);
+        int i = (int) (b->index.x * b->block.x + t);
+        if (i < P(int, 2))
+            body_rescale(P(float *, 0), P(float, 1), i);
+    }
+}
 
 static void run_embed(const struct softcuda_block *b)
 {
@@ -105,6 +124,8 @@ static const struct softcuda_param topk[] = {{0, 8}, {8, 8}, {16, 8}, {24, 4}, {
 static const struct softcuda_param experts[] = {{0, 8}, {8, 8}, {16, 8}, {24, 8}, {32, 8}, {40, 4}, {44, 4}, {48, 4}};
 static const struct softcuda_param keep[] = {{0, 8}, {8, 8}, {16, 4}};
 static const struct softcuda_param scrub[] = {{0, 8}, {8, 4}};
+static const struct softcuda_param rescale[] = {{0, 8}, {8, 4}, {12, 4}};
+static const struct softcuda_param remap[] = {{0, 8}, {8, 8}, {16, 8}, {24, 4}, {28, 4}, {32, 4}};
 static const struct softcuda_param embed[] = {{0, 8}, {8, 8}, {16, 8}, {24, 4}, {28, 4}};
 static const struct softcuda_param lookup[] = {{0, 8}, {8, 8}, {16, 8}, {24, 4}, {28, 4}, {32, 4}};
 static const struct softcuda_param rotary[] = {{0, 8}, {8, 8}, {16, 4}, {20, 4}};
@@ -135,6 +156,12 @@ const struct softcuda_kernel softcuda_engine_kernels[] = {
     {"_Z14moe_demo_scrubPli", run_scrub_i64, 2, scrub},
     {"_Z13moe_demo_keepPKjPji", run_keep_u32, 3, keep},
     {"_Z14moe_demo_scrubPji", run_scrub_u32, 2, scrub},
+    {"_Z14moe_demo_remapPKiPiS0_iii", run_remap_i32, 6, remap},
+    {"_Z14moe_demo_remapPKlPlPKiiii", run_remap_i64, 6, remap},
+    {"_Z14moe_demo_remapPKjPjPKiiii", run_remap_u32, 6, remap},
+    {"_Z14moe_demo_remapPKtPtPKiiii", run_remap_u16, 6, remap},
+    {"_Z14moe_demo_remapPKhPhPKiiii", run_remap_u8, 6, remap},
+    {"_Z16moe_demo_rescalePffi", run_rescale, 3, rescale},
     {"_Z13moe_demo_keepPKtPti", run_keep_u16, 3, keep},
     {"_Z14moe_demo_scrubPti", run_scrub_u16, 2, scrub},
     {"_Z13moe_demo_keepPKhPhi", run_keep_u8, 3, keep},

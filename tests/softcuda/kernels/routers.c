@@ -34,32 +34,39 @@ struct tensor_info {
 
 static void run_gather(const struct softcuda_block *b)
 {
-    const struct tensor_info *in = b->params[0], *out = b->params[8];
+    const struct tensor_info *in = b->params[0], *values = b->params[6], *out = b->params[8];
     uint32_t experts = P(uint32_t, 1), k = P(uint32_t, 2), row = b->index.x;
     if (row >= P(uint32_t, 4) || k > 64)
         return;
     int64_t ids[64], *to = (int64_t *) out->data + (size_t) row * out->strides[0];
-    top_k((const float *) in->data + (size_t) row * experts, (int) experts, (int) k, ids);
+    const float *scores = (const float *) in->data + (size_t) row * experts;
+    float *kept = (float *) values->data + (size_t) row * k;
+    top_k(scores, (int) experts, (int) k, ids);
     uint32_t n = 0;
     for (uint32_t e = 0; e < experts; e++) {
         for (uint32_t slot = 0; slot < k; slot++) {
-            if (ids[slot] == (int64_t) e)
+            if (ids[slot] == (int64_t) e) {
+                kept[n] = scores[e];
                 to[n++ * P(uint32_t, 9)] = e;
+            }
         }
     }
 }
 
-/* A stand-in for the real signature: keys and values by TensorInfo, rows and length; reverses each row of the values.
- */
+/* A stand-in for the real signature: keys and values by TensorInfo, rows and length; reverses each row of both. */
 static void run_sort(const struct softcuda_block *b)
 {
-    const struct tensor_info *values = b->params[4];
+    const struct tensor_info *keys = b->params[0], *values = b->params[4];
     uint32_t k = P(uint32_t, 2);
+    float *scores = (float *) keys->data + (size_t) b->index.x * k;
     int64_t *row = (int64_t *) values->data + (size_t) b->index.x * k;
     for (uint32_t i = 0; i < k / 2; i++) {
-        int64_t swapped = row[i];
+        int64_t id = row[i];
+        float score = scores[i];
         row[i] = row[k - 1 - i];
-        row[k - 1 - i] = swapped;
+        row[k - 1 - i] = id;
+        scores[i] = scores[k - 1 - i];
+        scores[k - 1 - i] = score;
     }
 }
 
