@@ -158,7 +158,7 @@ static void numbers(long model, long first)
 {
     for (unsigned i = 0; i < dump.count; i++) {
         if (dump.all[i].same->segment == model)
-            cr_expect_eq(dump.all[i].layer, first + dump.all[i].same->layer, "model %ld, layer %ld: %ld", model,
+            cr_assert_eq(dump.all[i].layer, first + dump.all[i].same->layer, "model %ld, layer %ld: %ld", model,
                          dump.all[i].same->layer, dump.all[i].layer);
     }
 }
