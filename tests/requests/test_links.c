@@ -13,6 +13,8 @@ struct made_pass {
     uint32_t rows;
     int32_t slots[ROWS_MAX], positions[ROWS_MAX], tokens[ROWS_MAX], experts[ROWS_MAX];
     bool hidden, bare;
+    uint32_t sequences, block_words; /* as the engine shows them; 0: not at all */
+    int32_t starts[ROWS_MAX + 1], blocks[ROWS_MAX];
 };
 
 static struct made_pass made[32];
@@ -50,6 +52,10 @@ static int feed(struct requests *r, int (*take)(struct requests *, const struct 
             pass.slots = m->slots;
             pass.positions = m->positions;
             pass.tokens = m->tokens;
+            pass.starts = m->sequences ? m->starts : NULL;
+            pass.sequences = m->sequences;
+            pass.blocks = m->block_words ? m->blocks : NULL;
+            pass.block_words = m->block_words;
         }
         result = take(r, &pass);
     }
@@ -264,8 +270,23 @@ static uint32_t below(uint32_t n)
     return (uint32_t) (state >> 33) % n;
 }
 
+/* What no engine would show: nothing is written or read where it should not be. */
+static void any_sequences(struct made_pass *pass, uint32_t block)
+{
+    while (pass->starts[pass->sequences] < (int32_t) pass->rows) {
+        int32_t next = pass->starts[pass->sequences] + (int32_t) below(4);
+        pass->starts[++pass->sequences] = next < (int32_t) pass->rows ? next : (int32_t) pass->rows;
+        if (pass->sequences == ROWS_MAX - 1)
+            pass->starts[++pass->sequences] = (int32_t) pass->rows;
+    }
+    pass->block_words = below(3) ? 1 + below(24) : 0;
+    pass->blocks[0] = (int32_t) (below(8) ? block : below(40));
+    for (uint32_t i = 1; i < pass->block_words; i++)
+        pass->blocks[i] = (int32_t) below(12) - (below(30) == 0) * 1000;
+}
+
 /* A trace is a file from anywhere: rows that no engine writes make no sense, and no harm. */
-Test(links, any_rows)
+static void any_rows(bool shown)
 {
     for (uint32_t round = 0; round < 3000; round++) {
         made_count = 0;
@@ -281,6 +302,8 @@ Test(links, any_rows)
                 pass->tokens[j] = (int32_t) below(2);
                 pass->experts[j] = (int32_t) below(2);
             }
+            if (shown && below(10))
+                any_sequences(pass, block);
         }
         struct requests *r = requests_new(&site, 1, 0, (enum requests_rules)(round % 3));
         cr_assert(r);
@@ -305,4 +328,14 @@ Test(links, any_rows)
         cr_assert(known >= 0 && known <= 12);
         requests_free(r);
     }
+}
+
+Test(links, any_rows)
+{
+    any_rows(false);
+}
+
+Test(links, any_sequences)
+{
+    any_rows(true);
 }
