@@ -48,6 +48,19 @@ static uint32_t tail_of(const struct requests *r, int32_t block, uint32_t positi
     return (uint32_t) r->nodes[node].position == position && !r->nodes[node].dropped ? node : UNKNOWN;
 }
 
+/* The last of `count` things of `size` bytes whose node is not behind this one, or the first. They begin with their
+ * nodes. */
+static uint32_t last_up_to(const void *all, uint32_t count, size_t size, uint32_t node)
+{
+    uint32_t low = 0, high = count;
+    while (high - low > 1) {
+        uint32_t middle = low + (high - low) / 2, at;
+        memcpy(&at, (const char *) all + middle * size, sizeof at);
+        *(at <= node ? &low : &high) = middle;
+    }
+    return low;
+}
+
 static uint64_t blocks_of(const int32_t *table, uint32_t count)
 {
     uint64_t h = 1;
@@ -82,12 +95,10 @@ static bool shown_before(const struct requests *r, uint32_t tail, const int32_t 
         if (node >= UNKNOWN)
             return false;
     }
-    uint32_t low = 0, high = r->table_count;
-    while (high - low > 1) {
-        uint32_t middle = low + (high - low) / 2;
-        *(r->tables[middle].node <= node ? &low : &high) = middle;
-    }
-    return r->table_count && r->tables[low].node == node && r->tables[low].blocks == blocks_of(table, count - 1);
+    if (!r->table_count)
+        return false;
+    const struct shown_table *shown = &r->tables[last_up_to(r->tables, r->table_count, sizeof *r->tables, node)];
+    return shown->node == node && shown->blocks == blocks_of(table, count - 1);
 }
 
 /* Do the links from `node`, the last row of the table's last block, lead through the table's blocks? */
@@ -132,14 +143,8 @@ static int add_bridge(struct requests *r, uint32_t node, const int32_t *table, u
 uint32_t links_up(const struct requests *r, uint32_t node, uint32_t *bridge)
 {
     const struct node *n = &r->nodes[node];
-    if (n->bridged && *bridge == NONE) {
-        uint32_t low = 0, high = r->bridge_count; /* they are in the order of their nodes */
-        while (high - low > 1) {
-            uint32_t middle = low + (high - low) / 2;
-            *(r->bridges[middle].node <= node ? &low : &high) = middle;
-        }
-        *bridge = low;
-    }
+    if (n->bridged && *bridge == NONE)
+        *bridge = last_up_to(r->bridges, r->bridge_count, sizeof *r->bridges, node);
     uint32_t position = (uint32_t) n->position;
     if (*bridge == NONE || position % r->block || !position)
         return n->parent;
