@@ -260,6 +260,39 @@ static struct context *one_ahead(struct passes *passes, const struct lane *lane,
     return there ? context : NULL;
 }
 
+/*
+ * Of two streams that run at once each has row context of its own, in one row of numbers. A stream that has none takes
+ * another's: engines route on a side stream, or in a graph and give slots outside of it.
+ */
+static bool has_own_context(const struct passes *passes, const struct lane *lane)
+{
+    for (uint64_t n = 0; n < WINDOW; n++) {
+        const struct context *context = &passes->contexts[n];
+        if (context->seen && context->stream == lane->stream && context->graph == !!(lane->flags & MT_SITE_GRAPH))
+            return true;
+    }
+    return false;
+}
+
+static bool is_anothers(const struct lane *lane, const struct context *context, bool own_stream)
+{
+    return context->foreign ||
+           (own_stream && context->graph == !!(lane->flags & MT_SITE_GRAPH) && context->stream != lane->stream);
+}
+
+static void show(struct pass *pass, struct context *const *of_kind)
+{
+    pass->slots = of_kind[MT_SITE_SLOTS] ? of_kind[MT_SITE_SLOTS]->values : NULL;
+    pass->positions = of_kind[MT_SITE_POSITIONS] ? of_kind[MT_SITE_POSITIONS]->values : NULL;
+    pass->tokens = of_kind[MT_SITE_TOKENS] ? of_kind[MT_SITE_TOKENS]->values : NULL;
+}
+
+static void leave_unplaced(struct pass *pass, const struct context *slots)
+{
+    pass->unplaced = slots->values;
+    pass->unplaced_rows = slots->rows;
+}
+
 /* Rows that a pass's sequences have, 0 if they make no sense. */
 static uint32_t sequence_rows(const struct context *starts)
 {
@@ -279,8 +312,9 @@ static uint32_t sequence_rows(const struct context *starts)
 static bool find_sequences(struct passes *passes, const struct lane *lane, struct pass *pass)
 {
     struct context *starts = NULL, *of_kind[KINDS] = {NULL}, *context;
+    const bool own_stream = has_own_context(passes, lane);
     for (uint64_t n = lane->context; (context = one_ahead(passes, lane, n)); n--) {
-        if (context->kind == MT_SITE_STARTS && !starts)
+        if (context->kind == MT_SITE_STARTS && !starts && !is_anothers(lane, context, own_stream))
             starts = context;
     }
     const uint32_t rows = starts ? sequence_rows(starts) : 0, most = lane->layers[0].shown.rows;
@@ -288,9 +322,9 @@ static bool find_sequences(struct passes *passes, const struct lane *lane, struc
         return false;
     bool model_ran_all = rows == most;
     for (uint64_t n = lane->context; (context = one_ahead(passes, lane, n)); n--) {
-        context->taken = true;
-        if (context->foreign)
+        if (is_anothers(lane, context, own_stream))
             continue;
+        context->taken = true;
         if (context->kind == MT_SITE_BLOCKS ? context->number < starts->number || of_kind[MT_SITE_BLOCKS]
                                             : context->rows != rows && context->rows != most)
             continue;
@@ -300,16 +334,12 @@ static bool find_sequences(struct passes *passes, const struct lane *lane, struc
             *best = context;
     }
     if (!model_ran_all) {
-        if (of_kind[MT_SITE_SLOTS]) {
-            pass->unplaced = of_kind[MT_SITE_SLOTS]->values;
-            pass->unplaced_rows = of_kind[MT_SITE_SLOTS]->rows;
-        }
+        if (of_kind[MT_SITE_SLOTS])
+            leave_unplaced(pass, of_kind[MT_SITE_SLOTS]);
         return true;
     }
     pass->rows = rows;
-    pass->slots = of_kind[MT_SITE_SLOTS] ? of_kind[MT_SITE_SLOTS]->values : NULL;
-    pass->positions = of_kind[MT_SITE_POSITIONS] ? of_kind[MT_SITE_POSITIONS]->values : NULL;
-    pass->tokens = of_kind[MT_SITE_TOKENS] ? of_kind[MT_SITE_TOKENS]->values : NULL;
+    show(pass, of_kind);
     pass->starts = starts->values;
     pass->sequences = starts->rows - 1;
     if (of_kind[MT_SITE_BLOCKS]) {
@@ -317,20 +347,6 @@ static bool find_sequences(struct passes *passes, const struct lane *lane, struc
         pass->block_words = of_kind[MT_SITE_BLOCKS]->rows;
     }
     return true;
-}
-
-/*
- * Of two streams that run at once each has row context of its own, in one row of numbers. A stream that has none takes
- * another's: engines route on a side stream, or in a graph and give slots outside of it.
- */
-static bool has_own_context(const struct passes *passes, const struct lane *lane)
-{
-    for (uint64_t n = 0; n < WINDOW; n++) {
-        const struct context *context = &passes->contexts[n];
-        if (context->seen && context->stream == lane->stream && context->graph == !!(lane->flags & MT_SITE_GRAPH))
-            return true;
-    }
-    return false;
 }
 
 /*
@@ -343,17 +359,14 @@ static bool has_own_context(const struct passes *passes, const struct lane *lane
  */
 static void find_context(struct passes *passes, const struct lane *lane, struct pass *pass)
 {
-    struct context *of_kind[KINDS] = {NULL};
+    struct context *of_kind[KINDS] = {NULL}, *context;
     const struct context *own = lane->context && !lane->shares ? context_at(passes, lane->context) : NULL;
     if (!own || own->ambiguous || find_sequences(passes, lane, pass))
         return;
-    const bool own_stream = has_own_context(passes, lane), graph = lane->flags & MT_SITE_GRAPH;
+    const bool own_stream = has_own_context(passes, lane);
     bool several = false; /* slots: a batch in parts */
-    for (uint64_t n = lane->context; n > 0 && lane->context - n < WINDOW; n--) {
-        struct context *context = &passes->contexts[n % WINDOW];
-        if (context->number != n || !context->seen || (context->routed && n != lane->context))
-            break;
-        if (context->foreign || (own_stream && context->graph == graph && context->stream != lane->stream))
+    for (uint64_t n = lane->context; (context = one_ahead(passes, lane, n)); n--) {
+        if (is_anothers(lane, context, own_stream))
             continue;
         struct context **best = context->kind < KINDS ? &of_kind[context->kind] : NULL;
         if (!best)
@@ -373,7 +386,7 @@ static void find_context(struct passes *passes, const struct lane *lane, struct 
     if (slots && slots->rows < most && model_ran_all && !several)
         rows = slots->rows;
     for (uint32_t kind = MT_SITE_SLOTS; kind <= MT_SITE_TOKENS; kind++) {
-        const struct context *context = of_kind[kind];
+        context = of_kind[kind];
         if (context && context->rows != rows && (rows == most || context->rows != most))
             of_kind[kind] = NULL;
         else if (context && rows == most && !all_rows(lane, rows))
@@ -381,13 +394,9 @@ static void find_context(struct passes *passes, const struct lane *lane, struct 
         else if (context)
             pass->rows = rows;
     }
-    pass->slots = of_kind[MT_SITE_SLOTS] ? of_kind[MT_SITE_SLOTS]->values : NULL;
-    pass->positions = of_kind[MT_SITE_POSITIONS] ? of_kind[MT_SITE_POSITIONS]->values : NULL;
-    pass->tokens = of_kind[MT_SITE_TOKENS] ? of_kind[MT_SITE_TOKENS]->values : NULL;
-    if (slots && !pass->slots) {
-        pass->unplaced = slots->values;
-        pass->unplaced_rows = slots->rows;
-    }
+    show(pass, of_kind);
+    if (slots && !pass->slots)
+        leave_unplaced(pass, slots);
 }
 
 /*

@@ -619,3 +619,31 @@ Test(passes, slots_that_are_made_and_used)
     expect("7:2s 0:2s 1:2s 2:2s ");
     cr_assert_eq(stage.wrong_context, 0);
 }
+
+/* Two streams, each with slots and sequences of its own; the second one's come between the first one's and its routers.
+ */
+Test(passes, sequences_of_another_stream_are_not_taken)
+{
+    for (uint32_t stream = 0; stream < 2; stream++) {
+        for (uint32_t i = 0; i < 2; i++) {
+            struct mt_site *site = &stage.sites[50 + 2 * stream + i];
+            site->kind = i ? MT_SITE_STARTS : MT_SITE_SLOTS;
+            site->k = 1;
+            site->stream = stream;
+            strcpy(site->kernel, "make");
+            stage.sites[10 * stream + i].stream = stream;
+        }
+    }
+    for (int i = 0; i < 4; i++) {
+        run_site(50, 5, i, false);
+        run_starts(51, 5);
+        run_site(52, 5, i + 100, false);
+        run_starts(53, 5);
+        run_layers(0, 2, 5, i);
+        run_site(52, 5, i + 100, false);
+        run_starts(53, 5);
+        run_layers(10, 2, 5, i + 100);
+    }
+    cr_assert_eq(passes_flush(stage.passes), 0);
+    cr_assert_eq(stage.wrong_context, 0, "%s", stage.text);
+}
