@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "capture.h"
 
-#include "driver.h"
-#include "group.h"
-#include "join.h"
+#include "hook/driver.h"
+#include "layer/group.h"
+#include "layer/join.h"
 #include "kernels.h"
 #include "lane.h"
-#include "layer.h"
+#include "layer/layer.h"
 #include "log.h"
-#include "tap_state.h"
+#include "tap/state.h"
 
 #include <pthread.h>
 

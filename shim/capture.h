@@ -6,7 +6,7 @@
 #define MOETAP_SHIM_CAPTURE_H
 
 #include "../cupti/launch.h"
-#include "recipe.h"
+#include "recipe/recipe.h"
 
 #include <stdbool.h>
 #include <stdint.h>

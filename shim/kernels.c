@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "kernels.h"
 
-#include "driver.h"
+#include "hook/driver.h"
 #include "log.h"
 
 #include <pthread.h>

@@ -7,7 +7,7 @@
 #define MOETAP_SHIM_KERNELS_H
 
 #include "../cupti/launch.h"
-#include "recipe.h"
+#include "recipe/recipe.h"
 
 #define MT_KERNEL_OTHERS 3
 #define MT_KERNEL_ALSO 4

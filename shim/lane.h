@@ -4,8 +4,8 @@
 #ifndef MOETAP_SHIM_LANE_H
 #define MOETAP_SHIM_LANE_H
 
-#include "branch.h"
-#include "layer.h"
+#include "tap/branch.h"
+#include "layer/layer.h"
 
 struct mt_group; /* capture.c: the routers of one recipe, E and k on one lane */
 

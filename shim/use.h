@@ -3,7 +3,7 @@
 #ifndef MOETAP_SHIM_USE_H
 #define MOETAP_SHIM_USE_H
 
-#include "layer.h"
+#include "layer/layer.h"
 
 struct mt_range {
     uint64_t begin, end;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "verbs.h"
 
-#include "sequences.h"
+#include "requests/sequences.h"
 
 #include <errno.h>
 #include <getopt.h>

@@ -6,8 +6,8 @@
  * The producer numbers the runs of taps of row context (struct mt_record.context); they come ahead of the routers of
  * their pass. So a lost record leaves a hole, never a shift: what a hole touches is missing, not guessed.
  */
-#ifndef MOETAP_PASSES_H
-#define MOETAP_PASSES_H
+#ifndef MOETAP_TOOLS_PASSES_H
+#define MOETAP_TOOLS_PASSES_H
 
 #include "../shm/reader.h"
 

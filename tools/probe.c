@@ -3,7 +3,7 @@
  */
 #include "verbs.h"
 
-#include "../shim/recipe.h"
+#include "../shim/recipe/recipe.h"
 #include "probe/recipe_text.h"
 
 #include <dirent.h>

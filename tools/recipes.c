@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "verbs.h"
 
-#include "../shim/recipe.h"
+#include "../shim/recipe/recipe.h"
 
 #include <errno.h>
 #include <stdio.h>

@@ -3,10 +3,10 @@
 #include "verbs.h"
 
 #include "../shm/settings.h"
-#include "keeper.h"
-#include "rank.h"
+#include "table/keeper.h"
+#include "table/rank.h"
 #include "stop.h"
-#include "vllm_view.h"
+#include "table/vllm_view.h"
 
 #include <errno.h>
 #include <getopt.h>

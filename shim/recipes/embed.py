@@ -4,7 +4,7 @@ import json
 import sys
 
 with open(sys.argv[1], 'w') as out:
-    out.write('/* Generated from recipes/. */\n#include "recipe_impl.h"\n\nconst char mt_builtin_recipes[] =\n')
+    out.write('/* Generated from recipes/. */\n#include "impl.h"\n\nconst char mt_builtin_recipes[] =\n')
     for path in sys.argv[2:]:
         for line in open(path, encoding='ascii'):
             out.write('    ' + json.dumps(line) + '\n')

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "model.h"
 
-#include "../../shim/driver.h"
+#include "../../shim/hook/driver.h"
 
 #include <criterion/criterion.h>
 #include <stdio.h>

@@ -6,7 +6,7 @@
 #ifndef MOETAP_TESTS_LAYER_MODEL_H
 #define MOETAP_TESTS_LAYER_MODEL_H
 
-#include "../../shim/layer.h"
+#include "../../shim/layer/layer.h"
 
 #include <stdbool.h>
 

@@ -4,7 +4,7 @@
 #define MOETAP_TEST_RECIPE_RIG_H
 
 #include "../../cupti/launch.h"
-#include "../../shim/recipe.h"
+#include "../../shim/recipe/recipe.h"
 
 /* A kernel with parameters of these sizes ("8 8 4"), each at its natural alignment. */
 void kernel_make(struct mt_kernel_info *kernel, const char *mangled, const char *sizes);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Single cases of what may be linked, made by hand: passes of one layer, blocks of four slots. */
-#include "../../tools/requests.h"
+#include "../../tools/requests/requests.h"
 
 #include <criterion/criterion.h>
 #include <errno.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Sequences from a scheduler's trace, against what the scheduler knows: each row is right or missing. */
-#include "../../tools/sequences.h"
+#include "../../tools/requests/sequences.h"
 #include "engine.h"
 
 #include <criterion/criterion.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Which of a pass's launches speaks for all layers: by the order of addresses alone. */
-#include "../../shim/once.h"
+#include "../../shim/layer/once.h"
 
 #include <criterion/criterion.h>
 

@@ -11,7 +11,7 @@ void rig_testpoint(const char *name);
 extern const char *rig_kill_at;
 extern void (*rig_at)(const char *name);
 #define MT_TESTPOINT(name) rig_testpoint(name)
-#include "../../shim/tap.h"
+#include "../../shim/tap/tap.h"
 
 /* In memory that forked processes share, as are its steps. NULL: no memory. */
 struct mt_producer *rig_producer(const struct mt_segment *segment);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What engines' process titles say, and what only looks like it. */
-#include "../../tools/rank.h"
+#include "../../tools/table/rank.h"
 
 #include <criterion/criterion.h>
 

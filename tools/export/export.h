@@ -5,7 +5,7 @@
 
 #include "../arrays/arrays.h"
 #include "../model_config.h"
-#include "../sequences.h"
+#include "../requests/sequences.h"
 
 /* One row of the output and where it comes from. */
 struct wanted {

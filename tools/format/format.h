@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* An output format of `moetap dump`: a small table of functions, one file a format. */
-#ifndef MOETAP_FORMAT_H
-#define MOETAP_FORMAT_H
+#ifndef MOETAP_TOOLS_FORMAT_H
+#define MOETAP_TOOLS_FORMAT_H
 
 #include "../trace/reader.h"
 

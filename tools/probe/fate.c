@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "fate.h"
 
-#include "../../shim/probe_common.h"
+#include "../../shim/probe/common.h"
 #include "shape.h"
 
 #include <stdio.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "view.h"
 
-#include "../../shim/probe_common.h"
+#include "../../shim/probe/common.h"
 
 bool view_open(struct view *view, const struct evidence *evidence, const struct kernel *kernel, uint32_t offset)
 {

@@ -14,8 +14,8 @@
  *
  * Payloads are zstd frames with a checksum.
  */
-#ifndef MOETAP_TRACE_FORMAT_H
-#define MOETAP_TRACE_FORMAT_H
+#ifndef MOETAP_TOOLS_TRACE_FORMAT_H
+#define MOETAP_TOOLS_TRACE_FORMAT_H
 
 #include "../../shm/layout.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Reads a trace file, block by block, in bounded memory. Trusts nothing in it. */
-#ifndef MOETAP_TRACE_READER_H
-#define MOETAP_TRACE_READER_H
+#ifndef MOETAP_TOOLS_TRACE_READER_H
+#define MOETAP_TOOLS_TRACE_READER_H
 
 #include "../../shm/reader.h"
 #include "format.h"

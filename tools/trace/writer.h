@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Writes a trace file. After the first failure everything is refused: the caller counts what got lost. */
-#ifndef MOETAP_TRACE_WRITER_H
-#define MOETAP_TRACE_WRITER_H
+#ifndef MOETAP_TOOLS_TRACE_WRITER_H
+#define MOETAP_TOOLS_TRACE_WRITER_H
 
 #include "../../shm/reader.h"
 #include "format.h"

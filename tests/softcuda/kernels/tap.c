@@ -2,7 +2,7 @@
 /* The tap on the software device: the GPU's own source, a block's threads as a loop between the barriers. */
 #include "../softcuda.h"
 
-#include "../../../shim/tap_blocks.h"
+#include "../../../shim/tap/blocks.h"
 
 static void tap(const struct softcuda_block *b, const struct mt_tap_args *args,
                 const struct mt_tap_weighted_args *weighted, int staged, uint32_t weights, uint32_t block,

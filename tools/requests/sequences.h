@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A trace's passes, and the sequences in them: what requests and export share. */
+#ifndef MOETAP_TOOLS_REQUESTS_SEQUENCES_H
+#define MOETAP_TOOLS_REQUESTS_SEQUENCES_H
+
+#include "requests.h"
+#include "../trace/reader.h"
+
+/* Hands out the passes of all segments. 0, -errno with a line in `error`, or what take returned. */
+typedef int sequences_take(uint32_t segment, const struct pass *pass, void *user);
+int sequences_passes(struct trace_reader *reader, sequences_take *take, void *user, struct mt_error *error);
+
+/* One for each segment of the trace. block_size 0: found. */
+int sequences_assemble(struct trace_reader *reader, uint32_t block_size, enum requests_rules rules,
+                       struct requests ***out, struct mt_error *error);
+void sequences_free(const struct trace_reader *reader, struct requests **requests);
+
+/* --links of requests and export. */
+bool parse_links(const char *text, enum requests_rules *rules);
+
+#endif
