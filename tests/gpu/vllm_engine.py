@@ -101,7 +101,7 @@ def speed(folder, *options):
     llm = LLM(model=folder, skip_tokenizer_init=True, seed=0, max_model_len=1024, max_num_seqs=128, gpu_memory_utilization=0.3,
               enable_return_routed_experts='own' in options)
     params = SamplingParams(temperature=0, max_tokens=200, ignore_eos=True, detokenize=False)
-    for n in range(6):
+    for n in range(10):
         r = random.Random(n)
         batch = [{'prompt_token_ids': [r.randrange(3, VOCAB) for _ in range(50 + r.randrange(100))]} for _ in range(128)]
         begun = time.perf_counter()
