@@ -50,7 +50,7 @@ bare() { # name
 }
 CASES=${CASES:-unmodified graphs preload eager preempted no-prefix}
 has() { [[ " $CASES " == *" $1 "* ]]; }
-# Some at a time: they start slowly, and each takes a part of the GPU's memory.
+# Some at a time: they start slowly, with several processes each.
 bare bare &
 if has unmodified; then
     bare bare-again &

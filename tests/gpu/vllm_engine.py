@@ -77,8 +77,10 @@ def run(folder, out, *options):
         more['enable_return_routed_experts'] = True
     if 'small_cache' in options:
         more['num_gpu_blocks_override'] = 90
+    # The cache's size is given: what vLLM measures for it changes with who else is on the GPU.
     llm = LLM(model=folder, skip_tokenizer_init=True, seed=0, max_model_len=1024, max_num_batched_tokens=256, max_num_seqs=32,
-              gpu_memory_utilization=0.17, enable_prefix_caching='no_prefix' not in options, enforce_eager='eager' in options, **more)
+              gpu_memory_utilization=0.05, kv_cache_memory_bytes=256 << 20, enable_prefix_caching='no_prefix' not in options,
+              enforce_eager='eager' in options, **more)
     arrays, n = {}, 0
     for seed in (1, 2):
         batch = prompts(seed)
@@ -98,7 +100,7 @@ def speed(folder, *options):
     import random
     import time
     from vllm import LLM, SamplingParams
-    llm = LLM(model=folder, skip_tokenizer_init=True, seed=0, max_model_len=1024, max_num_seqs=128, gpu_memory_utilization=0.3,
+    llm = LLM(model=folder, skip_tokenizer_init=True, seed=0, max_model_len=1024, max_num_seqs=128, kv_cache_memory_bytes=1 << 30,
               enable_return_routed_experts='own' in options)
     params = SamplingParams(temperature=0, max_tokens=200, ignore_eos=True, detokenize=False)
     for n in range(10):
