@@ -36,7 +36,7 @@ case_of() { # name
     local name=$1 verdict=FAIL status match same
     status=$(cat "$tmp/$name.status")
     match=$($moetap export "$out/$name.moetap" --all -o "$tmp/$name-export.npz" 2>&1 &&
-        python3 tests/gpu/compare_vllm.py "$tmp/$name.npz" "$tmp/$name-export.npz" 2>&1)
+        python3 tests/gpu/compare_requests.py "$tmp/$name.npz" "$tmp/$name-export.npz" 2>&1)
     local good=$?
     same=$(answers "$name")
     $moetap info "$out/$name.moetap" >>"$out/vllm-$name.log"

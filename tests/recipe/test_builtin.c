@@ -19,6 +19,7 @@ TestSuite(builtin, .timeout = 60);
 #define GATHER_MB                                                                                                      \
     "TopKIfmLi1EEEvNS_4cuda6detail10TensorInfoIKT_T0_EES8_S8_bjS8_NS5_IS6_S8_EES8_NS5_IlS8_EES8_jjPS6_PjSC_j"
 #define V "_ZN4vllm3moe"
+#define ROPE "_ZN39_GLOBAL__N__92eb8872_7_cuda_cu_04260703"
 #define SCORING "LNS0_11ScoringFuncE"
 
 static const struct {
@@ -291,6 +292,21 @@ static const struct {
      "104", "0+16:8=0x5000 0+32:8=0x1000 0+72:8=1 0+80:4=7", MT_DTYPE_I64, 7, 1, 0, 1},
     {"sglang.store_kvcache.two_widths", "_ZN12_GLOBAL__N_113store_kvcacheILl1024ELl512ELi1ELb1EiEEvNS_18StoreKVCacheParamsE",
      "104", "0+16:8=0x5000 0+32:8=0x1000 0+72:8=1 0+80:4=7", MT_DTYPE_I32, 7, 1, 0, 1},
+    {"sglang.store_kvcache", "_ZN12_GLOBAL__N_113store_kvcacheILl1024ELi1ELb1EiEEvNS_18StoreKVCacheParamsE", "88",
+     "0+16:8=0x5000 0+32:8=0x1000 0+64:8=1 0+72:4=7", MT_DTYPE_I32, 7, 1, 0, 1},
+    /* sglang 0.5.17, compiled from its wheel for sm_90; 0.5.16, from source */
+    {"sglang.rope_store", ROPE "L23fused_rope_store_kernelILb1ELl64ELb1E13__nv_bfloat16S1_lLj8EEEvNS_20FusedRopeStoreParamsE",
+     "120", "0+64:4=7 0+80:8=0x5000 0+96:8=0x1000", MT_DTYPE_I64, 7, 1, 0, 1},
+    {"sglang.rope_store.positions", ROPE "L23fused_rope_store_kernelILb1ELl64ELb1E13__nv_bfloat16S1_iLj8EEEvNS_20FusedRopeStoreParamsE",
+     "120", "0+24:8=0x1000 0+64:4=7 0+80:8=0x5000", MT_DTYPE_I32, 7, 1, 0, 1},
+    {"sglang.rope_store.old", ROPE "L23fused_rope_store_kernelILb1ELl64ELb1E13__nv_bfloat16lLj8EEEvNS_20FusedRopeStoreParamsE",
+     "120", "0+64:4=7 0+80:8=0x5000 0+96:8=0x1000", MT_DTYPE_I64, 7, 1, 0, 1},
+    {"sglang.rope_store.positions.old", ROPE "L23fused_rope_store_kernelILb1ELl64ELb1E13__nv_bfloat16iLj8EEEvNS_20FusedRopeStoreParamsE",
+     "120", "0+24:8=0x1000 0+64:4=7 0+80:8=0x5000", MT_DTYPE_I32, 7, 1, 0, 1},
+    {"sglang.rope", ROPE "L17fused_rope_kernelILb1ELl64ELb1E13__nv_bfloat16S1_lLj8EEEvNS_15FusedRopeParamsE", "72",
+     "0+24:8=0x1000 0+64:4=7", MT_DTYPE_I64, 7, 1, 0, 1},
+    {"sglang.rope.old", ROPE "L17fused_rope_kernelILb1ELl64ELb1E13__nv_bfloat16iLj8EEEvNS_15FusedRopeParamsE", "72",
+     "0+24:8=0x1000 0+64:4=7", MT_DTYPE_I32, 7, 1, 0, 1},
     {"llama.set_rows", "_ZL10k_set_rowsIfl6__halfEvPKT_PKT0_PT1_llllllllllllll5uint3S9_S9_S9_S9_",
      "8 8 8 8 8 8 8 8 8 8 8 8 8 8 8 8 8 12 12 12 12 12", "1=0x1000 2=0x5000 4=7 5=1 6=1 11=1", MT_DTYPE_I64, 7, 1, 0, 1},
     {"llama.set_rows_quant", "_ZL16k_set_rows_quantIi10block_q8_0Li32EEvPKfPKT_PT0_llllllllllllll5uint3S8_S8_S8_S8_",
