@@ -15,7 +15,7 @@ Knows nothing of moetap.
 """
 import sys
 
-from qwen_model import LAYERS, TOP_K, make, prompts
+from vllm_engine import LAYERS, TOP_K, make, prompts
 
 
 def run(folder, out, *options):

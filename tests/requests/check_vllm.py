@@ -15,6 +15,6 @@ here = Path(__file__).parent
 with tempfile.TemporaryDirectory() as folder:
     out = Path(folder, 'out.npz')
     subprocess.run([sys.argv[1], 'export', here / 'data/vllm-0.24.moetap', '--all', '-o', out], check=True)
-    said = subprocess.run([sys.executable, here / '../gpu/compare_requests.py', here / 'data/vllm-0.24.npz', out], capture_output=True, text=True)
+    said = subprocess.run([sys.executable, here / '../gpu/compare_vllm.py', here / 'data/vllm-0.24.npz', out], capture_output=True, text=True)
     print(said.stdout, said.stderr)
     assert said.returncode == 0 and '8207 of 8207 rows equal, 0 missing, 0 wrong' in said.stdout

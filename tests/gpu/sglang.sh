@@ -1,0 +1,58 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# A whole SGLang engine from its wheel, recorded, against SGLang's own routed experts: tests/gpu/sglang.sh [RESULTS_FOLDER], after
+# ./run build and `pip install sglang==0.5.17`. CASES="graphs pages" chooses. A row for each way of running it: ok or FAIL. Exit 0
+# if none fails.
+set -uo pipefail
+cd "$(dirname "$0")/../.." || exit
+out=${1:-gpu-results}
+mkdir -p "$out"
+out=$(cd "$out" && pwd)
+tmp=$(mktemp -d)
+trap 'rm -rf "$tmp"' EXIT
+moetap=build/tools/moetap engine=tests/gpu/sglang_engine.py
+export HF_HUB_OFFLINE=1
+if ! python3 -c 'import sglang' 2>"$out/sglang.log"; then
+    echo "skipped sglang: $(tail -1 "$out/sglang.log")" | tee "$out/sglang.txt"
+    exit 0
+fi
+python3 $engine model "$tmp/model" || exit
+
+run() { # name, options of record, options of the engine
+    MOETAP_LOG=2 timeout 400 $moetap record $2 -o "$out/$1.moetap" -- \
+        python3 $engine run "$tmp/model" "$out/$1.npz" $3 >"$out/sglang-$1.log" 2>&1
+    echo $? >"$tmp/$1.status"
+    $moetap info "$out/$1.moetap" >>"$out/sglang-$1.log"
+}
+start() { # name
+    case $1 in
+    graphs) run graphs "" own ;;
+    preload) run preload --source=preload own ;;
+    eager) run eager "" "own eager" ;;
+    pages) run pages "" "own pages" ;;
+    retracted) run retracted "" "own small_cache" ;;
+    no-prefix) run no-prefix "" "own no_prefix" ;;
+    *) echo "no case $1" >&2 ;;
+    esac
+}
+verdict_of() { # name
+    local verdict=FAIL status text good
+    status=$(cat "$tmp/$1.status")
+    text=$($moetap export "$out/$1.moetap" --all -o "$tmp/$1-export.npz" 2>&1 &&
+        python3 tests/gpu/compare_vllm.py "$out/$1.npz" "$tmp/$1-export.npz" 2>&1)
+    good=$?
+    if [ $good = 0 ] && [ "$status" = 0 ]; then verdict="ok  "; fi
+    echo "$verdict sglang $1: $(tail -1 <<<"$text"), status $status"
+}
+
+CASES=${CASES:-graphs preload eager pages retracted no-prefix}
+# Without moetap first: it compiles kernels that the others then find.
+timeout 400 python3 $engine run "$tmp/model" "$out/bare.npz" own >"$out/sglang-bare.log" 2>&1 || tail -3 "$out/sglang-bare.log"
+# Some at a time: they start slowly, with several processes each.
+for name in $CASES; do
+    start "$name" &
+    while [ "$(jobs -rp | wc -l)" -ge 4 ]; do wait -n; done
+done
+wait
+for name in $CASES; do verdict_of "$name"; done | tee "$out/sglang.txt"
+! grep -q '^FAIL' "$out/sglang.txt"
