@@ -26,7 +26,7 @@ def run(folder, out, *options):
     # The cache's size is given: what SGLang measures for it changes with who else is on the GPU.
     engine = sglang.Engine(model_path=folder, skip_tokenizer_init=True, random_seed=0, context_length=1024, chunked_prefill_size=256,
                            max_running_requests=32, max_total_tokens=1600 if 'small_cache' in options else 16384,
-                           page_size=16 if 'pages' in options else 1, mem_fraction_static=0.1, attention_backend='triton',
+                           page_size=16 if 'pages' in options else 1, mem_fraction_static=0.2, attention_backend='triton',
                            sampling_backend='pytorch', grammar_backend='none', disable_radix_cache='no_prefix' in options,
                            disable_cuda_graph='eager' in options, cuda_graph_max_bs_decode=32, enable_return_routed_experts=own)
     arrays, n = {}, 0
