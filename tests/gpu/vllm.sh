@@ -18,23 +18,27 @@ if ! python3 -c 'import vllm' 2>"$out/vllm.log"; then
 fi
 python3 $engine model "$tmp/model" && python3 $engine windows "$tmp/windows" || exit
 
-# Without a process of its own for the scheduler vLLM puts the same requests into the same batches each time: only then
-# can answers be compared between runs.
+# Answers can be compared between runs only where vLLM puts the same requests into the same batches each time, that is without
+# a process of its own for the scheduler, and where the same kernels were chosen when it was compiled: the first run's.
 bare() { # name
-    VLLM_ENABLE_V1_MULTIPROCESSING=0 VLLM_CACHE_ROOT=$tmp/cache-$1 timeout 400 \
+    VLLM_ENABLE_V1_MULTIPROCESSING=0 VLLM_CACHE_ROOT=$tmp/cache timeout 400 \
         python3 $engine run "$tmp/model" "$out/$1.npz" >"$out/vllm-$1.log" 2>&1
 }
 run() { # name, options of record, options of the engine, model
     local name=$1 model=${4:-model}
-    # Each compiles for itself, as a first start does.
-    VLLM_CACHE_ROOT=$tmp/cache-$name MOETAP_LOG=2 timeout 400 $moetap record $2 -o "$out/$name.moetap" -- \
+    # But for those, each compiles for itself, as a first start does.
+    VLLM_CACHE_ROOT=${cache:-$tmp/cache-$name} MOETAP_LOG=2 timeout 400 $moetap record $2 -o "$out/$name.moetap" -- \
         python3 $engine run "$tmp/$model" "$out/$name.npz" $3 >"$out/vllm-$name.log" 2>&1
     echo $? >"$tmp/$name.status"
     $moetap info "$out/$name.moetap" >>"$out/vllm-$name.log"
 }
 start() { # name
     case $1 in
-    unmodified) bare bare & bare bare-again & VLLM_ENABLE_V1_MULTIPROCESSING=0 run unmodified "" "" ;;
+    unmodified)
+        bare bare
+        bare bare-again &
+        VLLM_ENABLE_V1_MULTIPROCESSING=0 cache=$tmp/cache run unmodified "" ""
+        ;;
     graphs) run graphs "" own ;;
     preload) run preload --source=preload own ;;
     eager) run eager "" "own eager" ;;
