@@ -281,6 +281,8 @@ static void on_recipe(struct mt_lane *lane, const struct mt_kernel *kernel, cons
     case MT_RECIPE_TOKENS:
     case MT_RECIPE_STARTS:
     case MT_RECIPE_BLOCKS:
+    case MT_RECIPE_LENGTHS:
+    case MT_RECIPE_KV_INDICES:
         on_context(lane, kernel, launch);
         break;
     case MT_RECIPE_MAP:

@@ -131,10 +131,14 @@ enum mt_site_kind {
     MT_SITE_POSITIONS = 2, /* position of each row in its sequence, from 0 */
     MT_SITE_TOKENS = 3,    /* token id of each row */
     /* Of sequences, not rows; since ABI 1.2. */
-    MT_SITE_STARTS = 4, /* row at which each sequence of the pass begins, and behind the last where it ends */
-    MT_SITE_BLOCKS = 5, /* slots of a KV block, and then, for each sequence whose first row begins a block and is not
-                           its position 0: that row, how many blocks are ahead of it, and their numbers. No record if
-                           there is no such sequence. Slot = block's number * slots of a block + place in it */
+    MT_SITE_STARTS = 4,  /* row at which each sequence of the pass begins, and behind the last where it ends */
+    MT_SITE_BLOCKS = 5,  /* slots of a KV block, and then, for each sequence whose first row begins a block and is not
+                            its position 0: that row, how many blocks are ahead of it, and their numbers. No record if
+                            there is no such sequence. Slot = block's number * slots of a block + place in it */
+    MT_SITE_LENGTHS = 6, /* of a pass of prompts: how many rows each sequence has */
+    MT_SITE_KV_INDICES = 7, /* how many sequences there are, and then, for each that has KV slots: its number in the
+                               pass, how many slots, how many of these are told, and those, the last ones. They are the
+                               slots of its rows of the pass and of all ahead of them, or of the latter alone */
 };
 
 /*

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define KINDS 6u    /* enum mt_site_kind */
+#define KINDS 8u    /* enum mt_site_kind */
 #define WINDOW 128u /* numbers of row context that are remembered: a pass takes a few of them */
 
 /* One number of row context: its record, if it came, and who routed right behind it. */
@@ -79,6 +79,8 @@ struct passes {
     uint64_t planned; /* number of its latest slots */
     struct pass_layer *shown;
     uint32_t shown_room;
+    int32_t *lists; /* starts, and blocks of one slot behind them, of kv_indices */
+    size_t list_room;
 };
 
 struct passes *passes_new(pass_take *take, void *user)
@@ -105,6 +107,7 @@ void passes_free(struct passes *passes)
     free(passes->lanes);
     free(passes->sites);
     free(passes->shown);
+    free(passes->lists);
     free(passes);
 }
 
@@ -211,6 +214,20 @@ static uint64_t hash_of(const char *text, size_t size)
     return hash | 1;
 }
 
+/* Room for what is made of kv_indices. */
+static int know_lists(struct passes *passes, int32_t sequences, uint32_t words)
+{
+    const size_t room = (sequences > 0 ? (size_t) sequences : 0) + 1 + words;
+    if (room <= passes->list_room)
+        return 0;
+    int32_t *lists = realloc(passes->lists, room * 2 * sizeof *lists);
+    if (!lists)
+        return -ENOMEM;
+    passes->lists = lists;
+    passes->list_room = room * 2;
+    return 0;
+}
+
 static int take_context(struct passes *passes, const struct mt_site *site, const struct mt_record *record,
                         const void *ids)
 {
@@ -228,6 +245,8 @@ static int take_context(struct passes *passes, const struct mt_site *site, const
     }
     for (uint32_t i = 0; i < record->rows; i++)
         context->values[i] = mt_decode_id(ids, record->width, i);
+    if (site->kind == MT_SITE_KV_INDICES && record->rows && know_lists(passes, context->values[0], record->rows) != 0)
+        return -ENOMEM;
     passes_know_slots(passes, record->site, site);
     context->seen = true;
     context->site = record->site;
@@ -305,19 +324,108 @@ static uint32_t sequence_rows(const struct context *starts)
     return (uint32_t) starts->values[starts->rows - 1];
 }
 
+/* Where the sequences of kv_indices begin: as their lengths say, or each has one row. NULL if they make no sense. */
+static const int32_t *starts_of_lists(const struct passes *passes, const struct context *lists,
+                                      const struct context *lengths)
+{
+    const int32_t sequences = lists->rows ? lists->values[0] : 0;
+    if (sequences < 1 || (lengths && lengths->rows != (uint32_t) sequences))
+        return NULL;
+    int64_t row = 0;
+    for (int32_t i = 0; i < sequences; i++) {
+        passes->lists[i] = (int32_t) row;
+        row += lengths ? lengths->values[i] : 1;
+        if ((lengths && lengths->values[i] < 0) || row > INT32_MAX)
+            return NULL;
+    }
+    passes->lists[sequences] = (int32_t) row;
+    return passes->lists;
+}
+
+/*
+ * Makes of kv_indices a table of blocks of one slot. Each has to fit the pass's slots and positions: a list ends with
+ * the sequence's last row, or, in a pass of prompts, ahead of its first. False if one does not: then it is not this
+ * pass's.
+ */
+static bool table_of_lists(struct passes *passes, struct pass *pass, const struct context *lists)
+{
+    int32_t *table = passes->lists + lists->values[0] + 1;
+    uint32_t words = 1, listed = 0;
+    if (!pass->slots || !pass->positions)
+        return false;
+    table[0] = 1;
+    for (uint32_t at = 1; at < lists->rows;) {
+        const int32_t *element = lists->values + at;
+        if (lists->rows - at < 3)
+            return false;
+        const int64_t sequence = element[0], length = element[1], told = element[2];
+        if (sequence < 0 || told < 1 || told > length || told > lists->rows - at - 3)
+            return false;
+        at += 3 + (uint32_t) told;
+        if (sequence >= pass->sequences)
+            continue; /* padding */
+        const int32_t first = pass->starts[sequence], rows = pass->starts[sequence + 1] - first;
+        if (!rows)
+            continue;
+        const int64_t ahead = pass->positions[first];
+        const bool whole = length == ahead + rows && element[2 + told] == pass->slots[first + rows - 1];
+        if (!whole && (pass->decodes || length != ahead))
+            return false;
+        listed++;
+        const int64_t left = whole ? told - rows : told;
+        if (ahead == 0 || left < 1)
+            continue;
+        const bool all = told == length;
+        table[words++] = first;
+        table[words++] = (int32_t) (all ? ahead : -ahead);
+        memcpy(table + words, element + 3 + (all ? 0 : left - 1), (size_t) (all ? ahead : 1) * sizeof *table);
+        words += all ? (uint32_t) ahead : 1;
+    }
+    pass->blocks = table;
+    pass->block_words = words;
+    return !pass->decodes || listed == pass->sequences;
+}
+
+/* Padded rows have the slot 0. False, and nothing is shown: these lists are not the pass's. */
+static bool show_lists(struct passes *passes, struct pass *pass, const struct context *lists, bool decodes)
+{
+    const struct pass without = *pass;
+    pass->starts = passes->lists;
+    pass->sequences = (uint32_t) lists->values[0];
+    pass->decodes = decodes;
+    while (decodes && pass->slots && pass->sequences && pass->slots[pass->sequences - 1] == 0)
+        pass->rows = --pass->sequences;
+    if (pass->sequences && table_of_lists(passes, pass, lists))
+        return true;
+    *pass = without;
+    pass->rows = 0;
+    pass->slots = pass->positions = pass->tokens = NULL;
+    return false;
+}
+
 /*
  * Where the engine shows its sequences, these tell how many rows are real; of what the rows are, what has as many is
  * theirs, or as many as the routers of a padded graph. False: it shows none.
  */
 static bool find_sequences(struct passes *passes, const struct lane *lane, struct pass *pass)
 {
-    struct context *starts = NULL, *of_kind[KINDS] = {NULL}, *context;
+    struct context *starts = NULL, *lists = NULL, *lengths = NULL, *of_kind[KINDS] = {NULL}, *context;
     const bool own_stream = has_own_context(passes, lane);
     for (uint64_t n = lane->context; (context = one_ahead(passes, lane, n)); n--) {
-        if (context->kind == MT_SITE_STARTS && !starts && !is_anothers(lane, context, own_stream))
-            starts = context;
+        struct context **latest = context->kind == MT_SITE_STARTS       ? &starts
+                                  : context->kind == MT_SITE_KV_INDICES ? &lists
+                                  : context->kind == MT_SITE_LENGTHS    ? &lengths
+                                                                        : NULL;
+        if (latest && !*latest && !is_anothers(lane, context, own_stream))
+            *latest = context;
     }
-    const uint32_t rows = starts ? sequence_rows(starts) : 0, most = lane->layers[0].shown.rows;
+    if (starts || !lists)
+        lists = NULL;
+    const int32_t *listed = lists ? starts_of_lists(passes, lists, lengths) : NULL;
+    const uint32_t rows = starts   ? sequence_rows(starts)
+                          : listed ? (uint32_t) listed[lists->values[0]]
+                                   : 0,
+                   most = lane->layers[0].shown.rows;
     if (!rows || rows > most || !all_rows(lane, most))
         return false;
     bool model_ran_all = rows == most;
@@ -325,10 +433,11 @@ static bool find_sequences(struct passes *passes, const struct lane *lane, struc
         if (is_anothers(lane, context, own_stream))
             continue;
         context->taken = true;
-        if (context->kind == MT_SITE_BLOCKS ? context->number < starts->number || of_kind[MT_SITE_BLOCKS]
-                                            : context->rows != rows && context->rows != most)
+        if (context->kind == MT_SITE_BLOCKS
+                ? !starts || context->number < starts->number || of_kind[MT_SITE_BLOCKS]
+                : context->kind > MT_SITE_BLOCKS || (context->rows != rows && context->rows != most))
             continue;
-        model_ran_all |= context->kind != MT_SITE_BLOCKS && context->rows == most;
+        model_ran_all |= context->kind < MT_SITE_BLOCKS && context->rows == most;
         struct context **best = context->kind < KINDS ? &of_kind[context->kind] : NULL;
         if (best && (!*best || (context->rows == rows && (*best)->rows != rows)))
             *best = context;
@@ -340,6 +449,8 @@ static bool find_sequences(struct passes *passes, const struct lane *lane, struc
     }
     pass->rows = rows;
     show(pass, of_kind);
+    if (listed)
+        return show_lists(passes, pass, lists, lengths == NULL);
     pass->starts = starts->values;
     pass->sequences = starts->rows - 1;
     if (of_kind[MT_SITE_BLOCKS]) {

@@ -30,9 +30,10 @@ struct pass {
     const int32_t *unplaced;
     uint32_t unplaced_rows;
     /* What the engine shows of the sequences in these rows; NULL: nothing, or it was lost. starts[sequences + 1] */
-    const int32_t *starts,
-        *blocks; /* blocks: as MT_SITE_BLOCKS says. NULL with starts: none begins at a block's start */
+    const int32_t *starts, *blocks; /* blocks: as MT_SITE_BLOCKS says, and -n: n are ahead, of which only the last one's
+                                       number follows. NULL with starts: none begins at a block's start */
     uint32_t sequences, block_words;
+    bool decodes;                    /* each of them goes on with one that ran before, perhaps some passes ago */
     const struct pass_layer *layers; /* in the order of their records; each site at most once */
     uint32_t layer_count;
     uint32_t lost; /* records lost since the pass before, as far as known */

@@ -447,7 +447,8 @@ static int check_needed(struct parser *parser, const struct mt_recipe *recipe)
         const char *key;
         const struct mt_expr *expr;
     } needed[] = {{"ids", &recipe->ids}, {"rows", &recipe->rows}, {"k", &recipe->k}};
-    bool dtype = recipe->dtype != MT_DTYPE_NONE || recipe->dtype_template >= 0;
+    /* Of kv_indices the GPU finds it out. */
+    bool dtype = recipe->dtype != MT_DTYPE_NONE || recipe->dtype_template >= 0 || recipe->kind == MT_RECIPE_KV_INDICES;
     /* A consumer may say no more than where the ids are. */
     bool ids_alone = recipe->kind == MT_RECIPE_CONSUMER && recipe->rows.a.kind == TERM_NONE &&
                      recipe->k.a.kind == TERM_NONE && !dtype;
@@ -554,7 +555,7 @@ static int check_context(struct parser *parser, struct mt_recipe *recipe)
  */
 static int check_blocks(struct parser *parser, const struct mt_recipe *recipe)
 {
-    const bool blocks = recipe->kind == MT_RECIPE_BLOCKS;
+    const bool blocks = recipe->kind == MT_RECIPE_BLOCKS, lists = recipe->kind == MT_RECIPE_KV_INDICES;
     const bool rows =
         recipe->kind == MT_RECIPE_SLOTS || recipe->kind == MT_RECIPE_POSITIONS || recipe->kind == MT_RECIPE_TOKENS;
     const bool counted = rows && (recipe->sequences.a.kind != TERM_NONE || recipe->starts.a.kind != TERM_NONE);
@@ -562,12 +563,15 @@ static int check_blocks(struct parser *parser, const struct mt_recipe *recipe)
         const char *key, *where;
         const struct mt_expr *expr;
         bool wanted, allowed;
-    } keys[] = {{"starts", rows ? "slots, positions or tokens beside sequences" : "blocks", &recipe->starts,
-                 blocks || counted, false},
+    } keys[] = {{"starts",
+                 rows    ? "slots, positions or tokens beside sequences"
+                 : lists ? "kv_indices"
+                         : "blocks",
+                 &recipe->starts, blocks || lists || counted, false},
                 {"sequences", "slots, positions or tokens beside starts", &recipe->sequences, counted, false},
                 {"positions", "blocks", &recipe->positions, blocks, false},
                 {"block", "blocks", &recipe->block, blocks, false},
-                {"index", "blocks", &recipe->index, false, blocks}};
+                {"index", lists ? "kv_indices" : "blocks", &recipe->index, lists, blocks}};
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
         const bool found = keys[i].expr->a.kind != TERM_NONE;
         if (found == keys[i].wanted || (found && keys[i].allowed))
@@ -577,6 +581,9 @@ static int check_blocks(struct parser *parser, const struct mt_recipe *recipe)
                        found ? "found %s in [%s], expected it only in %s" : "found no %s in [%s], expected it in %s",
                        keys[i].key, recipe->name, keys[i].where);
     }
+    if (lists && (recipe->dtype != MT_DTYPE_NONE || recipe->dtype_template >= 0))
+        return mistake(parser, "found dtype in [%s], expected none: kv_indices are i32 or i64, the GPU finds it out",
+                       recipe->name);
     if (blocks && recipe->dtype != MT_DTYPE_I32)
         return mistake(parser, "found another dtype in [%s], expected i32 for a block table", recipe->name);
     if (blocks && recipe->ids.a.device && (recipe->skip || recipe->start.a.kind != TERM_NONE))

@@ -204,10 +204,14 @@ static bool read_sequences(const struct mt_recipe *recipe, const struct mt_kerne
         }
         routing->count = routing->starts + sequences * sizeof(int32_t);
     }
+    routing->index = read_address(&recipe->index, kernel, launch);
+    if (mt_recipe_site_kind(recipe) == MT_SITE_KV_INDICES && (!routing->starts || !routing->index)) {
+        *why = "no kv_indices without where each sequence's begin, and which sequences they are";
+        return false;
+    }
     if (mt_recipe_site_kind(recipe) != MT_SITE_BLOCKS)
         return true;
     routing->positions = read_address(&recipe->positions, kernel, launch);
-    routing->index = read_address(&recipe->index, kernel, launch);
     if (!read_expr(&recipe->block, kernel, launch, known, &routing->block) || !routing->block ||
         (!routing->block_at && routing->block > INT32_MAX) || !routing->starts || !routing->positions ||
         (recipe->index.a.kind != TERM_NONE && !routing->index)) {
@@ -276,7 +280,8 @@ bool mt_recipe_read(const struct mt_recipe *recipe, const struct mt_kernel_info 
         return false;
     }
     routing->ids += recipe->skip + start * mt_dtype_size(routing->dtype);
-    if (!router && routing->dtype != MT_DTYPE_I32 && routing->dtype != MT_DTYPE_I64 && routing->dtype != MT_DTYPE_U32) {
+    if (!router && recipe->kind != MT_RECIPE_KV_INDICES && routing->dtype != MT_DTYPE_I32 &&
+        routing->dtype != MT_DTYPE_I64 && routing->dtype != MT_DTYPE_U32) {
         *why = "its values are neither i32, i64 nor u32";
         return false;
     }

@@ -80,10 +80,11 @@ const char *mt_recipe_name(const struct mt_recipe *recipe)
 }
 
 const char *const mt_recipe_kind_names[] = {
-    [MT_RECIPE_ROUTER] = "router",     [MT_RECIPE_FINAL] = "final",   [MT_RECIPE_NO_IDS] = "no-ids",
-    [MT_RECIPE_CONSUMER] = "consumer", [MT_RECIPE_SLOTS] = "slots",   [MT_RECIPE_POSITIONS] = "positions",
-    [MT_RECIPE_TOKENS] = "tokens",     [MT_RECIPE_STARTS] = "starts", [MT_RECIPE_BLOCKS] = "blocks",
-    [MT_RECIPE_MAP] = "map",           [MT_RECIPE_MAP + 1] = NULL};
+    [MT_RECIPE_ROUTER] = "router",     [MT_RECIPE_FINAL] = "final",     [MT_RECIPE_NO_IDS] = "no-ids",
+    [MT_RECIPE_CONSUMER] = "consumer", [MT_RECIPE_SLOTS] = "slots",     [MT_RECIPE_POSITIONS] = "positions",
+    [MT_RECIPE_TOKENS] = "tokens",     [MT_RECIPE_STARTS] = "starts",   [MT_RECIPE_BLOCKS] = "blocks",
+    [MT_RECIPE_MAP] = "map",           [MT_RECIPE_LENGTHS] = "lengths", [MT_RECIPE_KV_INDICES] = "kv_indices",
+    [MT_RECIPE_KV_INDICES + 1] = NULL};
 
 enum mt_recipe_kind mt_recipe_kind(const struct mt_recipe *recipe)
 {
@@ -118,6 +119,10 @@ enum mt_site_kind mt_recipe_site_kind(const struct mt_recipe *recipe)
         return MT_SITE_STARTS;
     case MT_RECIPE_BLOCKS:
         return MT_SITE_BLOCKS;
+    case MT_RECIPE_LENGTHS:
+        return MT_SITE_LENGTHS;
+    case MT_RECIPE_KV_INDICES:
+        return MT_SITE_KV_INDICES;
     default:
         return MT_SITE_ROUTER;
     }

@@ -46,6 +46,8 @@ enum mt_recipe_kind {
     /* What the sequences of a pass are. */
     MT_RECIPE_STARTS = 7,
     MT_RECIPE_BLOCKS = 8,
+    MT_RECIPE_LENGTHS = 10,
+    MT_RECIPE_KV_INDICES = 11,
     MT_RECIPE_MAP = 9, /* turns a router's ids into others of the same shape (load balancing) */
 };
 
@@ -68,8 +70,9 @@ struct mt_routing {
     uint64_t count;     /* of row context: device address of an int32, how many of the rows there are; 0: all */
     uint64_t starts;    /* of a block table: device address of [rows + 1] int32, the sequences' first rows */
     uint64_t positions; /* and of the rows' positions, int64 */
-    uint64_t index;     /* and of [rows] int32, which of the table's rows is each sequence's; 0: in order */
-    uint64_t block;     /* slots of a KV block; 0: no block table */
+    uint64_t index; /* and of [rows] int32, which of the table's rows is each sequence's; 0: in order. Of kv_indices:
+                       of [rows] int64 */
+    uint64_t block; /* slots of a KV block; 0: no block table */
     /* Of a block table: these are device addresses of so many bytes that hold them; 0: they are themselves. */
     uint8_t ids_at, stride_at, block_at;
     uint64_t once;    /* what differs from layer to layer, 0 if the recipe does not say */

@@ -4,7 +4,7 @@
 #include "../hook/driver.h"
 #include "../log.h"
 #include "tap.h"
-#include "blocks.h"
+#include "kv_indices.h"
 #include "image.h"
 
 #include <pthread.h>
@@ -28,9 +28,10 @@ struct mt_tap_state {
     struct kernels {
         CUfunction tap, stage, write;
     } plain, weighted; /* weighted: only where weights are wanted */
-    CUfunction blocks;
+    CUfunction blocks, kv_indices;
     CUdeviceptr producer;
     CUdeviceptr scratch_eager;
+    CUdeviceptr kv_seen; /* [MT_KV_SEEN] */
     uint32_t next_eager;
     pthread_mutex_t lock; /* what follows */
     CUdeviceptr slab;
@@ -102,7 +103,8 @@ static bool make_producer(struct mt_tap_state *state, CUstream stream)
         failed(alloc_zeroed(&steps, MT_SITES_MAX * sizeof(uint64_t), stream), "cuMemAlloc") ||
         failed(alloc_zeroed(&state->producer, sizeof(struct mt_producer), stream), "cuMemAlloc") ||
         failed(alloc_zeroed(&state->scratch_eager, SCRATCH_EAGER * sizeof(struct mt_tap_scratch), stream),
-               "cuMemAlloc"))
+               "cuMemAlloc") ||
+        failed(alloc_zeroed(&state->kv_seen, MT_KV_SEEN * sizeof(struct mt_kv_seen), stream), "cuMemAlloc"))
         return false;
     struct mt_producer producer = {
         .ring = (uint8_t *) (uintptr_t) (base + header->ring_offset),
@@ -193,6 +195,8 @@ static bool make(struct mt_tap_state *state)
                 (!settings.weights || find_kernels(state->module, MT_TAP_WEIGHTED_KERNEL, MT_STAGE_WEIGHTED_KERNEL,
                                                    MT_WRITE_WEIGHTED_KERNEL, &state->weighted)) &&
                 !failed(mt_driver.cuModuleGetFunction(&state->blocks, state->module, MT_BLOCKS_KERNEL),
+                        "cuModuleGetFunction") &&
+                !failed(mt_driver.cuModuleGetFunction(&state->kv_indices, state->module, MT_KV_INDICES_KERNEL),
                         "cuModuleGetFunction") &&
                 make_producer(state, stream);
     if (stream)
@@ -368,14 +372,38 @@ static bool launched(CUresult result)
     return result == CUDA_SUCCESS;
 }
 
+static bool too_many_sequences(const struct mt_routing *routing)
+{
+    if (routing->rows > MT_BLOCKS_SEQUENCES_MAX)
+        mt_log_once(MT_LOG_PROBLEM, "a block table of %u sequences, more than %u: counted as not captured",
+                    routing->rows, MT_BLOCKS_SEQUENCES_MAX);
+    return routing->rows > MT_BLOCKS_SEQUENCES_MAX;
+}
+
+static bool launch_kv_indices(const struct mt_tap_state *state, CUstream stream, const struct mt_routing *routing,
+                              uint32_t site)
+{
+    if (too_many_sequences(routing))
+        return false;
+    struct mt_kv_args args = {
+        .producer = (struct mt_producer *) (uintptr_t) state->producer,
+        .slots = (const uint32_t *) (uintptr_t) routing->ids,
+        .starts = (const int32_t *) (uintptr_t) routing->starts,
+        .index = (const int64_t *) (uintptr_t) routing->index,
+        .seen = (struct mt_kv_seen *) (uintptr_t) state->kv_seen,
+        .sequences = routing->rows,
+        .site = site,
+    };
+    void *params[] = {&args};
+    return launched(
+        mt_driver.cuLaunchKernel(state->kv_indices, 1, 1, 1, MT_TAP_THREADS, 1, 1, 0, stream, params, NULL));
+}
+
 static bool launch_blocks(const struct mt_tap_state *state, CUstream stream, const struct mt_routing *routing,
                           uint32_t site)
 {
-    if (routing->rows > MT_BLOCKS_SEQUENCES_MAX) {
-        mt_log_once(MT_LOG_PROBLEM, "a block table of %u sequences, more than %u: counted as not captured",
-                    routing->rows, MT_BLOCKS_SEQUENCES_MAX);
+    if (too_many_sequences(routing))
         return false;
-    }
     struct mt_blocks_args args = {
         .producer = (struct mt_producer *) (uintptr_t) state->producer,
         .table = {routing->ids, routing->ids_at},
@@ -396,6 +424,8 @@ bool mt_tap_launch(struct mt_tap_state *state, CUstream stream, const struct mt_
 {
     if (routing->block)
         return launch_blocks(state, stream, routing, site.index);
+    if (routing->index)
+        return launch_kv_indices(state, stream, routing, site.index);
     struct mt_tap_weighted_args args = args_of(state, routing, site, width);
     void *params[] = {&args};
     if (grid_of(routing) > 1) {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "blocks.h"
+#include "kv_indices.h"
 
 /* `weighted`: the same arguments, if there are weights to be read. */
 static __device__ __forceinline__ void tap(const mt_tap_args &args, const mt_tap_weighted_args *weighted, int staged,
@@ -82,4 +82,22 @@ extern "C" __global__ void __launch_bounds__(MT_TAP_THREADS) moetap_blocks(const
     __syncthreads();
     if (threadIdx.x == 0)
         mt_blocks_end(&args, &plan);
+}
+
+extern "C" __global__ void __launch_bounds__(MT_TAP_THREADS) moetap_kv_indices(const __grid_constant__ mt_kv_args args)
+{
+    __shared__ mt_kv_plan plan;
+    wait_for_edges();
+    if (threadIdx.x == 0)
+        mt_kv_begin(&args, &plan);
+    __syncthreads();
+    mt_kv_count(&args, &plan, threadIdx.x, blockDim.x);
+    __syncthreads();
+    if (threadIdx.x == 0)
+        mt_kv_claim(&args, &plan);
+    __syncthreads();
+    mt_kv_write(&args, &plan, threadIdx.x, blockDim.x);
+    __syncthreads();
+    if (threadIdx.x == 0)
+        mt_kv_end(&args, &plan);
 }

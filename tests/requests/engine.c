@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "engine.h"
 
+#include "../../shim/tap/kv_indices.h"
 #include "../../tools/trace/writer.h"
 
 #include <assert.h>
@@ -25,6 +26,8 @@ struct sequence {
     uint32_t blocks[1024], block_count;
     uint32_t keyed;
     uint64_t key;
+    int64_t index;                /* of its own while it runs */
+    uint32_t rewrite, rewrite_to; /* in so many passes; how many slots */
     int32_t tokens[TOKENS];
 };
 
@@ -46,6 +49,15 @@ struct engine {
     uint32_t rows;
     int32_t starts[REQUESTS + 1], table[REQUESTS * 1026]; /* of the pass's sequences */
     uint32_t sequences, words;
+    /* Of `lists`: */
+    int32_t list_starts[REQUESTS + 1];
+    int64_t index[REQUESTS];
+    bool used[REQUESTS];
+    union {
+        int32_t narrow[REQUESTS * 1024];
+        int64_t wide[REQUESTS * 1024];
+    } list;
+    struct mt_kv_seen seen[MT_KV_SEEN];
 };
 
 int32_t engine_id(uint64_t route, uint32_t layer, uint32_t j)
@@ -110,18 +122,69 @@ static void record(struct engine *e, uint32_t site, uint32_t rows, const int32_t
     (void) result;
 }
 
+static void add_slot(struct engine *e, uint32_t slot)
+{
+    const int32_t at = e->list_starts[e->sequences]++;
+    if (e->o->seed % 2)
+        e->list.wide[at] = slot;
+    else
+        e->list.narrow[at] = (int32_t) slot;
+}
+
+/* What the tap tells of them. */
+static void tell_lists(struct engine *e)
+{
+    static struct mt_kv_plan plan;
+    const struct mt_kv_args args = {.slots = (const uint32_t *) &e->list,
+                                    .starts = e->list_starts,
+                                    .index = e->index,
+                                    .seen = e->seen,
+                                    .sequences = e->sequences};
+    mt_kv_begin(&args, &plan);
+    mt_kv_count(&args, &plan, 0, 1);
+    e->words = plan.blocks.words;
+    e->table[0] = (int32_t) e->sequences;
+    for (uint32_t i = 0; i < e->sequences; i++) {
+        int32_t *element = e->table + plan.blocks.at[i];
+        const uint32_t length = mt_kv_length(&args, i), told = plan.told[i];
+        if (!told)
+            continue;
+        element[0] = (int32_t) i;
+        element[1] = (int32_t) length;
+        element[2] = (int32_t) told;
+        for (uint32_t n = 0; n < told; n++)
+            element[3 + n] = (int32_t) mt_kv_slot(&args, &plan, i, length - told + n);
+    }
+}
+
 /* Decoding runs as a graph, of which there is one for each four rows. */
 static void run_pass(struct engine *e, bool graph)
 {
     const uint32_t real = e->rows;
     while (graph && e->rows % 4) {
-        e->slots[e->rows] = -1;
+        e->slots[e->rows] = e->o->lists ? 0 : -1;
+        if (e->o->lists) {
+            e->list_starts[e->sequences + 1] = e->list_starts[e->sequences];
+            e->index[e->sequences++] = 0;
+            add_slot(e, 0);
+        }
         e->positions[e->rows] = 0;
         e->routes[e->rows] = 0;
         e->tokens[e->rows++] = 0;
     }
     e->time += 1000000;
-    if (e->o->sequences) {
+    if (e->o->lists) {
+        e->starts[e->sequences] = (int32_t) real;
+        for (uint32_t i = 0; i < e->sequences && !graph; i++)
+            e->starts[i] = e->starts[i + 1] - e->starts[i];
+        if (!graph)
+            record(e, 11, e->sequences, e->starts, 0);
+        tell_lists(e);
+        record(e, 12, e->words, e->table, 0);
+        record(e, 7, e->rows, e->positions, 0);
+        record(e, 8, e->rows, e->slots, 0);
+        record(e, 6, e->rows, e->tokens, 0);
+    } else if (e->o->sequences) {
         e->starts[e->sequences] = (int32_t) real;
         record(e, 7, real, e->positions, 0);
         record(e, 8, real, e->slots, 0);
@@ -138,6 +201,18 @@ static void run_pass(struct engine *e, bool graph)
         record(e, (graph ? ENGINE_LAYERS : 0) + i, e->rows, NULL, i);
     e->rows = 0;
     e->sequences = e->words = 0;
+}
+
+/* A pass of prompts lists what is ahead of their rows, one of decoding these as well. */
+static void list_sequence(struct engine *e, const struct sequence *s, bool decodes)
+{
+    if (!s->planned)
+        return;
+    e->starts[e->sequences] = (int32_t) e->rows;
+    e->index[e->sequences++] = s->index;
+    e->list_starts[e->sequences] = e->list_starts[e->sequences - 1];
+    for (uint32_t i = 0; i < s->computed + decodes; i++)
+        add_slot(e, s->blocks[i]);
 }
 
 /* What the engine gives its kernel for the slots; of a table only what goes on at a block's start. */
@@ -257,6 +332,23 @@ static void key_blocks(struct engine *e, struct sequence *s)
     }
 }
 
+/* Slots that hold what others that are found hold, too, are given back for these. */
+static void rewrite(struct engine *e, struct sequence *s)
+{
+    uint64_t key = 0;
+    for (uint32_t i = 0; i < s->rewrite_to; i++) {
+        key = mix(key, (uint64_t) s->tokens[i]);
+        const uint32_t own = s->blocks[i], found = find_key(e, key);
+        if (found == UINT32_MAX || found == own)
+            continue;
+        use(e, found);
+        s->blocks[i] = found;
+        if (--e->blocks[own].users == 0)
+            e->free_blocks[(e->free_first + e->free_count++) % e->o->blocks] = own;
+        e->truth->rewritten++;
+    }
+}
+
 static int32_t any_token(struct engine *e)
 {
     return (int32_t) below(e, e->o->words ? e->o->words : 150000);
@@ -322,6 +414,13 @@ static void after_pass(struct engine *e, struct sequence *s)
         s->tokens[s->computed] = any_token(e);
     }
     key_blocks(e, s);
+    if (!e->o->lists || s->computed > s->prompt)
+        return;
+    s->rewrite_to = s->computed;
+    if (s->computed < s->prompt)
+        rewrite(e, s);
+    else
+        s->rewrite = 1 + below(e, 2);
 }
 
 static void put(struct engine *e, struct sequence *s)
@@ -359,6 +458,8 @@ static void take_out(struct engine *e, struct sequence *s)
             e->running[n++] = e->running[i];
     }
     e->running_count = n;
+    e->used[s->index] = false;
+    s->rewrite = 0;
     for (uint32_t i = 0; i < e->place_count; i++) {
         if (e->places[i] == s)
             e->places[i] = NULL;
@@ -430,6 +531,11 @@ static void step(struct engine *e)
     const struct engine_options *o = e->o;
     while (e->waiting_count < 4)
         e->waiting[e->waiting_count++] = arrive(e);
+    for (uint32_t i = 0; i < e->running_count; i++) {
+        struct sequence *s = e->running[i];
+        if (s->rewrite && --s->rewrite == 0)
+            rewrite(e, s);
+    }
     uint32_t budget = o->budget;
     bool prompts = false;
     for (uint32_t i = 0; i < e->running_count; i++)
@@ -469,6 +575,9 @@ static void step(struct engine *e)
         }
         memmove(e->waiting, e->waiting + 1, --e->waiting_count * sizeof *e->waiting);
         e->running[e->running_count++] = s;
+        for (s->index = 0; e->used[s->index];)
+            s->index++;
+        e->used[s->index] = true;
         put(e, s);
         s->planned = n;
         budget -= n;
@@ -479,7 +588,10 @@ static void step(struct engine *e)
     close_up(e);
     uint32_t first = e->truth->row_count + 1;
     for (uint32_t i = 0; i < e->place_count; i++) {
-        plan_sequence(e, e->places[i]);
+        if (o->lists)
+            list_sequence(e, e->places[i], only_decode);
+        else
+            plan_sequence(e, e->places[i]);
         plan_rows(e, e->places[i]);
     }
     if (!e->rows)
@@ -504,9 +616,9 @@ static void step(struct engine *e)
 
 static void write_sites(struct trace_writer *writer)
 {
-    struct mt_site sites[11];
+    struct mt_site sites[13];
     memset(sites, 0, sizeof sites);
-    for (uint32_t i = 0; i < 11; i++) {
+    for (uint32_t i = 0; i < 13; i++) {
         bool router = i < 2 * ENGINE_LAYERS;
         sites[i].layer = router ? (int32_t) (i % ENGINE_LAYERS) : MT_LAYER_UNKNOWN;
         sites[i].flags = router && i >= ENGINE_LAYERS ? MT_SITE_GRAPH : 0;
@@ -519,7 +631,9 @@ static void write_sites(struct trace_writer *writer)
     sites[8].kind = MT_SITE_SLOTS;
     sites[9].kind = MT_SITE_STARTS;
     sites[10].kind = MT_SITE_BLOCKS;
-    trace_writer_sites(writer, 0, sites, 11);
+    sites[11].kind = MT_SITE_LENGTHS;
+    sites[12].kind = MT_SITE_KV_INDICES;
+    trace_writer_sites(writer, 0, sites, 13);
 }
 
 void engine_run(const char *path, const struct engine_options *options, struct engine_truth *truth)
@@ -539,6 +653,7 @@ void engine_run(const char *path, const struct engine_options *options, struct e
         e->free_blocks[i] = i;
     }
     e->free_count = options->blocks;
+    e->free_count -= e->free_first = options->lists; /* then the slot 0 is for padding */
     memset(e->buckets, 0xff, sizeof e->buckets);
     struct mt_error error;
     int result = trace_writer_open(path, true, &e->writer, &error);

@@ -18,6 +18,9 @@ struct engine_options {
     bool fill_holes;    /* a request's place is taken by a new one or the last one; otherwise they close up */
     bool apart;         /* passes of prompts and of decoding */
     bool sequences;     /* shows which rows are one, and the blocks ahead of them; slots without the rows of padding */
+    bool lists;         /* with `sequences`: as SGLang does, blocks of one slot, and in each pass the slots of each
+                           sequence, of which is told what the tap tells; what is twice in the cache is dropped from the
+                           sequence that computed it later, up to two passes after its prompt; for `apart` */
     bool name_rows;     /* a token id is its row's number, from which its experts follow */
     uint32_t words;     /* that the model knows; 0: many */
     uint32_t noise;     /* one row in so many goes another way than the same row elsewhere, 0 none */
@@ -40,7 +43,7 @@ struct engine_row {
 struct engine_truth {
     struct engine_row *rows; /* from 1 */
     uint32_t *first;         /* row of each pass; a pass is at first_ns = its number in ms */
-    uint32_t row_count, pass_count, finished, preempted, hits, lost;
+    uint32_t row_count, pass_count, finished, preempted, hits, lost, rewritten;
     int32_t *said;       /* tokens of finished requests, one behind the other */
     uint32_t *said_rows; /* and which rows they attended to in the end */
     uint64_t *said_to;   /* where each ends */

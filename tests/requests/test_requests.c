@@ -186,7 +186,7 @@ static void run_rules(struct engine_options options, enum requests_rules rules, 
     close(fd);
     struct score score = {0};
     struct engine_truth truth;
-    uint32_t finished = 0, preempted = 0, hits = 0;
+    uint32_t finished = 0, preempted = 0, hits = 0, rewritten = 0;
     for (uint32_t seed = 1; seed <= seeds; seed++) {
         options.seed = seed;
         options.steps = steps() / seeds;
@@ -195,18 +195,20 @@ static void run_rules(struct engine_options options, enum requests_rules rules, 
         finished += truth.finished;
         preempted += truth.preempted;
         hits += truth.hits;
+        rewritten += truth.rewritten;
         score.kept += truth.kept;
         engine_truth_free(&truth);
     }
     unlink(path);
     fprintf(stderr,
             "block %u: %llu requests, %llu whole, links %llu, known %.4f, rows %.4f, by tokens %.4f, wrong %llu, "
-            "rejected %llu, unsure %llu; %u finished, %u preempted, %u hits\n",
+            "rejected %llu, unsure %llu; %u finished, %u preempted, %u hits, %u rewritten\n",
             options.block, (unsigned long long) score.requests, (unsigned long long) score.whole,
             (unsigned long long) score.links, (double) score.known / (double) score.links,
             (double) score.rows / (double) score.kept, (double) score.matched / (double) score.kept,
             (unsigned long long) score.wrong, (unsigned long long) score.rejected, (unsigned long long) score.unsure,
-            finished, preempted, hits);
+            finished, preempted, hits, rewritten);
+    cr_assert(options.lists == (rewritten > 0));
     cr_assert_eq(score.wrong, 0);
     if (options.sequences && !options.loss)
         cr_assert(score.exact == finished && score.in_front * 500 <= finished, "%llu, %llu in front of others",
@@ -395,6 +397,24 @@ Test(shown, small_blocks)
     o.blocks = 1200;
     o.prefix_cache = o.turns = true;
     run_shown(o);
+}
+
+/* As SGLang lists its slots. Noise: rows that are twice in the cache are not the same. */
+Test(shown, lists)
+{
+    struct engine_options o = usual;
+    o.block = 1;
+    o.blocks = 8000;
+    o.prefix_cache = o.turns = o.apart = o.lists = true;
+    o.words = 50;
+    o.noise = 100;
+    o.sequences = true;
+    run(o, 4, 1000, 800);
+    o.blocks = 1500;
+    o.fill_holes = true;
+    run(o, 4, 1000, 800);
+    o.loss = 1000;
+    run(o, 4, 300, 50);
 }
 
 /* The same tokens twice in the cache, routed in two ways: which of them a request found, its table says. */

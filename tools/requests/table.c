@@ -24,7 +24,8 @@ static int find_elements(struct requests *r, const struct pass *pass)
         return 0;
     for (uint32_t at = 1; pass->block_words - at >= 2 && at < pass->block_words;) {
         int32_t row = pass->blocks[at], ahead = pass->blocks[at + 1];
-        if (ahead < 1 || (uint32_t) ahead > pass->block_words - at - 2)
+        const uint32_t told = ahead < 0 ? 1 : (uint32_t) ahead;
+        if (told < 1 || told > pass->block_words - at - 2)
             return 0;
         uint32_t low = 0, high = pass->sequences;
         while (high - low > 1) {
@@ -33,7 +34,7 @@ static int find_elements(struct requests *r, const struct pass *pass)
         }
         if (pass->starts[low] == row)
             r->element[low] = at;
-        at += 2 + (uint32_t) ahead;
+        at += 2 + told;
     }
     return 0;
 }
@@ -180,8 +181,15 @@ static bool stood(const struct work *w, uint32_t node)
            (end == node || (r->drafts && end - node <= DRAFTS_MAX));
 }
 
+/* Whoever stood here goes on. Its slot may have been that of another one with the same rows ahead, which is gone. */
+static void go_on_decoding(struct requests *r, uint32_t parent)
+{
+    if (parent < UNKNOWN)
+        r->nodes[parent].ends = false;
+}
+
 /* A sequence's first row in the pass. -ENOMEM. */
-static int begin(const struct work *w, uint32_t i, const int32_t *element)
+static int begin(const struct work *w, uint32_t i, const int32_t *element, bool decodes)
 {
     struct requests *r = w->r;
     struct node *n = &r->nodes[i];
@@ -197,18 +205,27 @@ static int begin(const struct work *w, uint32_t i, const int32_t *element)
     }
     if (!position)
         return add_table(r, i, blocks_of(NULL, 0));
-    if (!element || (uint32_t) element[1] != position / r->block)
+    const uint32_t count = position / r->block;
+    if (!element || (element[1] != (int32_t) count && element[1] != -(int32_t) count))
         return 0;
     const int32_t *table = element + 2;
-    const uint32_t count = (uint32_t) element[1];
+    if (element[1] < 0) { /* what is ahead of that is as it was */
+        n->parent = tail_of(r, table[0], position - 1);
+        go_on_decoding(r, n->parent);
+        return 0;
+    }
     if (add_table(r, i, blocks_of(table, count)) != 0)
         return -ENOMEM;
     n->parent = tail_of(r, table[count - 1], position - 1);
     const bool known = n->parent < UNKNOWN;
     const bool as_linked =
         known && (shown_before(r, n->parent, table, count) || leads_through(r, n->parent, table, count));
-    if (known && stood(w, n->parent))
+    if (decodes)
+        go_on_decoding(r, n->parent);
+    else if (known && stood(w, n->parent))
         goes_on(r, i, n->parent);
+    else
+        r->hits |= known; /* for passes that show no sequences */
     /* What is gone from a cached prefix is missing, also where the links would lead to the like of it. */
     return as_linked ? 0 : add_bridge(r, i, table, count);
 }
@@ -227,7 +244,7 @@ int links_table(const struct work *w, const struct pass *pass)
         n->proven = true;
         n->ends = n->row + 1 == (uint32_t) pass->starts[sequence + 1];
         if (n->row == (uint32_t) pass->starts[sequence]) {
-            int result = begin(w, i, r->element[sequence] ? pass->blocks + r->element[sequence] : NULL);
+            int result = begin(w, i, r->element[sequence] ? pass->blocks + r->element[sequence] : NULL, pass->decodes);
             if (result)
                 return result;
             continue;

@@ -2,7 +2,7 @@
 /* The tap on the software device: the GPU's own source, a block's threads as a loop between the barriers. */
 #include "../softcuda.h"
 
-#include "../../../shim/tap/blocks.h"
+#include "../../../shim/tap/kv_indices.h"
 
 static void tap(const struct softcuda_block *b, const struct mt_tap_args *args,
                 const struct mt_tap_weighted_args *weighted, int staged, uint32_t weights, uint32_t block,
@@ -81,9 +81,25 @@ static void run_blocks(const struct softcuda_block *b)
     mt_blocks_end(args, &plan);
 }
 
+static void run_kv_indices(const struct softcuda_block *b)
+{
+    const struct mt_kv_args *args = b->params[0];
+    static _Thread_local struct mt_kv_plan plan;
+    mt_kv_begin(args, &plan);
+    for (uint32_t thread = 0; thread < b->block.x; thread++)
+        mt_kv_count(args, &plan, thread, b->block.x);
+    mt_kv_claim(args, &plan);
+    for (uint32_t thread = 0; thread < b->block.x; thread++) {
+        softcuda_midst(b, thread, b->block.x);
+        mt_kv_write(args, &plan, thread, b->block.x);
+    }
+    mt_kv_end(args, &plan);
+}
+
 static const struct softcuda_param tap_params[] = {{0, sizeof(struct mt_tap_args)}};
 static const struct softcuda_param weighted_params[] = {{0, sizeof(struct mt_tap_weighted_args)}};
 static const struct softcuda_param blocks_params[] = {{0, sizeof(struct mt_blocks_args)}};
+static const struct softcuda_param kv_params[] = {{0, sizeof(struct mt_kv_args)}};
 static const struct softcuda_param batch_params[] = {{0, sizeof(struct mt_tap_batch)}};
 
 extern const struct softcuda_kernel softcuda_tap_kernels[];
@@ -95,5 +111,6 @@ const struct softcuda_kernel softcuda_tap_kernels[] = {
     {MT_STAGE_WEIGHTED_KERNEL, run_stage_weighted, 1, weighted_params},
     {MT_WRITE_WEIGHTED_KERNEL, run_write_weighted, 1, batch_params},
     {MT_BLOCKS_KERNEL, run_blocks, 1, blocks_params},
+    {MT_KV_INDICES_KERNEL, run_kv_indices, 1, kv_params},
     {NULL, NULL, 0, NULL},
 };
