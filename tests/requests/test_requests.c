@@ -414,6 +414,7 @@ Test(shown, lists)
     o.fill_holes = true;
     run(o, 4, 1000, 800);
     o.loss = 1000;
+    o.noise = 0;
     run(o, 4, 300, 50);
 }
 

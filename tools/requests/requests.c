@@ -336,7 +336,8 @@ static bool to_list(const struct requests *r, uint32_t leaf, struct request *req
         if (r->times[n->pass] < request->first_ns)
             request->first_ns = r->times[n->pass];
         node = links_up(r, node, &bridge);
-        if (node >= UNKNOWN || (n->link != LINK_TABLE && !is_own(r, leaf, n)))
+        /* A bridge was told by the engine. */
+        if (node >= UNKNOWN || (bridge == NONE && n->link != LINK_TABLE && !is_own(r, leaf, n)))
             return true;
         n = &r->nodes[node];
     }

@@ -99,6 +99,9 @@ int requests_survey(struct requests *r, const struct pass *pass)
         memset(r->seen, 0, r->seen_count * sizeof *r->seen);
     if (pass->blocks && pass->block_words && pass->blocks[0] > 0 && pass->blocks[0] < (int32_t) SLOTS_MAX)
         r->told_block = (uint32_t) pass->blocks[0];
+    /* Who lists its slots pads with the slot 0, also where a list was lost. */
+    if (pass->decodes && !add_padding(r, 0))
+        return -ENOMEM;
     return pass->slots && pass->positions ? see_rows(r, pass) : 0;
 }
 
