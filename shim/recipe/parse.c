@@ -181,7 +181,7 @@ static int parse_word(const struct parser *parser, const char *value, const char
         if (strcmp(words[*index], value) == 0)
             return 0;
     }
-    char list[96] = "";
+    char list[160] = "";
     for (int i = 0; words[i]; i++)
         snprintf(list + strlen(list), sizeof list - strlen(list), "%s%s",
                  !i             ? ""

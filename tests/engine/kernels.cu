@@ -108,6 +108,13 @@ extern "C" __global__ void moe_demo_tables(int most, const int32_t *index, const
                 threadIdx.x, blockDim.x, slots_stride);
 }
 
+/* Parameters as SGLang's have them, where Triton leaves the stride out. */
+extern "C" __global__ void moe_demo_lists(const int32_t *table, const int64_t *index, const int32_t *,
+                                          const int32_t *starts, int64_t *slots)
+{
+    body_lists(table, index, starts, slots, blockIdx.x, threadIdx.x, blockDim.x);
+}
+
 extern "C" __global__ void moe_demo_cache(const float *k, float *cache, const int64_t *slots, int rows, int dim)
 {
     body_cache(k, cache, slots, blockIdx.x, threadIdx.x, blockDim.x, dim);

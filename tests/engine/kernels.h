@@ -167,6 +167,16 @@ BODY void body_tables(int most, const int32_t *index, const int32_t *starts, con
                 : -1;
 }
 
+#define MOE_DEMO_LIST 12 /* slots of a sequence, at most */
+
+/* The slots of each sequence, one sequence behind the other. */
+BODY void body_lists(const int32_t *table, const int64_t *index, const int32_t *starts, int64_t *slots, int sequence,
+                     int thread, int threads)
+{
+    for (int i = thread; i < starts[sequence + 1] - starts[sequence]; i += threads)
+        slots[starts[sequence] + i] = table[index[sequence] * MOE_DEMO_LIST + i];
+}
+
 /* The next token's embedding, from the last hidden state: its largest element picks a row. */
 BODY void body_embed(const float *in, const float *table, float *out, int row, int thread, int threads, int rows,
                      int dim)

@@ -67,7 +67,7 @@ static CUdeviceptr random_matrix(size_t elements)
 
 static struct {
     CUfunction gemm, topk, route, experts, keep, scrub, keep_weights, scrub_weights, rescale, remap, embed, lookup,
-        rotary, cache, plan, tables;
+        rotary, cache, plan, tables, lists;
 } kernels;
 
 static struct {
@@ -102,9 +102,10 @@ struct batch {
     CUdeviceptr plan;
     int32_t *sequences_are;
     CUdeviceptr index, states[KV_GROUPS], tables; /* --plan=tables; tables: struct tables */
+    CUdeviceptr listed;                           /* --plan=lists */
 };
 #define PLAN_SEQUENCES (options.tokens / 4)
-#define PLAN_STRIDE 12
+#define PLAN_STRIDE MOE_DEMO_LIST
 #define PLAN_BLOCK 4
 #define PLAN_STATES (PLAN_SEQUENCES + 3) /* more requests than run in a step */
 #define PLAN_WORDS (PLAN_SEQUENCES + 1 + PLAN_SEQUENCES * PLAN_STRIDE)
@@ -369,6 +370,39 @@ static void launch_tables(struct batch *b, const int32_t *table, long step)
     launch_grid(b->stream, kernels.tables, KV_GROUPS, (unsigned) sequences + 1, params);
 }
 
+/* One row for each sequence, as SGLang decodes: all of its slots are listed, the row's own as the last one. Padding has
+ * the slot 0. */
+static void list_rows(struct batch *b, long step)
+{
+    const long sequences = PLAN_SEQUENCES;
+    int32_t *starts = b->sequences_are, *table = starts + sequences + 1;
+    int32_t *positions = b->rows_are + options.tokens, *slots = positions + options.tokens;
+    int64_t *index = must(calloc((size_t) options.tokens, sizeof *index));
+    memset(slots, 0, (size_t) options.tokens * sizeof *slots);
+    for (long i = 0; i < sequences; i++) {
+        const int32_t length = (int32_t) (2 + (step + i) % 9);
+        starts[i + 1] = starts[i] + length;
+        for (long position = 0; position < PLAN_STRIDE; position++)
+            table[i * PLAN_STRIDE + position] =
+                (int32_t) (b->first_slot + 1 + (i * 13 + position * 7) % (CACHE_SLOTS - 1));
+        positions[i] = length - 1;
+        slots[i] = table[i * PLAN_STRIDE + length - 1];
+        index[i] = i;
+    }
+    CHECK(cuda.MemcpyHtoD(b->plan, starts, (size_t) PLAN_WORDS * sizeof *starts));
+    CHECK(cuda.MemcpyHtoD(b->index, index, (size_t) sequences * sizeof *index));
+    for (long row = 0; row < options.tokens; row++)
+        index[row] = positions[row];
+    CHECK(cuda.MemcpyHtoD(b->positions, index, (size_t) options.tokens * sizeof *index));
+    for (long row = 0; row < options.tokens; row++)
+        index[row] = slots[row];
+    CHECK(cuda.MemcpyHtoD(b->slots, index, (size_t) options.tokens * sizeof *index));
+    free(index);
+    CUdeviceptr table_at = b->plan + (size_t) (sequences + 1) * sizeof *starts;
+    void *params[] = {&table_at, &b->index, &b->plan, &b->plan, &b->listed};
+    launch(kernels.lists, (unsigned) sequences, b, params);
+}
+
 /* The slots of the real rows, by the GPU from a block table, as vLLM does. Sequences of several lengths, many of them
  * where a block begins; their blocks as they come. */
 static void plan_rows(struct batch *b, long step)
@@ -424,7 +458,9 @@ static void next_rows(struct batch *b, long step)
         wide[i] = slots[i];
     CHECK(cuda.MemcpyHtoD(b->slots, wide, n * sizeof *wide));
     free(wide);
-    if (options.plan)
+    if (options.plan == LISTS)
+        list_rows(b, step);
+    else if (options.plan)
         plan_rows(b, step);
 }
 
@@ -442,6 +478,7 @@ static void load_kernels(void)
         CHECK(cuda.ModuleGetFunction(&kernels.cache, module, "moe_demo_cache"));
         CHECK(cuda.ModuleGetFunction(&kernels.plan, module, "moe_demo_plan"));
         CHECK(cuda.ModuleGetFunction(&kernels.tables, module, "moe_demo_tables"));
+        CHECK(cuda.ModuleGetFunction(&kernels.lists, module, "moe_demo_lists"));
     }
     snprintf(name, sizeof name, "moe_demo_topk_%s", options.dtype);
     CHECK(cuda.ModuleGetFunction(&kernels.topk, module, name));
@@ -521,7 +558,8 @@ static void make_context(struct batch *b)
     b->rows_are = must(calloc(3 * rows, sizeof *b->rows_are));
     if (options.plan) {
         b->plan = device_alloc((size_t) PLAN_WORDS * sizeof(int32_t));
-        b->index = device_alloc((size_t) PLAN_SEQUENCES * sizeof(int32_t));
+        b->index = device_alloc((size_t) PLAN_SEQUENCES * sizeof(int64_t));
+        b->listed = device_alloc((size_t) (PLAN_SEQUENCES * PLAN_STRIDE) * sizeof(int64_t));
         for (int i = 0; i < KV_GROUPS; i++)
             b->states[i] = device_alloc((size_t) (PLAN_STATES * PLAN_STRIDE) * sizeof(int32_t));
         b->tables = device_alloc(sizeof(struct tables));

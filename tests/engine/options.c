@@ -25,7 +25,7 @@ int options_usage(const char *problem)
     fprintf(stderr,
             "moe-demo: %s\nmoe-demo [--layers L] [--experts E] [--topk K] [--tokens N] [--steps S] "
             "[--graph[=eager|plain|pieces|fork|update|relaxed]]\n         [--scrub] [--fork] "
-            "[--routers=one|turns|mixed] [--context] [--plan[=tables]] [--pdl] "
+            "[--routers=one|turns|mixed] [--context] [--plan[=tables|lists]] [--pdl] "
             "[--weights] [--rescale] [--eplb[=inplace]] [--streams M]\n"
             "         [--dtype i32|i64|u32|u16|u8] [--seed X] [--truth FILE] [--door dlsym|getproc] [--device D]\n",
             problem);
@@ -102,9 +102,9 @@ const char *options_parse(int argc, char **argv)
             options.context = true;
         } else if (opt == PLAN) {
             options.context = true;
-            options.plan = optarg ? TABLES : TABLE;
-            if (optarg && strcmp(optarg, "tables"))
-                return "--plan is tables, or nothing";
+            options.plan = !optarg ? TABLE : strcmp(optarg, "lists") ? TABLES : LISTS;
+            if (optarg && strcmp(optarg, "tables") && strcmp(optarg, "lists"))
+                return "--plan is tables, lists, or nothing";
         } else if (opt == PDL) {
             options.pdl = true;
         } else if (opt == WEIGHTS) {

@@ -20,7 +20,7 @@ struct options {
     bool scrub, context, pdl, fork;
     /* A kernel makes the slots: from a block table, or from those of several KV cache groups, of which it knows the
      * addresses from an array, and in which the sequences have any rows. */
-    enum plan { NO_PLAN, TABLE, TABLES } plan;
+    enum plan { NO_PLAN, TABLE, TABLES, LISTS } plan;
     bool weights;                                /* the truth has the router's weights, too */
     bool rescale;                                /* behind the router a kernel changes its weights in place */
     enum eplb { NO_EPLB, APART, IN_PLACE } eplb; /* behind the router a kernel makes physical ids of its logical ones */

@@ -279,6 +279,12 @@ static const struct {
     {"vllm.slot_mappings.blocks", "_compute_slot_mappings_kernel", "4 8 8 8 8 8 8 8 4 4 8 8",
      "0=7 1=0x9000 2=0x2000 3=0x3000 4=0x1000 5=0x5000 6=0x6000 7=0x7000 y=4", MT_DTYPE_I32, 3, 1, 0, 0x5000},
     {NULL, "_compute_slot_mappings_kernel", "4 8 8 8 8 8 8 8 4 8 8", NULL, 0, 0, 0, 0, 0}, /* rank 1: Triton drops it */
+    /* SGLang 0.5.17, source; with a sliding window there is one parameter more */
+    {"sglang.kv_indices", "create_flashinfer_kv_indices_triton", "8 8 8 8 8 8 8", "0=0x2000 1=0x3000 2=0x4000 3=0x5000 4=0x1000 x=3",
+     MT_DTYPE_NONE, 3, 1, 0, 1},
+    {NULL, "create_flashinfer_kv_indices_triton", "8 8 8 8 8 8 8 8", NULL, 0, 0, 0, 0, 0},
+    {"sglang.lengths", "compute_position_kernel", "8 8 8 8 8 8", "0=0x2000 1=0x3000 2=0x4000 3=0x1000 x=3", MT_DTYPE_I32, 3, 1, 0, 1},
+    {"moe-demo.lists", "moe_demo_lists", "8 8 8 8 8", "0=0x2000 1=0x3000 3=0x5000 4=0x1000 x=3", MT_DTYPE_NONE, 3, 1, 0, 1},
     {"moe-demo.tables.slots", "moe_demo_tables", "4 8 8 8 8 8 8 8 4", "0=7 2=0x2000 3=0x3000 7=0x1000 8=7 y=4",
      MT_DTYPE_I64, 7, 1, 0, 1},
     {"moe-demo.tables.positions", "moe_demo_tables", "4 8 8 8 8 8 8 8 4", "0=7 2=0x2000 3=0x1000 7=0x7000 y=4",

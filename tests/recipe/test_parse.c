@@ -13,6 +13,7 @@ TestSuite(parse, .timeout = 60);
 #define SLOTS "[a]\nkernel = f\nkind = slots\nparams = 8 8 4\nids = param 1\ndtype = i64\nrows = param 2\n"
 #define MAP "[a]\nkernel = f\nkind = map\nparams = 8 8 4\nids = param 0\ndtype = i32\n"
 #define BLOCKS "[a]\nkernel = f\nkind = blocks\nparams = 8 8 4\nids = param 1\ndtype = i32\nrows = param 2 - 1\n"
+#define LISTS "[a]\nkernel = f\nkind = kv_indices\nparams = 8 8 8\nids = param 0\nrows = grid.x\nstarts = param 2\n"
 #define TEN "1234567890"
 #define HUNDRED TEN TEN TEN TEN TEN TEN TEN TEN TEN TEN
 
@@ -66,7 +67,7 @@ static const char *const mistakes[][2] = {
     {KERNEL "note = " HUNDRED HUNDRED, "my.recipe:3: found 200 characters, expected 1 to 159"},
     {KERNEL "final = a b", "my.recipe:3: found 'a b', expected a name of letters, digits, '.', '_' and '-'"},
     {KERNEL "kind = sampler", "my.recipe:3: found 'sampler', expected router, final, no-ids, consumer, slots, "
-                              "positions, tokens, starts, blocks or map"},
+                              "positions, tokens, starts, blocks, map, lengths or kv_indices"},
     {KERNEL "id_space = 3", "my.recipe:3: found '3', expected unknown, logical or physical"},
     {KERNEL "skip = x", "my.recipe:3: found 'x', expected a number behind 'skip'"},
     {KERNEL "skip = 64", "my.recipe:3: found skip 64, expected at most 63"},
@@ -114,6 +115,10 @@ static const char *const mistakes[][2] = {
      "my.recipe:1: found no starts in [a], expected it in slots, positions or tokens beside sequences"},
     {ROUTER "sequences = 1",
      "my.recipe:8: found sequences in [a], expected it only in slots, positions or tokens beside starts"},
+    {LISTS "index = param 1\ndtype = i32",
+     "my.recipe:1: found dtype in [a], expected none: kv_indices are i32 or i64, the GPU finds it out"},
+    {LISTS, "my.recipe:1: found no index in [a], expected it in kv_indices"},
+    {LISTS "index = param 1\nblock = 4", "my.recipe:9: found block in [a], expected it only in blocks"},
     {SLOTS "index = param 0", "my.recipe:8: found index in [a], expected it only in blocks"},
     /* what only the GPU can read */
     {SLOTS "stride = at param 0",

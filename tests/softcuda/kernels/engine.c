@@ -127,6 +127,13 @@ static void run_tables(const struct softcuda_block *b)
                     (int) b->index.x, (int) b->index.y, (int) b->grid.y - 1, (int) t, (int) b->block.x, P(int, 8));
 }
 
+static void run_lists(const struct softcuda_block *b)
+{
+    for (unsigned t = 0; t < b->block.x; t++)
+        body_lists(P(const int32_t *, 0), P(const int64_t *, 1), P(const int32_t *, 3), P(int64_t *, 4),
+                   (int) b->index.x, (int) t, (int) b->block.x);
+}
+
 static const struct softcuda_param gemm[] = {{0, 8}, {8, 8}, {16, 8}, {24, 4}, {28, 4}, {32, 4}};
 static const struct softcuda_param topk[] = {{0, 8}, {8, 8}, {16, 8}, {24, 4}, {28, 4}, {32, 4}};
 static const struct softcuda_param experts[] = {{0, 8}, {8, 8}, {16, 8}, {24, 8}, {32, 8}, {40, 4}, {44, 4}, {48, 4}};
@@ -140,6 +147,7 @@ static const struct softcuda_param rotary[] = {{0, 8}, {8, 8}, {16, 4}, {20, 4}}
 static const struct softcuda_param plan[] = {{0, 8}, {8, 8}, {16, 8}, {24, 8}, {32, 4}, {36, 4}, {40, 4}};
 static const struct softcuda_param tables[] = {{0, 4},  {8, 8},  {16, 8}, {24, 8}, {32, 8},
                                                {40, 8}, {48, 8}, {56, 8}, {64, 4}};
+static const struct softcuda_param lists[] = {{0, 8}, {8, 8}, {16, 8}, {24, 8}, {32, 8}};
 static const struct softcuda_param cache[] = {{0, 8}, {8, 8}, {16, 8}, {24, 4}, {28, 4}};
 
 extern const struct softcuda_kernel softcuda_engine_kernels[];
@@ -182,5 +190,6 @@ const struct softcuda_kernel softcuda_engine_kernels[] = {
     {"moe_demo_cache", run_cache, 5, cache},
     {"moe_demo_plan", run_plan, 7, plan},
     {"moe_demo_tables", run_tables, 9, tables},
+    {"moe_demo_lists", run_lists, 5, lists},
     {NULL, NULL, 0, NULL},
 };
