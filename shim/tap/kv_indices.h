@@ -64,7 +64,7 @@ MT_FN void mt_kv_begin(const struct mt_kv_args *args, struct mt_kv_plan *plan)
     const int32_t total = args->starts[args->sequences];
     plan->blocks.words = 1;
     plan->wide = 0;
-    if (total < 1 || args->starts[0] != 0 || args->slots[0] == 0)
+    if (!args->slots || total < 1 || args->starts[0] != 0 || args->slots[0] == 0)
         return;
     plan->wide = total > 1 ? 2 : 1;
     for (uint32_t i = 1; i < (uint32_t) total && i < MT_KV_LOOK; i += 2)

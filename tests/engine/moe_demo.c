@@ -371,7 +371,7 @@ static void launch_tables(struct batch *b, const int32_t *table, long step)
 }
 
 /* One row for each sequence, as SGLang decodes: all of its slots are listed, the row's own as the last one. Padding has
- * the slot 0. */
+ * the slot 0. In the first step nothing is listed, at no address, as ahead of prompts. */
 static void list_rows(struct batch *b, long step)
 {
     const long sequences = PLAN_SEQUENCES;
@@ -380,13 +380,13 @@ static void list_rows(struct batch *b, long step)
     int64_t *index = must(calloc((size_t) options.tokens, sizeof *index));
     memset(slots, 0, (size_t) options.tokens * sizeof *slots);
     for (long i = 0; i < sequences; i++) {
-        const int32_t length = (int32_t) (2 + (step + i) % 9);
+        const int32_t length = step ? (int32_t) (2 + (step + i) % 9) : 0;
         starts[i + 1] = starts[i] + length;
         for (long position = 0; position < PLAN_STRIDE; position++)
             table[i * PLAN_STRIDE + position] =
                 (int32_t) (b->first_slot + 1 + (i * 13 + position * 7) % (CACHE_SLOTS - 1));
-        positions[i] = length - 1;
-        slots[i] = table[i * PLAN_STRIDE + length - 1];
+        positions[i] = length ? length - 1 : 0;
+        slots[i] = table[i * PLAN_STRIDE + positions[i]];
         index[i] = i;
     }
     CHECK(cuda.MemcpyHtoD(b->plan, starts, (size_t) PLAN_WORDS * sizeof *starts));
@@ -399,7 +399,8 @@ static void list_rows(struct batch *b, long step)
     CHECK(cuda.MemcpyHtoD(b->slots, index, (size_t) options.tokens * sizeof *index));
     free(index);
     CUdeviceptr table_at = b->plan + (size_t) (sequences + 1) * sizeof *starts;
-    void *params[] = {&table_at, &b->index, &b->plan, &b->plan, &b->listed};
+    CUdeviceptr listed = step ? b->listed : 0;
+    void *params[] = {&table_at, &b->index, &b->plan, &b->plan, &listed};
     launch(kernels.lists, (unsigned) sequences, b, params);
 }
 
