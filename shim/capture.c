@@ -325,6 +325,20 @@ static void before(const struct mt_launch *launch)
     mt_quiet_end();
 }
 
+/* Of a router that cannot be tapped where it is. False: it is none. */
+static bool count_router(const struct mt_kernel *kernel, const struct mt_launch *launch)
+{
+    struct mt_routing routing;
+    const char *why;
+    if (!kernel->recipe || mt_recipe_kind(kernel->recipe) != MT_RECIPE_ROUTER ||
+        !read_launch(kernel, launch, &routing, &why))
+        return false;
+    struct mt_tap_state *state = mt_tap_state_current();
+    if (state)
+        mt_segment_count_not_captured(mt_tap_segment(state));
+    return true;
+}
+
 static void after(const struct mt_launch *launch)
 {
     mt_quiet_begin();
@@ -345,6 +359,8 @@ static void after(const struct mt_launch *launch)
         if (kernel->recipe)
             on_recipe(lane, kernel, launch);
         mt_lane_unlock(lane);
+    } else {
+        count_router(kernel, launch);
     }
     mt_quiet_end();
 }
@@ -410,16 +426,9 @@ static void node(const struct mt_launch *launch)
 {
     mt_quiet_begin();
     const struct mt_kernel *kernel = mt_kernels_find(launch);
-    struct mt_routing routing;
-    const char *why;
-    if (kernel->recipe && mt_recipe_kind(kernel->recipe) == MT_RECIPE_ROUTER &&
-        read_launch(kernel, launch, &routing, &why)) {
+    if (count_router(kernel, launch))
         mt_log_once(MT_LOG_PROBLEM, "not captured: %s in a graph that is made node by node, not captured from a stream",
                     kernel->info->base);
-        struct mt_tap_state *state = mt_tap_state_current();
-        if (state)
-            mt_segment_count_not_captured(mt_tap_segment(state));
-    }
     mt_quiet_end();
 }
 

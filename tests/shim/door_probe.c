@@ -293,6 +293,29 @@ static void contexts(void)
     route(in_first, NULL, PLAIN);
 }
 
+/* More than live at any one time, and more than a small table would hold. */
+static void contexts_in_turn(void)
+{
+    for (int i = 0; i < 70; i++) {
+        CUmodule module;
+        CUcontext context;
+        OK(cuda.cuCtxCreate_v2(&context, 0, 0));
+        route(load(&module, router_name), NULL, PLAIN);
+        OK(cuda.cuCtxDestroy_v2(context));
+    }
+}
+
+static void many_streams(void)
+{
+    CUmodule module;
+    CUfunction f = load(&module, router_name);
+    for (int i = 0; i < 1100; i++) {
+        CUstream stream;
+        OK(cuda.cuStreamCreate(&stream, CU_STREAM_NON_BLOCKING));
+        route(f, stream, PLAIN);
+    }
+}
+
 static void reset(void)
 {
     CUmodule module;
@@ -428,6 +451,10 @@ int main(int argc, char **argv)
         nodes();
     else if (strcmp(what, "contexts") == 0)
         contexts();
+    else if (strcmp(what, "contexts-in-turn") == 0)
+        contexts_in_turn();
+    else if (strcmp(what, "streams") == 0)
+        many_streams();
     else if (strcmp(what, "reset") == 0)
         reset();
     else if (strcmp(what, "devices") == 0)

@@ -77,6 +77,30 @@ Test(doors, second_context)
     check("contexts", "from 2 segments;", 10);
 }
 
+Test(doors, contexts_in_turn)
+{
+    struct outcome o;
+    setenv("MOETAP_RING_SIZE", "1M", 1);
+    check_one(&o, "contexts-in-turn", "dlsym", "auto", "from 70 segments;", 70);
+}
+
+/* More streams than there are lanes for: what is not tapped there is counted, and said once. */
+Test(doors, many_streams)
+{
+    struct outcome o;
+    unsigned captured = 0, not_captured = 0;
+    command(&o, "cd %s && rm -f t truth; %s record -q -o t -- %s %s truth dlsym streams", scratch(), MOETAP, DOOR_PROBE,
+            SOFTCUDA);
+    cr_assert_eq(o.status, 0, "%s", o.text);
+    const char *account = strstr(o.text, "moetap: captured "), *not_all = strstr(o.text, "; not captured ");
+    cr_assert(account && not_all && sscanf(account, "moetap: captured %u", &captured) == 1 &&
+                  sscanf(not_all, "; not captured %u", &not_captured) == 1,
+              "%s", o.text);
+    cr_assert(captured + not_captured == 1100 && not_captured > 0, "%s", o.text);
+    const char *line = strstr(o.text, "routers on later ones are counted as not captured");
+    cr_assert(line && !strstr(line + 1, "routers on later ones"), "%s", o.text);
+}
+
 Test(doors, device_reset)
 {
     check("reset", "from 3 segments;", 3);
