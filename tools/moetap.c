@@ -31,7 +31,7 @@ static const struct verb {
      "         the same for an engine that was started by hand with LD_PRELOAD"},
     {"table", verb_table,
      "table SEGMENT|--session S [--follow] [-o NAME] [--slots N] [--layers N] [--vllm ID --vllm-layers N] [--keep] "
-     "[-q]\n"
+     "[--strict] [-q]\n"
      "         keeps live tables of the experts of each KV slot, for any process to look into"},
     {"ls", verb_ls, "ls       lists the segments and tables on this machine"},
     {"clean", verb_clean, "clean [NAME...]\n         removes segments and tables whose writer has ended"},
@@ -47,7 +47,8 @@ static const struct verb {
     {"export", verb_export,
      "export FILE --request N|--all|--tokens LIST|--passes -o OUT.npz|OUT.safetensors [--format=npz|safetensors]\n"
      "         [--dtype=int32|int16|uint16|uint8] [--block-size N]\n         [--links=auto|proven|likely] "
-     "[--model-config CONFIG] [--ids=logical|physical]\n"
+     "[--model-config CONFIG] [--layers=moe|model] [--topk N]\n"
+     "         [--ids=logical|physical]\n"
      "         writes ids, and weights if they were recorded, as arrays [rows, layers, k], for trainers"},
     {"recipes", verb_recipes,
      "recipes [check FILE]\n"
