@@ -275,6 +275,17 @@ static void unload(void)
     embed(f);
 }
 
+static void reload(void)
+{
+    for (int i = 0; i < 5; i++) {
+        CUmodule module;
+        route(load(&module, router_name), NULL, PLAIN);
+        OK(cuda.cuModuleUnload(module));
+        embed(load(&module, "moe_demo_embed"));
+        OK(cuda.cuModuleUnload(module));
+    }
+}
+
 static void contexts(void)
 {
     CUmodule module;
@@ -447,6 +458,8 @@ int main(int argc, char **argv)
         kernel_in_disguise();
     else if (strcmp(what, "unload") == 0)
         unload();
+    else if (strcmp(what, "reload") == 0)
+        reload();
     else if (strcmp(what, "nodes") == 0)
         nodes();
     else if (strcmp(what, "contexts") == 0)
