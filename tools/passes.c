@@ -6,6 +6,7 @@
 #include <string.h>
 
 #define KINDS 8u    /* enum mt_site_kind */
+#define LISTS_MAX 65536 /* sequences */
 #define WINDOW 128u /* numbers of row context that are remembered: a pass takes a few of them */
 
 /* One number of row context: its record, if it came, and who routed right behind it. */
@@ -217,7 +218,7 @@ static uint64_t hash_of(const char *text, size_t size)
 /* Room for what is made of kv_indices. */
 static int know_lists(struct passes *passes, int32_t sequences, uint32_t words)
 {
-    const size_t room = (sequences > 0 ? (size_t) sequences : 0) + 1 + words;
+    const size_t room = (sequences > 0 && sequences <= LISTS_MAX ? (size_t) sequences : 0) + 1 + words;
     if (room <= passes->list_room)
         return 0;
     int32_t *lists = realloc(passes->lists, room * 2 * sizeof *lists);
@@ -329,7 +330,7 @@ static const int32_t *starts_of_lists(const struct passes *passes, const struct 
                                       const struct context *lengths)
 {
     const int32_t sequences = lists->rows ? lists->values[0] : 0;
-    if (sequences < 1 || (lengths && lengths->rows != (uint32_t) sequences))
+    if (sequences < 1 || sequences > LISTS_MAX || (lengths && lengths->rows != (uint32_t) sequences))
         return NULL;
     int64_t row = 0;
     for (int32_t i = 0; i < sequences; i++) {
