@@ -21,12 +21,12 @@ struct mt_blocks_args {
     struct mt_producer *producer;
     const int32_t *table;     /* [sequences, stride] */
     const int32_t *starts;    /* [sequences + 1]: rows */
-    const int64_t *positions; /* [rows] */
+    const int64_t *positions; /* of each row */
     uint64_t stride;
     uint32_t sequences;
     uint32_t block; /* slots of a KV block */
     uint32_t site;
-    uint32_t reserved;
+    uint32_t positions_max; /* so many lie in memory, whatever `starts` says */
 };
 
 /* Shared by the threads. */
@@ -40,7 +40,7 @@ struct mt_blocks_plan {
 MT_FN uint32_t mt_blocks_ahead(const struct mt_blocks_args *args, uint32_t sequence)
 {
     const int32_t start = args->starts[sequence];
-    if (start < 0 || args->starts[sequence + 1] <= start)
+    if (start < 0 || (uint32_t) start >= args->positions_max || args->starts[sequence + 1] <= start)
         return 0;
     const uint64_t position = (uint64_t) args->positions[start];
     return position % args->block || position / args->block > args->stride ? 0 : (uint32_t) (position / args->block);

@@ -6,6 +6,7 @@
 #include "tap.h"
 #include "blocks.h"
 #include "image.h"
+#include "reach.h"
 
 #include <pthread.h>
 #include <stdlib.h>
@@ -14,8 +15,9 @@
 
 #define CONTEXTS_MAX 64
 #define RING_SIZE_SMALL (1u << 20)
-#define SCRATCH_EAGER 16384u /* more than launches in flight, so that two running taps never share one */
-#define SLAB (1u << 20)      /* bytes of memory for graph nodes, each of which keeps its own */
+#define SCRATCH_EAGER 16384u     /* more than launches in flight, so that two running taps never share one */
+#define SLAB (1u << 20)          /* bytes of memory for graph nodes, each of which keeps its own */
+#define POSITIONS_MAX (1u << 20) /* rows of a pass */
 
 struct mt_tap_state {
     CUcontext context; /* NULL once it is gone */
@@ -383,6 +385,7 @@ static bool launch_blocks(const struct mt_tap_state *state, CUstream stream, con
         .sequences = routing->rows,
         .block = routing->block,
         .site = site,
+        .positions_max = (uint32_t) (mt_reach(routing->positions, POSITIONS_MAX * sizeof(int64_t)) / sizeof(int64_t)),
     };
     void *params[] = {&args};
     return launched(mt_driver.cuLaunchKernel(state->blocks, 1, 1, 1, MT_TAP_THREADS, 1, 1, 0, stream, params, NULL));

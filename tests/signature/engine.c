@@ -3,6 +3,9 @@
  * signature-engine N TRUTH: launches the N-th signature's kernel in two layers of many shapes, eagerly by each way to
  * launch, and in CUDA graphs, and writes what stood in its memory then: a line for each launch, as the test writes the
  * records of a trace.
+ *
+ * signature-engine N TRUTH wild: launches of it whose arguments make no sense, as of a release that the recipe is not
+ * for. Its kernel does nothing then; whatever it points to must be as it was in the end.
  */
 #include "../engine/driver.h"
 #include "signature.h"
@@ -401,6 +404,83 @@ static void passes(const struct signature *signature, unsigned n, struct shape s
     }
 }
 
+static uint64_t random_word(void)
+{
+    static uint64_t state = 7;
+    state = state * 6364136223846793005u + 1442695040888963407u;
+    return state >> 16 | state << 48;
+}
+
+/* What a wrong parameter may hold. */
+static uint64_t wild(CUdeviceptr small)
+{
+    const uint64_t words[] = {
+        0,          1,     UINT64_MAX, 0x7fffffff,          0x80000000,          1u << 20,     4096, 0x3f800000,
+        0x40200000, small, small + 8,  random_word() >> 40, random_word() >> 16, random_word()};
+    return words[random_word() % (sizeof words / sizeof *words)];
+}
+
+static void make_no_sense(const struct signature *signature, unsigned n)
+{
+    struct layout layout;
+    struct run run;
+    const struct shape shape = {5, signature->fixed.k ? signature->fixed.k : 4,
+                                signature->fixed.experts ? signature->fixed.experts : 64};
+    unsigned char before[64], *after;
+    char name[16];
+    prepare(&run, signature, n, shape, 0);
+    make_plan(&run, 1);
+    snprintf(name, sizeof name, "!%u", n);
+    CUfunction nothing = function_of(name);
+    layout_of(&layout, signature);
+    memset(before, 0x7f, sizeof before);
+    const CUdeviceptr small = alloc(sizeof before);
+    CHECK(cuda.MemcpyHtoD(small, before, sizeof before));
+    attention[0] = small;
+    for (unsigned i = 0; i < 400; i++) {
+        unsigned char args[4096] = {0};
+        const bool captured = i % 40 == 39;
+        const unsigned grid[3] = {i % 3 ? shape.rows : 1u << random_word() % 20, i % 5 ? 1 : shape.k, 1};
+        CUgraph graph;
+        CUgraphExec exec;
+        for (unsigned f = 0; f < layout.fields; f++) {
+            const struct field *field = &layout.field[f];
+            const bool broken = i % 4 == 3 ? random_word() % 2 : f == i % layout.fields;
+            const uint64_t value = broken ? wild(small) : field->pointer && i % 2 ? small : argument(&run, field);
+            for (unsigned e = 0; e < field->count; e++)
+                memcpy(args + field->offset + e * field->size, &value, field->size);
+        }
+        if (captured)
+            CHECK(cuda.StreamBeginCapture(stream, CU_STREAM_CAPTURE_MODE_RELAXED));
+        launch(nothing, grid, args, &layout);
+        if (captured) {
+            CHECK(cuda.StreamEndCapture(stream, &graph));
+            CHECK(cuda.GraphInstantiate(&exec, graph, 0));
+            CHECK(cuda.GraphLaunch(exec, stream));
+        }
+    }
+    after = copy_of(small, sizeof before);
+    if (memcmp(before, after, sizeof before) != 0) {
+        fprintf(stderr, "signature-engine: its memory has changed\n");
+        exit(1);
+    }
+    free(after);
+}
+
+/* One parameter has another size. */
+static void other_sizes(const struct signature *signature, unsigned n)
+{
+    struct layout layout;
+    layout_of(&layout, signature);
+    for (unsigned i = 0; i < layout.params; i++) {
+        unsigned char args[4096] = {0};
+        const unsigned grid[3] = {1, 1, 1};
+        char name[32];
+        snprintf(name, sizeof name, "!%u:%u", n, i);
+        launch(function_of(name), grid, args, &layout);
+    }
+}
+
 int main(int argc, char **argv)
 {
     static const unsigned image = 0xba55ed50u; /* the software device only looks at the magic */
@@ -409,9 +489,9 @@ int main(int argc, char **argv)
     const char *problem = cuda_open(&cuda, "dlsym", NULL);
     CUcontext context;
     CUdevice device;
-    truth = argc == 3 && !problem ? fopen(argv[2], "w") : NULL;
+    truth = argc >= 3 && !problem ? fopen(argv[2], "w") : NULL;
     if (!truth) {
-        fprintf(stderr, "signature-engine: %s\n", problem ? problem : "N TRUTH");
+        fprintf(stderr, "signature-engine: %s\n", problem ? problem : "N TRUTH [wild]");
         return 2;
     }
     CHECK(cuda.DeviceGet(&device, 0));
@@ -428,6 +508,11 @@ int main(int argc, char **argv)
         values[i] = alloc(sizeof plan[i]);
     const unsigned n = (unsigned) atoi(argv[1]);
     const struct signature *signature = &signatures[n], *fixed = &signatures[router_of(signature)];
+    if (argc == 4) {
+        make_no_sense(signature, n);
+        other_sizes(signature, n);
+        return fclose(truth) == 0 ? 0 : 1;
+    }
     /* Of row context, the first model stands for all. */
     for (unsigned c = 0; c < (signature->role == CONTEXT ? 1 : sizeof choices / sizeof *choices); c++) {
         for (unsigned i = 0; i < LAYERS; i++) { /* a model of its own */

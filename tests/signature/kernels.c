@@ -194,13 +194,37 @@ static const struct softcuda_kernel helpers[] = {{"_Z14signature_gemmPKvPvjPKj",
                                                  {"_Z16signature_choosePKvPvjjjjjjj", run_choose, 9, choose},
                                                  {"_Z15signature_scrubPvm", run_scrub, 2, scrub}};
 
-/* By name, or "#N" for the N-th signature: several have the same name, as in several modules. */
+/* Of wild launches: whatever their arguments are, it reads none. */
+static void run_nothing(const struct softcuda_block *b)
+{
+    (void) b;
+}
+
+/* The N-th signature's kernel, with a body that does nothing; of "N:M" the M-th parameter has another size. */
+static const struct softcuda_kernel *nothing(const char *name)
+{
+    char *end;
+    struct layout *layout = malloc(sizeof *layout);
+    struct softcuda_kernel *kernel = malloc(sizeof *kernel);
+    const struct signature *signature = &signatures[strtoul(name, &end, 10)];
+    if (!layout || !kernel)
+        abort();
+    layout_of(layout, signature);
+    if (*end == ':')
+        layout->param[atoi(end + 1)].size ^= 12; /* 4 for 8, 8 for 4, others no size of a number */
+    *kernel = (struct softcuda_kernel){signature->mangled, run_nothing, layout->params, layout->param};
+    return kernel;
+}
+
+/* By name; "#N" or "!N" for the N-th signature: several have the same name, as in several modules. */
 __attribute__((visibility("default"))) const struct softcuda_kernel *softcuda_find(const char *name)
 {
     for (size_t i = 0; i < sizeof helpers / sizeof *helpers; i++) {
         if (strcmp(helpers[i].name, name) == 0)
             return &helpers[i];
     }
+    if (*name == '!')
+        return nothing(name + 1);
     if (*name != '#')
         return NULL;
     const unsigned n = (unsigned) atoi(name + 1);

@@ -164,7 +164,7 @@ static void run(unsigned n, const char *source)
     compare(s, &truth, &trace);
 }
 
-ParameterizedTestParameters(signature, all)
+static struct criterion_test_params each(void)
 {
     static unsigned numbers[256];
     size_t count = 0;
@@ -173,9 +173,43 @@ ParameterizedTestParameters(signature, all)
     return cr_make_param_array(unsigned, numbers, count);
 }
 
+ParameterizedTestParameters(signature, all)
+{
+    return each();
+}
+
 ParameterizedTest(unsigned *n, signature, all)
 {
     run(*n, *n % 2 ? "--source=preload" : "--source=cupti");
+}
+
+static unsigned count_of(const char *text, const char *word)
+{
+    unsigned n = 0;
+    for (const char *at = text; (at = strstr(at, word)); at++)
+        n++;
+    return n;
+}
+
+/*
+ * Launches that make no sense, as of releases whose parameters mean something else: nothing ends the engine, each
+ * kernel is named once for each reason, and the trace can be read.
+ */
+ParameterizedTestParameters(signature, wild)
+{
+    return each();
+}
+
+ParameterizedTest(unsigned *n, signature, wild)
+{
+    const struct signature *s = &signatures[*n];
+    static struct outcome o;
+    command(&o, "cd %s && %s record %s --weights -o t -- %s %u truth wild", scratch(), MOETAP,
+            *n % 2 ? "--source=cupti" : "--source=preload", ENGINE, *n);
+    cr_assert_eq(o.status, 0, "%s, %s: %s", s->recipe, s->mangled, o.text);
+    cr_assert_leq(count_of(o.text, "does not lie in memory"), 3u, "%s: %s", s->recipe, o.text);
+    command(&o, "cd %s && %s dump --context t >dump && %s info t", scratch(), MOETAP, MOETAP);
+    cr_assert_eq(o.status, 0, "%s: %s", s->recipe, o.text);
 }
 
 static bool same_sizes(const struct mt_recipe *recipe, unsigned alternative, const struct layout *layout)
