@@ -513,8 +513,9 @@ int main(int argc, char **argv)
         other_sizes(signature, n);
         return fclose(truth) == 0 ? 0 : 1;
     }
-    /* Of row context, the first model stands for all. */
-    for (unsigned c = 0; c < (signature->role == CONTEXT ? 1 : sizeof choices / sizeof *choices); c++) {
+    /* Of row context the first model stands for all; a kernel that is compiled for one serves one. */
+    const bool one = signature->role == CONTEXT || (fixed->fixed.k && fixed->fixed.experts);
+    for (unsigned c = 0; c < (one ? 1 : sizeof choices / sizeof *choices); c++) {
         for (unsigned i = 0; i < LAYERS; i++) { /* a model of its own */
             attention[i] = word(11 + 100 * c + i);
             router[i] = word(21 + 100 * c + i);

@@ -125,10 +125,13 @@ unsigned value_of(const char **text, struct shape shape)
 {
     *text += strspn(*text, " ");
     unsigned value = operand(text, shape);
-    while (**text == '*' || **text == '/' || **text == '+') {
+    while (**text && strchr("*/+-", **text)) {
         char operation = *(*text)++;
         unsigned other = operand(text, shape);
-        value = operation == '*' ? value * other : operation == '+' ? value + other : (value + other - 1) / other;
+        value = operation == '*'   ? value * other
+                : operation == '+' ? value + other
+                : operation == '-' ? value - other
+                                   : (value + other - 1) / other;
     }
     return value;
 }

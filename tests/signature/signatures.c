@@ -124,8 +124,14 @@ const struct signature signatures[] = {
     {"vllm.single_group_topk.block", ROUTER, V "17single_group_topk6detail30single_group_topk_block_kernelI13__nv_bfloat166__halfi" S
      "0ELi1024ELi16EEEvPKT_PfPT1_PKT0_llbfb", "logits:bf16* weights:f32* ids:i32* bias:f16* experts:i64 k:i64 renormalize:bool "
      "scale:f32 overlap:bool", "rows"},
+    {"vllm.softplus_sqrt_fast", ROUTER, V "30topk_softplus_sqrt_fast_kernelILi256ELi6ELb0EEEvPKfS3_PKiS5_PfPiif", "logits:f32* bias:f32* "
+     "tokens_of:i32* table:i32* weights:f32* ids:i32* rows:i32 scale:f32", "rows/4", .fixed = {0, 6, 256}},
+    {"vllm.minimax_m2", ROUTER, V "36_GLOBAL__N__a4a9a764_4_m_cu_3aa0405a36minimax_m2_topk_sigmoid_quant_kernelI13__nv_bfloat16EEvPKT_PKfS8_PfPi"
+     "P13__nv_fp8_e4m3S9_llllllii", "hidden:bf16* logits:f32* bias:f32* weights:f32* ids:i32* quantised:i8* scales:f32* hm:i64 lm:i64 qm:i64 "
+     "wm:i64=k im:i64=k sm:i64 size:i32 groups:i32", "rows", .fixed = {0, 8, 256}},
     {"vllm.dsv4_topk", NO_IDS, "_dsv4_topk_kernel", "logits:f32* bias:f32* weights:f32* ids:i32* scale:f32 g:u64* s:u64*", "rows",
      .fixed.k = 6},
+    {"gemma4.routing", NO_IDS, "_gemma4_routing_kernel", "logits:bf16* scale:f32* weights:f32* ids:i32* stride:i32=experts g:u64* p:u64*", "rows"},
     {"vllm.align", CONSUMER, V "27moe_align_block_size_kernelIiEEvPKT_PiS5_S5_S5_iiiimS5_iib", "ids:i32* sorted:i32* of_block:i32* "
      "padded_count:i32* map:i32* experts:i32 padded:i32=experts of_warp:i32=4 block:i32=64 numel:u64=rows*k sums:i32* room:i32 k:i32 "
      "has_map:bool", "2"},
@@ -271,7 +277,26 @@ const struct signature signatures[] = {
      "1", .fixed = {1, 8, 0}),
     BOTH("sglang.router_triton.packed_too.one_row", PACKED FLOATS "x:i32=0 y:i32=0 sm:i32=experts wm:i32=k im:i32=k pm:i32=k",
      "1", .fixed = {1, 8, 0}),
-    {"sglang.route_radix", NO_IDS, "_ZN3moe18route_radix_kernelILb1EEEvNS_16RouteRadixParamsE", "{logits:f32* ids:i32* weights:f32* rows:i32}", "rows"},
+    {"sglang.moe_fused_gate.jit", ROUTER, "_ZN12_GLOBAL__N_133moe_fused_gate_kernel_small_tokenILj8ELNS_11ScoringFuncE0EEEvNS_18"
+     "MoEFusedGateParamsE", "{logits:f32* bias:f32* weights:f32* ids:i32* rows:u32 experts:u32 k:u32 shared:u32=1 renormalize:bool scale:f32 "
+     "scaled:bool}", "rows"},
+    {"sglang.moe_fused_gate.jit", ROUTER, "_ZN12_GLOBAL__N_121moe_fused_gate_kernelILNS_11ScoringFuncE1EEEvNS_18MoEFusedGateParamsE",
+     "{logits:f32* bias:f32* weights:f32* ids:i32* rows:u32 experts:u32 k:u32 shared:u32=0 renormalize:bool scale:f32 scaled:bool}", "rows/6"},
+    {"sglang.route_radix.flat", ROUTER, "_ZN6sglang18route_radix_kernelILi896ELi16EEEvPK13__nv_bfloat16PKfPfPiixxxfii", "logits:bf16* bias:f32* "
+     "weights:f32* ids:i32* rows:i32 sm:i64=experts wm:i64=k im:i64=k scale:f32 renormalize:i32 scaled:i32", "rows", .fixed = {0, 16, 896}},
+    {"sglang.route_radix", ROUTER, "_ZN6sglang18route_radix_kernelILb1EEEvNS_16RouteRadixParamsE", "{logits:bf16* bias:f32* weights:f32* ids:i32* "
+     "rows:i32 sm:i64=experts wm:i64=k im:i64=k scale:f32 renormalize:i32 scaled:i32 sorted:i32}", "rows", .fixed = {0, 16, 896}},
+    {"sglang.route_radix.packed", ROUTER, "_ZN6sglang18route_radix_kernelILb1EfEEvNS_16RouteRadixParamsE", "{logits:f32* bias:f32* weights:f32* "
+     "ids:i32* packed:i32* rows:i32 sm:i64=experts wm:i64=k im:i64=k pm:i64=k scale:f32 renormalize:i32 scaled:i32 sorted:i32}", "rows",
+     .fixed = {0, 16, 896}},
+    {"sglang.inkling", ROUTER, "_ZN6sglang31inkling_gate_topk_renorm_kernelILi4ELb0EEEvPKfS2_S2_PfS3_PlPillf", "logits:f32* bias:f32* all:f32* "
+     "weights:f32* shared:f32* ids:i64* packed:i32* rows:i64 stride:i64=264 scale:f32", "rows/4", .fixed = {0, 6, 256}},
+    {"sglang.inkling.packed", ROUTER, "_ZN6sglang31inkling_gate_topk_renorm_kernelILi1ELb1EEEvPKfS2_S2_PfS3_PlPillf", "logits:f32* bias:f32* "
+     "all:f32* values:f32* shared:f32* indices:i64* ids:i16* rows:i64 stride:i64=264 scale:f32", "rows", "12 2 2", .fixed = {0, 6, 256}},
+    {"sglang.inkling_v2", ROUTER, "_ZN6sglang34inkling_gate_topk_renorm_v2_kernelILi4ELb0ELb1EEEvPKfS2_S2_PfPiS4_S3_llf", "logits:f32* bias:f32* "
+     "all:f32* weights:f32* ids:i32* packed:i32* shared:f32* rows:i64 stride:i64=264 scale:f32", "rows/4", .fixed = {0, 6, 256}},
+    {"sglang.inkling_v2.packed", ROUTER, "_ZN6sglang34inkling_gate_topk_renorm_v2_kernelILi4ELb1ELb0EEEvPKfS2_S2_PfPiS4_S3_llf", "logits:f32* "
+     "bias:f32* all:f32* values:f32* indices:i32* ids:i16* shared:f32* rows:i64 stride:i64=264 scale:f32", "rows/4", "12 2 2", .fixed = {0, 6, 256}},
     {"sglang.store_kvcache", CONTEXT, "_ZN12_GLOBAL__N_113store_kvcacheILl1024ELi1ELb1ElEEvNS_18StoreKVCacheParamsE",
      "{key:bf16* value:bf16* layer:bf16* value_cache:bf16* slots:i64* key_stride:i64 value_stride:i64 cache_stride:i64 slots_stride:u64=1 rows:u32}",
      "rows/8", .with = "sglang.topkGatingSoftmax", .shows = "slots"},
@@ -290,8 +315,10 @@ const struct signature signatures[] = {
      "weights:f16* ids:i32* rows:i32 experts:i32 k:i32", "rows/32"},
     {"flashinfer.cake_deepseek_routing", ROUTER, "kernel_cake_deepseek_routing_grouped_k8g4_bf16_f32", "logits:bf16* bias:f32* values:f32* ids:i32* "
      "replay:i16* rows:i32 experts:i32 k:i32 groups:i32=8 groups_kept:i32=4 scale:f32 has_replay:i32=0", "rows"},
-    {"flashinfer.hash_topk", ROUTER, "_ZN10flashinfer19moe_hash_topk_fusedILb1EEEvNS_17MoEHashTopKParamsE", "{logits:f32* tokens_of:i64* "
-     "table:i32* ids:i32* values:f32* rows:u32 k:u32 experts:u32 shared:u32=0 scale:f32 unused:u32}", "rows/4"},
+    {"flashinfer.hash_topk", ROUTER, "_ZN10flashinfer9fused_moe19moe_hash_topk_fusedILb1EEEvNS0_17MoEHashTopKParamsE", "{logits:f32* "
+     "tokens_of:i64* table:i32* ids:i32* weights:f32* rows:u32 k:u32 experts:u32 shared:u32=0 scale:f32}", "rows/4"},
+    {"flashinfer.hash_topk", ROUTER, "_ZN6sglang19moe_hash_topk_fusedIXadL_ZNS_3actEfEELb1EEEvNS_17MoEHashTopKParamsE", "{logits:f32* "
+     "tokens_of:i64* table:i32* ids:i32* weights:f32* rows:u32 routed:u32=k-1 experts:u32 shared:u32=1 scale:f32}", "rows/4", .fixed.k = 7},
     {"trtllm.routing", NO_IDS, "_ZN3moe3dev7routing13routingCustom25routingIndicesBlockKernelI1PEEvT_", "{packed:u32* counts:i32* logits:bf16* "
      "more:u64[39]}"},
     {"flashinfer.monomoe", NO_IDS, "_ZN7monomoe15moe_kernel_topkILi8EEEvPKfi", "logits:f32* rows:i32"},
@@ -299,6 +326,11 @@ const struct signature signatures[] = {
      "ids:i32* permuted:i32* unpermuted:i32* first:i64* rows:i64 k:i32 start:i32=0 end:i32=experts of_node:i32", .untold = true},
     {"cutlass.expert_prefix_sum", CONSUMER, TRT "15cutlass_kernels26blockExpertPrefixSumKernelILi256EEEvPKiPiS4_lli", "ids:i32* counts:i32* "
      "row_of:i32* rows:i64 k:i64 start:i32=0", "experts rows/256", .untold = true},
+    {"cutlass.min_latency", CONSUMER, TRT "15cutlass_kernels37buildMinLatencyActiveExpertMapsKernelILi256EEEvPiPfS3_PlPKiPKfliiiibiii",
+     "active:i32* scores:f32* experts_of:i32* first:i64* ids:i32* scales:f32* rows:i64 k:i32 start:i32=0 end:i32=experts of_node:i32 smart:bool "
+     "rank:i32 ranks:i32 in_memory:i32", .untold = true},
+    {"deepep.dispatch_layout", CONSUMER, "_ZN7deep_ep6layout19get_dispatch_layoutILi256ELi4ELi8EEEvPKlPiS4_S4_Pbiiii", "ids:i64* of_rank:i32* "
+     "of_rdma_rank:i32* of_expert:i32* in_rank:bool* rows:i32 k:i32 ranks:i32 experts:i32", "experts/4"},
 
     /* llama.cpp: rows as long as there are experts */
     {"llama.topk_moe", ROUTER, "_Z13topk_moe_cudaILi128ELb0EEvPKfPfPiS2_iiff15topk_moe_config", "logits:f32* weights:f32* ids:i32* bias:f32* "
@@ -335,7 +367,7 @@ const struct signature signatures[] = {
     {"lmdeploy.noaux_tc", NO_IDS, "_fused_noaux_tc_kernel", "logits:f32* bias:f32* weights:f32* ids:i64* experts:i32 rows:i32 scale:f32", "rows"},
 
     /* exllamav3 */
-    {"exllamav3.ds3", ROUTER, "_Z31routing_ds3_nogroup_topk_kernelPK6__halfS1_PlPS_fiii", "logits:f16* bias:f16* ids:i64* weights:f16* scale:f32 "
+    {"exllamav3.ds3", ROUTER, "_Z31routing_ds3_nogroup_topk_kernelILi0EEvPK6__halfS2_PlPS0_fiii", "logits:f16* bias:f16* ids:i64* weights:f16* scale:f32 "
      "experts:i32 k:i32 rows:i32", "rows"},
     {"exllamav3.ds3_group", ROUTER, "_Z29routing_ds3_group_topk_kernelPKfS0_PlP6__halffiiii", "logits:f32* bias:f32* ids:i64* weights:f16* "
      "scale:f32 experts:i32 k:i32 groups:i32=8 groups_kept:i32=4", "rows"},
