@@ -204,6 +204,8 @@ static const struct {
      "8 8 8 8 8 8 8 8 8 8 8 8", "2=0x1000 4=7 5=8 6=4 7=6 8=96 9=12", MT_DTYPE_I32, 7, 6, 96, 6, "1 f32"},
     {"trtllm.customMoeRouting", "_ZN12tensorrt_llm7kernels22customMoeRoutingKernelI13__nv_bfloat16fiLi128ELi8ELb1EEEvPT_PT0_"
      "PT1_iii", "8 8 8 4 4 4", "2=0x1000 3=7 4=96 5=6", MT_DTYPE_I32, 7, 6, 96, 6, "1 f32"},
+    {"trtllm.gate_forward", "_ZN12tensorrt_llm3_v17kernels19gate_forward_kernelILi384ELi6ELb1EEEvPKfS4_PKiS6_PfPiif", "8 8 8 8 8 8 4 4",
+     "5=0x1000 6=7", MT_DTYPE_I32, 7, 6, 384, 6, "4 f32"},
     {"flashinfer.cake_deepseek_routing", "kernel_cake_deepseek_routing_grouped_k8g4_bf16_f32", "8 8 8 8 8 4 4 4 4 4 4 4",
      "3=0x1000 5=7 6=96 7=6", MT_DTYPE_I32, 7, 6, 96, 6},
     {"flashinfer.hash_topk", "_ZN10flashinfer19moe_hash_topk_fusedILb1EEEvNS_17MoEHashTopKParamsE", "64",
@@ -231,6 +233,10 @@ static const struct {
      "5=0x1000 7=7", MT_DTYPE_I64, 7, 6, 256, 6, "3 f32"},
     {"sglang.inkling.packed", "_ZN6sglang31inkling_gate_topk_renorm_kernelILi1ELb1EEEvPKfS2_S2_PfS3_PlPillf", "8 8 8 8 8 8 8 8 8 4",
      "6=0x1000 7=7", MT_DTYPE_I16, 7, 6, 256, 12, NULL, 2, 2},
+    {"sglang.inkling_gemv", "_ZN6sglang24inkling_gate_gemv_kernelILi1ELb1ELb0ELb1EEEvPK13__nv_bfloat16S3_PKfS5_PfS6_PiS7_S6_S7_lf",
+     "8 8 8 8 8 8 8 8 8 8 8 4", "6=0x1000 10=7", MT_DTYPE_I32, 7, 6, 256, 6, "5 f32"},
+    {"sglang.inkling_gemv.packed", "_ZN6sglang24inkling_gate_gemv_kernelILi1ELb1ELb1ELb0EEEvPK13__nv_bfloat16S3_PKfS5_PfS6_PiS7_S6_S7_lf",
+     "8 8 8 8 8 8 8 8 8 8 8 4", "7=0x1000 10=7", MT_DTYPE_I16, 7, 6, 256, 12, NULL, 2, 2},
     {"sglang.inkling_v2", "_ZN6sglang34inkling_gate_topk_renorm_v2_kernelILi4ELb0ELb1EEEvPKfS2_S2_PfPiS4_S3_llf", "8 8 8 8 8 8 8 8 8 4",
      "4=0x1000 7=7", MT_DTYPE_I32, 7, 6, 256, 6, "3 f32"},
     {"sglang.inkling_v2.packed", "_ZN6sglang34inkling_gate_topk_renorm_v2_kernelILi4ELb1ELb0EEEvPKfS2_S2_PfPiS4_S3_llf",
@@ -504,6 +510,9 @@ Test(builtin, others)
         {"_ZN2at6native6mbtopk18computeDigitCumSumEPsPjj", "8 8 4"},
         {"_Z17k_argsort_f32_i32IL15ggml_sort_order1EEvPKfPiii", "8 8 4 4"},
         {"_topk_index_kernel", "8 8 8 8 8 4"},
+        /* not fused: it makes logits only */
+        {"_ZN6sglang24inkling_gate_gemv_kernelILi1ELb0ELb1ELb1EEEvPK13__nv_bfloat16S3_PKfS5_PfS6_PiS7_S6_S7_lf",
+         "8 8 8 8 8 8 8 8 8 8 8 4"},
     };
     struct mt_recipes *recipes = recipes_of(NULL);
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {

@@ -437,7 +437,7 @@ static void make_no_sense(const struct signature *signature, unsigned n)
     const CUdeviceptr small = alloc(sizeof before);
     CHECK(cuda.MemcpyHtoD(small, before, sizeof before));
     attention[0] = small;
-    for (unsigned i = 0; i < 400; i++) {
+    for (unsigned i = 0; i < 200; i++) {
         unsigned char args[4096] = {0};
         const bool captured = i % 40 == 39;
         const unsigned grid[3] = {i % 3 ? shape.rows : 1u << random_word() % 20, i % 5 ? 1 : shape.k, 1};
@@ -485,7 +485,7 @@ int main(int argc, char **argv)
 {
     static const unsigned image = 0xba55ed50u; /* the software device only looks at the magic */
     static const unsigned rows[] = {1, 7, 33, 600};
-    static const struct shape choices[] = {{.k = 8, .experts = 128}, {.k = 1, .experts = 60}, {.k = 6, .experts = 512}};
+    static const struct shape choices[] = {{.k = 8, .experts = 128}, {.k = 1, .experts = 512}};
     const char *problem = cuda_open(&cuda, "dlsym", NULL);
     CUcontext context;
     CUdevice device;

@@ -297,6 +297,12 @@ const struct signature signatures[] = {
      "all:f32* weights:f32* ids:i32* packed:i32* shared:f32* rows:i64 stride:i64=264 scale:f32", "rows/4", .fixed = {0, 6, 256}},
     {"sglang.inkling_v2.packed", ROUTER, "_ZN6sglang34inkling_gate_topk_renorm_v2_kernelILi4ELb1ELb0EEEvPKfS2_S2_PfPiS4_S3_llf", "logits:f32* "
      "bias:f32* all:f32* values:f32* indices:i32* ids:i16* shared:f32* rows:i64 stride:i64=264 scale:f32", "rows/4", "12 2 2", .fixed = {0, 6, 256}},
+    {"sglang.inkling_gemv", ROUTER, "_ZN6sglang24inkling_gate_gemv_kernelILi1ELb1ELb0ELb1EEEvPK13__nv_bfloat16S3_PKfS5_PfS6_PiS7_S6_S7_lf",
+     "hidden:bf16* table:bf16* bias:f32* all:f32* logits:f32* weights:f32* ids:i32* packed:i32* shared:f32* ticket:i32* rows:i64 scale:f32",
+     "258", .fixed = {0, 6, 256}},
+    {"sglang.inkling_gemv.packed", ROUTER, "_ZN6sglang24inkling_gate_gemv_kernelILi1ELb1ELb1ELb0EEEvPK13__nv_bfloat16S3_PKfS5_PfS6_PiS7_S6_S7_lf",
+     "hidden:bf16* table:bf16* bias:f32* all:f32* logits:f32* values:f32* indices:i32* ids:i16* shared:f32* ticket:i32* rows:i64 scale:f32",
+     "258", "12 2 2", .fixed = {0, 6, 256}},
     {"sglang.store_kvcache", CONTEXT, "_ZN12_GLOBAL__N_113store_kvcacheILl1024ELi1ELb1ElEEvNS_18StoreKVCacheParamsE",
      "{key:bf16* value:bf16* layer:bf16* value_cache:bf16* slots:i64* key_stride:i64 value_stride:i64 cache_stride:i64 slots_stride:u64=1 rows:u32}",
      "rows/8", .with = "sglang.topkGatingSoftmax", .shows = "slots"},
@@ -313,6 +319,8 @@ const struct signature signatures[] = {
      "weights:f32* ids:i32* rows:i32 experts:i32 k:i32", "rows/32"},
     {"trtllm.customMoeRouting", ROUTER, "_ZN12tensorrt_llm3_v17kernels22renormMoeRoutingKernelIf6__halfiLi128ELi8ELb0EEEvPT_PT0_PT1_iii", "logits:f32* "
      "weights:f16* ids:i32* rows:i32 experts:i32 k:i32", "rows/32"},
+    {"trtllm.gate_forward", ROUTER, "_ZN12tensorrt_llm3_v17kernels19gate_forward_kernelILi384ELi6ELb1EEEvPKfS4_PKiS6_PfPiif", "logits:f32* "
+     "bias:f32* tokens_of:i32* table:i32* weights:f32* ids:i32* rows:i32 scale:f32", "rows/4", .fixed = {0, 6, 384}},
     {"flashinfer.cake_deepseek_routing", ROUTER, "kernel_cake_deepseek_routing_grouped_k8g4_bf16_f32", "logits:bf16* bias:f32* values:f32* ids:i32* "
      "replay:i16* rows:i32 experts:i32 k:i32 groups:i32=8 groups_kept:i32=4 scale:f32 has_replay:i32=0", "rows"},
     {"flashinfer.hash_topk", ROUTER, "_ZN10flashinfer9fused_moe19moe_hash_topk_fusedILb1EEEvNS0_17MoEHashTopKParamsE", "{logits:f32* "
