@@ -155,6 +155,23 @@ static void settle_weights(const struct mt_kernel *kernel, struct mt_routing *ro
     }
 }
 
+static bool bytes_in_memory(uint64_t address, uint64_t bytes)
+{
+    return mt_reach(address, bytes) == bytes;
+}
+
+/* As far as the launch tells where it lies: what the GPU finds at an address nobody has seen yet. */
+static bool table_in_memory(const struct mt_routing *routing)
+{
+    const bool whole = !routing->ids_at && !routing->stride_at;
+    return (whole ? mt_reach_all(mt_range_of(routing)) : bytes_in_memory(routing->ids, sizeof(int32_t))) &&
+           (!routing->ids_at || bytes_in_memory(routing->ids, routing->ids_at)) &&
+           (!routing->stride_at || bytes_in_memory(routing->stride, routing->stride_at)) &&
+           (!routing->block_at || bytes_in_memory(routing->block, routing->block_at)) &&
+           (!routing->index || bytes_in_memory(routing->index, routing->rows * sizeof(int32_t))) &&
+           bytes_in_memory(routing->starts, ((uint64_t) routing->rows + 1) * sizeof(int32_t));
+}
+
 /* Weights that cannot be there are no reason to leave the ids. */
 static bool in_memory(struct mt_routing *routing)
 {
@@ -162,9 +179,9 @@ static bool in_memory(struct mt_routing *routing)
         routing->weights = 0;
         routing->no_weights = "they would not lie in memory that there is";
     }
-    const struct mt_range starts = {routing->starts,
-                                    routing->starts + ((uint64_t) routing->rows + 1) * sizeof(int32_t)};
-    return mt_reach_all(mt_range_of(routing)) && (!routing->block || mt_reach_all(starts));
+    if (routing->block)
+        return table_in_memory(routing);
+    return mt_reach_all(mt_range_of(routing)) && (!routing->count || bytes_in_memory(routing->count, sizeof(int32_t)));
 }
 
 static bool reads(const struct mt_recipe *recipe, const struct mt_kernel *kernel, const struct mt_launch *launch,

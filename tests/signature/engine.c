@@ -42,7 +42,7 @@ static CUdeviceptr alloc(size_t size)
     return address;
 }
 
-static CUdeviceptr word(uint32_t value)
+static CUdeviceptr word(uint64_t value)
 {
     CUdeviceptr address = alloc(4096);
     CHECK(cuda.MemcpyHtoD(address, &value, sizeof value));
@@ -94,6 +94,9 @@ struct run {
 static const char *const contexts[] = {"slots", "positions", "tokens", "starts", "blocks"};
 static uint64_t plan[5][4096];
 static CUdeviceptr values[5];
+/* A block table behind pointers: where it is, its stride, slots of a block, and which row of it each sequence has. */
+static CUdeviceptr tables, strides, blocks_slots, states;
+static const uint32_t state_of[SEQUENCES] = {1, 2, 0};
 
 static const struct signature *chooser(const struct run *run)
 {
@@ -117,7 +120,11 @@ static uint64_t argument(const struct run *run, const struct field *field)
                  {"layer", attention[run->layer]},
                  {"rows", run->shape.rows},
                  {"k", run->shape.k},
-                 {"experts", run->shape.experts}};
+                 {"experts", run->shape.experts},
+                 {"tables", tables},
+                 {"strides", strides},
+                 {"block_sizes", blocks_slots},
+                 {"index", states}};
     const char *text = field->value;
     if (*text)
         return value_of(&text, run->shape);
@@ -239,10 +246,9 @@ static void make_plan(const struct run *run, unsigned pass)
     const uint32_t starts[] = {0, rows / 3, rows / 2, rows};
     for (unsigned c = 0; c < 5; c++) {
         const struct field *field = field_of(&run->layout, contexts[c]);
-        if (!field)
-            continue;
+        const char *type = field ? field->type : "i32"; /* of a table that is found through a pointer */
         unsigned char *at = (unsigned char *) plan[c];
-        const unsigned size = type_size(field->type);
+        const unsigned size = type_size(type);
         for (unsigned i = 0; i < sizeof plan[c] / size; i++) {
             unsigned sequence = i >= starts[2] ? 2 : i >= starts[1] ? 1 : 0;
             int64_t value = 1000 * pass + 7 * i + c;
@@ -320,15 +326,17 @@ static void tell_context(const struct run *run)
         const struct field *field = field_of(&run->layout, contexts[c]);
         if (strcmp(run->signature->shows, contexts[c]) != 0)
             continue;
-        const unsigned rows = c == 3 ? SEQUENCES + 1 : run->shape.rows, size = type_size(field->type);
+        const char *type = field ? field->type : "i32";
+        const unsigned rows = c == 3 ? SEQUENCES + 1 : run->shape.rows, size = type_size(type);
         const unsigned stride = run->signature->layout ? place_of(run->signature, run->shape).stride : 1;
+        const unsigned row = field_of(&run->layout, "index") ? state_of[1] : 1;
         fprintf(truth, "%s:", contexts[c]);
         if (c == 4) /* of the second sequence: its first row, the blocks ahead of it */
             fprintf(truth, " %d %u 2", SLOTS_OF_BLOCK, run->shape.rows / 3);
         for (unsigned i = 0; i < (c == 4 ? 2 : rows); i++)
             fprintf(truth, " %ld",
                     (long) load((const unsigned char *) plan[c] +
-                                    (size_t) (c == 4 ? BLOCKS_OF_SEQUENCE + i : i * stride) * size,
+                                    (size_t) (c == 4 ? BLOCKS_OF_SEQUENCE * row + i : i * stride) * size,
                                 size));
         fputc('\n', truth);
         return;
@@ -506,6 +514,12 @@ int main(int argc, char **argv)
     scratch = alloc(1 << 16);
     for (unsigned i = 0; i < 5; i++)
         values[i] = alloc(sizeof plan[i]);
+    tables = word(0);
+    strides = word(BLOCKS_OF_SEQUENCE);
+    blocks_slots = word(SLOTS_OF_BLOCK);
+    states = word(0);
+    CHECK(cuda.MemcpyHtoD(tables, &values[4], sizeof values[4]));
+    CHECK(cuda.MemcpyHtoD(states, state_of, sizeof state_of));
     const unsigned n = (unsigned) atoi(argv[1]);
     const struct signature *signature = &signatures[n], *fixed = &signatures[router_of(signature)];
     if (argc == 4) {
@@ -521,8 +535,7 @@ int main(int argc, char **argv)
             router[i] = word(21 + 100 * c + i);
         }
         /* One row is not three sequences. */
-        for (unsigned r = signature->grid && strcmp(signature->grid, "4") == 0;
-             r < (c ? 3 : sizeof rows / sizeof *rows); r++) {
+        for (unsigned r = signature->once_a_pass; r < (c ? 3 : sizeof rows / sizeof *rows); r++) {
             struct shape shape = {fixed->fixed.rows ? fixed->fixed.rows : rows[r],
                                   fixed->fixed.k ? fixed->fixed.k : choices[c].k,
                                   fixed->fixed.experts ? fixed->fixed.experts : choices[c].experts};

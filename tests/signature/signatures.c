@@ -35,6 +35,14 @@ const struct signature signatures[] = {
      "block:i32=16", .grid = "4", .with = "moe-demo.i32", .once_a_pass = true, .shows = "starts"},
     {"moe-demo.blocks", CONTEXT, "moe_demo_plan", "starts:i32* positions:i64* blocks:i32* out:i64* rows:i32 stride:i32=8 "
      "block:i32=16", .grid = "4", .with = "moe-demo.i32", .once_a_pass = true, .shows = "blocks"},
+#define TABLES "rows:i32=rows+5 index:i32* starts:i32* positions:i64* tables:u64* strides:i64* block_sizes:i32* slots:i64* "
+#define DEMO_TABLES(recipe, what)                                                                                      \
+    {recipe, CONTEXT, "moe_demo_tables", TABLES "stride:i32=rows+5", "1 4", .with = "moe-demo.i32",                    \
+     .once_a_pass = true, .shows = what}
+    DEMO_TABLES("moe-demo.tables.slots", "slots"),
+    DEMO_TABLES("moe-demo.tables.positions", "positions"),
+    DEMO_TABLES("moe-demo.tables.starts", "starts"),
+    DEMO_TABLES("moe-demo.tables.blocks", "blocks"),
 
     /* torch 2.5 to 2.15 */
     {"torch.topk", ROUTER, AT "6sbtopk10gatherTopKIfjLi2ELb0EEEvNS_4cuda6detail10TensorInfoIKT_T0_EES8_S8_bS8_S8_NS5_IS6_S8_"
@@ -205,7 +213,15 @@ const struct signature signatures[] = {
     PLAN("vllm.slot_mapping.positions", "positions"),
     PLAN("vllm.slot_mapping.starts", "starts"),
     PLAN("vllm.slot_mapping.blocks", "blocks"),
-
+#define PLANS(recipe, what)                                                                                            \
+    {recipe, CONTEXT, "_compute_slot_mappings_kernel", TABLES "stride:i32=rows+5 rank:i32=0", "2 4",                   \
+     .with = "vllm.topkGating", .once_a_pass = true, .shows = what},                                                   \
+    {recipe, CONTEXT, "_compute_slot_mappings_kernel", TABLES "stride:i32=rows+5 rank:i32=0 g:u64* p:u64*", "2 4",     \
+     .with = "vllm.topkGating", .once_a_pass = true, .shows = what}
+    PLANS("vllm.slot_mappings", "slots"),
+    PLANS("vllm.slot_mappings.positions", "positions"),
+    PLANS("vllm.slot_mappings.starts", "starts"),
+    PLANS("vllm.slot_mappings.blocks", "blocks"),
 
     /* SGLang: sgl-kernel, sglang-kernel, and its Triton router, out of whose launches fall arguments that are 1 or None */
     {"sglang.topkGatingSoftmax.old", ROUTER, "_Z17topkGatingSoftmaxILi4ELi128ELi4ELi16EEvPKfPKbPfiPiS5_iii", "logits:f32* finished:bool* "
