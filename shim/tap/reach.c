@@ -15,6 +15,13 @@ static _Thread_local struct {
     unsigned next;
 } cache;
 
+/* Memory without a range, if a driver has such: nothing tells where it ends. */
+static bool is_memory(uint64_t address)
+{
+    unsigned type = 0;
+    return mt_driver.cuPointerGetAttribute(&type, CU_POINTER_ATTRIBUTE_MEMORY_TYPE, address) == CUDA_SUCCESS;
+}
+
 static bool ask(uint64_t address, struct mt_range *found)
 {
     CUdeviceptr start = 0;
@@ -36,7 +43,7 @@ uint64_t mt_reach(uint64_t address, uint64_t most)
             return most;
     }
     if (!ask(address, &found))
-        return 0;
+        return is_memory(address) ? most : 0;
     /* Memory that is mapped piece by piece (expandable segments) is one range for whoever uses it. */
     for (struct mt_range more; found.end - address < most && ask(found.end, &more);)
         found.end = more.end;
