@@ -91,8 +91,13 @@ static int take_term(const struct parser *parser, const char **at, struct mt_ter
         term->kind = TERM_PARAM;
         if (take_index(parser, at, "param", MT_KERNEL_PARAMS_MAX, &term->index))
             return -1;
-        if (take_char(at, '+') && take_index(parser, at, "+", 4096, &term->offset))
-            return -1;
+        /* A number behind it is an offset; all else is added to it. */
+        const char *behind = *at;
+        if (take_char(&behind, '+') && isdigit((unsigned char) *skip_blanks(behind))) {
+            *at = behind;
+            if (take_index(parser, at, "+", 4096, &term->offset))
+                return -1;
+        }
         term->bytes = take_word(at, "u8")    ? 1
                       : take_word(at, "u16") ? 2
                       : take_word(at, "u32") ? 4
@@ -136,7 +141,7 @@ static int take_expr(const struct parser *parser, const char **at, struct mt_exp
     *expr = (struct mt_expr){.line = parser->line};
     if (take_term(parser, at, &expr->a))
         return -1;
-    for (const char *operation = "*/-"; *operation; operation++) {
+    for (const char *operation = "*/-+"; *operation; operation++) {
         if (take_char(at, *operation)) {
             expr->operation = *operation;
             return take_term(parser, at, &expr->b);

@@ -6,6 +6,7 @@
 #include "tap.h"
 #include "kv_indices.h"
 #include "image.h"
+#include "reach.h"
 
 #include <pthread.h>
 #include <stdlib.h>
@@ -13,8 +14,9 @@
 #include <sys/statvfs.h>
 
 #define RING_SIZE_SMALL (1u << 20)
-#define SCRATCH_EAGER 16384u /* more than launches in flight, so that two running taps never share one */
-#define SLAB (1u << 20)      /* bytes of memory for graph nodes, each of which keeps its own */
+#define SCRATCH_EAGER 16384u     /* more than launches in flight, so that two running taps never share one */
+#define SLAB (1u << 20)          /* bytes of memory for graph nodes, each of which keeps its own */
+#define POSITIONS_MAX (1u << 20) /* rows of a pass */
 
 struct mt_tap_state {
     struct mt_tap_state *next;
@@ -408,6 +410,7 @@ static bool launch_blocks(const struct mt_tap_state *state, CUstream stream, con
         .index = (const int32_t *) (uintptr_t) routing->index,
         .sequences = routing->rows,
         .site = site,
+        .positions_max = (uint32_t) (mt_reach(routing->positions, POSITIONS_MAX * sizeof(int64_t)) / sizeof(int64_t)),
     };
     void *params[] = {&args};
     return launched(mt_driver.cuLaunchKernel(state->blocks, 1, 1, 1, MT_TAP_THREADS, 1, 1, 0, stream, params, NULL));
