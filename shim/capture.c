@@ -172,6 +172,14 @@ static bool table_in_memory(const struct mt_routing *routing)
            bytes_in_memory(routing->starts, ((uint64_t) routing->rows + 1) * sizeof(int32_t));
 }
 
+/* How many slots are listed, only the GPU sees; none have no address. */
+static bool lists_in_memory(const struct mt_routing *routing)
+{
+    return (!routing->ids || bytes_in_memory(routing->ids, sizeof(int32_t))) &&
+           bytes_in_memory(routing->index, (uint64_t) routing->rows * sizeof(int64_t)) &&
+           bytes_in_memory(routing->starts, ((uint64_t) routing->rows + 1) * sizeof(int32_t));
+}
+
 /* Weights that cannot be there are no reason to leave the ids. */
 static bool in_memory(struct mt_routing *routing)
 {
@@ -181,6 +189,8 @@ static bool in_memory(struct mt_routing *routing)
     }
     if (routing->block)
         return table_in_memory(routing);
+    if (routing->index)
+        return lists_in_memory(routing);
     return mt_reach_all(mt_range_of(routing)) && (!routing->count || bytes_in_memory(routing->count, sizeof(int32_t)));
 }
 
