@@ -54,8 +54,8 @@ static int feed(struct requests *r, int (*take)(struct requests *, const struct 
             pass.tokens = m->tokens;
             pass.starts = m->sequences ? m->starts : NULL;
             pass.sequences = m->sequences;
-            pass.blocks = m->block_words ? m->blocks : NULL;
-            pass.block_words = m->block_words;
+            pass.groups[pass.group_count++] = (struct pass_group){
+                .slots = m->slots, .blocks = m->block_words ? m->blocks : NULL, .block_words = m->block_words};
         }
         result = take(r, &pass);
     }

@@ -10,7 +10,7 @@
 #include <string.h>
 
 /* Finds the sequences' elements in the pass's block table; those that make no sense are left out. -ENOMEM. */
-static int find_elements(struct requests *r, const struct pass *pass)
+static int find_elements(struct requests *r, const struct pass *pass, const struct pass_group *group)
 {
     if (pass->sequences > r->element_room) {
         uint32_t *element = realloc(r->element, pass->sequences * sizeof *element);
@@ -20,11 +20,11 @@ static int find_elements(struct requests *r, const struct pass *pass)
         r->element_room = pass->sequences;
     }
     memset(r->element, 0, pass->sequences * sizeof *r->element);
-    if (!pass->blocks || (uint32_t) pass->blocks[0] != r->block)
+    if (!group->blocks || (uint32_t) group->blocks[0] != r->block)
         return 0;
-    for (uint32_t at = 1; pass->block_words - at >= 2 && at < pass->block_words;) {
-        int32_t row = pass->blocks[at], ahead = pass->blocks[at + 1];
-        if (ahead < 1 || (uint32_t) ahead > pass->block_words - at - 2)
+    for (uint32_t at = 1; group->block_words - at >= 2 && at < group->block_words;) {
+        int32_t row = group->blocks[at], ahead = group->blocks[at + 1];
+        if (ahead < 1 || (uint32_t) ahead > group->block_words - at - 2)
             return 0;
         uint32_t low = 0, high = pass->sequences;
         while (high - low > 1) {
@@ -216,7 +216,8 @@ static int begin(const struct work *w, uint32_t i, const int32_t *element)
 int links_table(const struct work *w, const struct pass *pass)
 {
     struct requests *r = w->r;
-    if (find_elements(r, pass) != 0)
+    const struct pass_group *group = &pass->groups[r->group];
+    if (find_elements(r, pass, group) != 0)
         return -ENOMEM;
     uint32_t sequence = 0;
     for (uint32_t i = w->base; i < w->end; i++) {
@@ -227,7 +228,7 @@ int links_table(const struct work *w, const struct pass *pass)
         n->proven = true;
         n->ends = n->row + 1 == (uint32_t) pass->starts[sequence + 1];
         if (n->row == (uint32_t) pass->starts[sequence]) {
-            int result = begin(w, i, r->element[sequence] ? pass->blocks + r->element[sequence] : NULL);
+            int result = begin(w, i, r->element[sequence] ? group->blocks + r->element[sequence] : NULL);
             if (result)
                 return result;
             continue;
