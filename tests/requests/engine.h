@@ -18,6 +18,8 @@ struct engine_options {
     bool fill_holes;    /* a request's place is taken by a new one or the last one; otherwise they close up */
     bool apart;         /* passes of prompts and of decoding */
     bool sequences;     /* shows which rows are one, and the blocks ahead of them; slots without the rows of padding */
+    uint32_t window;    /* to which every second layer attends, in a cache of their own; 0: all attend to everything */
+    bool window_alone;  /* all layers do */
     bool name_rows;     /* a token id is its row's number, from which its experts follow */
     uint32_t words;     /* that the model knows; 0: many */
     uint32_t noise;     /* one row in so many goes another way than the same row elsewhere, 0 none */

@@ -227,6 +227,44 @@ Test(links, a_hit_makes_links_proven)
     }
 }
 
+/* All rows of a pass are one sequence, ahead of which the engine shows `count` blocks. */
+static void show_blocks(struct made_pass *pass, uint32_t count, const int32_t *blocks)
+{
+    pass->sequences = 1;
+    pass->starts[1] = (int32_t) pass->rows;
+    pass->blocks[pass->block_words++] = BLOCK;
+    if (!count)
+        return;
+    pass->blocks[pass->block_words++] = 0;
+    pass->blocks[pass->block_words++] = (int32_t) count;
+    for (uint32_t i = 0; i < count; i++)
+        pass->blocks[pass->block_words++] = blocks[i];
+}
+
+/*
+ * What is ahead of a window is given back and taken by others, while the table goes on to name it; or a block is filled
+ * from elsewhere. That it holds the same position says nothing: the tokens are others.
+ */
+Test(links, block_that_was_given_back)
+{
+    for (int32_t other = 0; other < 2; other++) {
+        made_count = 0;
+        struct made_pass *pass = next_pass();
+        rows(pass, 1, 0, 4, 10, 0);
+        rows(pass, 2, 4, 4, 14, 0);
+        show_blocks(pass, 0, NULL);
+        pass = next_pass();
+        rows(pass, 1, 0, 4, other ? 50 : 10, 0);
+        show_blocks(pass, 0, NULL);
+        pass = next_pass();
+        rows(pass, 3, 8, 1, 18, 0);
+        show_blocks(pass, 2, (int32_t[]){1, 2});
+        struct requests *r = link_rows(REQUESTS_PROVEN);
+        cr_assert_eq(known_from(r, 18), other ? 4 : 0);
+        requests_free(r);
+    }
+}
+
 /* Padded rows that are all sent to one slot. */
 Test(links, padding)
 {

@@ -115,6 +115,36 @@ static bool leads_through(const struct requests *r, uint32_t node, const int32_t
     return true;
 }
 
+/* Two rows of the same prefix, as far as they tell; for sure if they also went the same way. */
+static bool is_like(const struct node *a, const struct node *b, bool sure)
+{
+    if (sure && (!a->experts || a->experts != b->experts))
+        return false;
+    return a->token == b->token && (!sure || a->token != MT_CONTEXT_OVERFLOW);
+}
+
+/*
+ * Does this block hold the tokens that the links say are there? If it was given back and taken again, for a sequence
+ * that happens to have the same positions in it, it does not. `at` is the link to its last row, and then the one ahead
+ * of its first. Of a group that lets go of blocks only what is known for sure is taken.
+ */
+static bool says_the_same(const struct requests *r, int32_t block, uint32_t *at, uint32_t *bridge)
+{
+    const bool sure = r->surveyed[r->group].gone > 0;
+    bool same = true;
+    for (uint32_t i = r->block; i-- > 0;) {
+        if (*at >= UNKNOWN)
+            return same && !sure;
+        const uint32_t held = r->content[(uint32_t) block * r->block + i];
+        if (held == NONE)
+            same = false;
+        else if (held != *at)
+            same &= is_like(&r->nodes[held], &r->nodes[*at], sure);
+        *at = links_up(r, *at, bridge);
+    }
+    return same;
+}
+
 static int add_bridge(struct requests *r, uint32_t node, const int32_t *table, uint32_t count)
 {
     if (r->bridge_count == r->bridge_room) {
@@ -134,8 +164,15 @@ static int add_bridge(struct requests *r, uint32_t node, const int32_t *table, u
         r->tail_room = room;
     }
     r->bridges[r->bridge_count++] = (struct bridge){node, r->tail_count};
-    for (uint32_t i = 0; i < count; i++)
-        r->bridge_tails[r->tail_count++] = tail_of(r, table[i], (i + 1) * r->block - 1);
+    uint32_t bridge = NONE, at = links_up(r, node, &bridge);
+    for (uint32_t i = count; i-- > 0;) {
+        const uint32_t tail = tail_of(r, table[i], (i + 1) * r->block - 1);
+        const bool same = tail < UNKNOWN && says_the_same(r, table[i], &at, &bridge);
+        while (at < UNKNOWN && (uint32_t) r->nodes[at].position >= i * r->block)
+            at = links_up(r, at, &bridge);
+        r->bridge_tails[r->tail_count + i] = same ? tail : UNKNOWN;
+    }
+    r->tail_count += count;
     r->nodes[node].bridged = true;
     return 0;
 }
