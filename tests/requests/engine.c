@@ -349,40 +349,60 @@ static uint64_t experts_of(uint64_t route)
     return experts;
 }
 
+/* A row of this sequence at this position, which goes on with what is there of it. Returns its route. */
+static uint64_t make_row(struct engine *e, const struct sequence *s, uint32_t position)
+{
+    struct engine_truth *t = e->truth;
+    if (t->row_count + 1 >= e->row_room) {
+        e->row_room = e->row_room ? e->row_room * 2 : 4096;
+        t->rows = realloc(t->rows, e->row_room * sizeof *t->rows);
+        assert(t->rows);
+    }
+    int32_t row = (int32_t) ++t->row_count;
+    int32_t token = e->o->name_rows ? row : s->tokens[position];
+    uint64_t parent = position ? t->rows[*row_at(e, s, position - 1)].chain : 0;
+    uint64_t said_before = position ? t->rows[*row_at(e, s, position - 1)].said : 0;
+    uint64_t route = e->o->name_rows ? (uint64_t) row : mix(parent, (uint64_t) token);
+    if (e->o->noise && below(e, e->o->noise) == 0)
+        route = mix(route, (uint64_t) row);
+    uint64_t experts = experts_of(route);
+    t->rows[row] = (struct engine_row){.experts = experts,
+                                       .chain = mix(mix(parent, experts), (uint64_t) token),
+                                       .parent = parent,
+                                       .said = mix(said_before, (uint64_t) token),
+                                       .said_before = said_before,
+                                       .position = (int32_t) position,
+                                       .token = token};
+    *row_at(e, s, position) = row;
+    return route;
+}
+
+/* Blocks of a prefix that come from elsewhere: they are this sequence's, and no pass writes them. */
+static void fill_blocks(struct engine *e, struct sequence *s)
+{
+    for (uint32_t more = 1 + below(e, 3); more && (s->keyed + 1) * e->o->block < s->known; more--) {
+        if (!grow(e, s, (s->keyed + 1) * e->o->block))
+            return;
+        s->key = next_key(e, s, s->key, s->keyed);
+        for (uint32_t i = 0; i < e->o->block; i++)
+            make_row(e, s, s->computed++);
+        key_block(&e->pools[0], s->tables[0].blocks[s->keyed++], s->key);
+        e->truth->filled++;
+    }
+}
+
 static void plan_rows(struct engine *e, struct sequence *s)
 {
     for (uint32_t i = 0; i < s->planned; i++) {
         uint32_t position = s->computed + i;
-        struct engine_truth *t = e->truth;
-        if (t->row_count + 1 >= e->row_room) {
-            e->row_room = e->row_room ? e->row_room * 2 : 4096;
-            t->rows = realloc(t->rows, e->row_room * sizeof *t->rows);
-            assert(t->rows);
-        }
         if (position >= s->known)
             s->tokens[position] = any_token(e); /* a draft */
-        int32_t row = (int32_t) ++t->row_count;
-        int32_t token = e->o->name_rows ? row : s->tokens[position];
-        uint64_t parent = position ? t->rows[*row_at(e, s, position - 1)].chain : 0;
-        uint64_t said_before = position ? t->rows[*row_at(e, s, position - 1)].said : 0;
-        uint64_t route = e->o->name_rows ? (uint64_t) row : mix(parent, (uint64_t) token);
-        if (e->o->noise && below(e, e->o->noise) == 0)
-            route = mix(route, (uint64_t) row);
-        uint64_t experts = experts_of(route);
-        t->rows[row] = (struct engine_row){.experts = experts,
-                                           .chain = mix(mix(parent, experts), (uint64_t) token),
-                                           .parent = parent,
-                                           .said = mix(said_before, (uint64_t) token),
-                                           .said_before = said_before,
-                                           .position = (int32_t) position,
-                                           .token = token};
-        *row_at(e, s, position) = row;
+        e->routes[e->rows] = make_row(e, s, position);
         for (uint32_t group = 0; group < 2; group++)
             e->slots[group][e->rows] =
                 (int32_t) (s->tables[group].blocks[position / e->o->block] * e->o->block + position % e->o->block);
         e->positions[e->rows] = (int32_t) position;
-        e->routes[e->rows] = route;
-        e->tokens[e->rows++] = token;
+        e->tokens[e->rows++] = e->truth->rows[e->truth->row_count].token;
     }
 }
 
@@ -541,6 +561,8 @@ static void step(struct engine *e)
     while (admits && budget && e->waiting_count && e->running_count < o->batch) {
         struct sequence *s = e->waiting[0];
         admit(e, s);
+        if (e->o->filled && s->computed && below(e, e->o->filled) == 0)
+            fill_blocks(e, s);
         uint32_t n = s->known - s->computed < budget ? s->known - s->computed : budget;
         if (!grow(e, s, s->computed + n)) {
             release(e, s);

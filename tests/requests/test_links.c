@@ -243,24 +243,27 @@ static void show_blocks(struct made_pass *pass, uint32_t count, const int32_t *b
 
 /*
  * What is ahead of a window is given back and taken by others, while the table goes on to name it; or a block is filled
- * from elsewhere. That it holds the same position says nothing: the tokens are others.
+ * from elsewhere. That it holds the same position says nothing: the tokens are others. If it is the one ahead of the
+ * last, that may be another's, too.
  */
 Test(links, block_that_was_given_back)
 {
-    for (int32_t other = 0; other < 2; other++) {
+    static const uint32_t expected[] = {0, 4, 12};
+    for (int32_t taken = 0; taken < 3; taken++) {
         made_count = 0;
         struct made_pass *pass = next_pass();
-        rows(pass, 1, 0, 4, 10, 0);
-        rows(pass, 2, 4, 4, 14, 0);
+        for (int32_t i = 0; i < 3; i++)
+            rows(pass, 1 + i, 4 * i, 4, 10 + 4 * i, 0);
         show_blocks(pass, 0, NULL);
         pass = next_pass();
-        rows(pass, 1, 0, 4, other ? 50 : 10, 0);
-        show_blocks(pass, 0, NULL);
+        rows(pass, taken ? taken : 5, taken ? 4 * (taken - 1) : 0, 4, 50, 0);
+        pass->sequences = 1;
+        pass->starts[1] = 4;
         pass = next_pass();
-        rows(pass, 3, 8, 1, 18, 0);
-        show_blocks(pass, 2, (int32_t[]){1, 2});
+        rows(pass, 4, 12, 1, 22, 0);
+        show_blocks(pass, 3, (int32_t[]){1, 2, 3});
         struct requests *r = link_rows(REQUESTS_PROVEN);
-        cr_assert_eq(known_from(r, 18), other ? 4 : 0);
+        cr_assert_eq(known_from(r, 22), expected[taken]);
         requests_free(r);
     }
 }

@@ -207,8 +207,9 @@ static void run_rules(struct engine_options options, enum requests_rules rules, 
             (double) score.rows / (double) score.kept, (double) score.matched / (double) score.kept,
             (unsigned long long) score.wrong, (unsigned long long) score.rejected, (unsigned long long) score.unsure,
             finished, preempted, hits);
-    cr_assert_eq(score.wrong, 0);
-    if (options.sequences && !options.loss && !options.window_alone)
+    /* A block from elsewhere may have held another one behind the same tokens: nothing tells. */
+    cr_assert(options.filled ? score.wrong * 300 <= score.requests : score.wrong == 0);
+    if (options.sequences && !options.loss && !options.window_alone && !options.filled)
         cr_assert(score.exact == finished && score.in_front * 500 <= finished, "%llu, %llu in front of others",
                   (unsigned long long) score.exact, (unsigned long long) score.in_front);
     cr_assert_eq(score.rejected, 0);
@@ -422,6 +423,17 @@ Test(shown, windows_alone)
     run(o, 4, 300, 300);
     o.blocks = 120;
     run(o, 4, 300, 300);
+}
+
+/* Of blocks that come from elsewhere no pass tells; what they held before is seldom taken for their rows. */
+Test(shown, blocks_from_elsewhere)
+{
+    struct engine_options o = usual;
+    o.prefix_cache = o.turns = o.sequences = true;
+    o.filled = 10;
+    run(o, 4, 900, 850);
+    o.blocks = 120;
+    run(o, 4, 900, 850);
 }
 
 /* The same tokens twice in the cache, routed in two ways: which of them a request found, its table says. */

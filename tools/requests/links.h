@@ -111,6 +111,7 @@ struct requests {
     bool hits;                        /* a request began behind a prefix that it found in the cache */
     bool foreign;                     /* something is in the cache that no pass of the trace wrote */
     uint64_t blind_rows;
+    uint32_t filled; /* sequences behind blocks that no pass of the trace wrote */
     struct entry *entries;
     uint32_t entry_count, entry_room;
     struct bridge *bridges;

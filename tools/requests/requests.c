@@ -397,6 +397,11 @@ bool requests_foreign(const struct requests *r)
     return r->proven && r->foreign;
 }
 
+uint32_t requests_filled(const struct requests *r)
+{
+    return r->filled;
+}
+
 uint32_t requests_layers(const struct requests *r)
 {
     return r->layers;

@@ -145,6 +145,24 @@ static bool says_the_same(const struct requests *r, int32_t block, uint32_t *at,
     return same;
 }
 
+/*
+ * The block ahead of the last one holds something else than the links say: then the last one may be another's, too. It
+ * is where KV was put from elsewhere, of which no pass tells. What was never seen written says nothing.
+ */
+static bool is_filled(const struct requests *r, uint32_t tail, const int32_t *table, uint32_t count)
+{
+    if (count < 2 || table[count - 2] < 0)
+        return false;
+    const uint64_t end = ((uint64_t) (uint32_t) table[count - 2] + 1) * r->block;
+    if (end > r->slot_count || r->content[end - 1] == NONE)
+        return false;
+    uint32_t bridge = NONE, at = tail;
+    while (at < UNKNOWN && (uint32_t) r->nodes[at].position >= (count - 1) * r->block)
+        at = links_up(r, at, &bridge);
+    return tail_of(r, table[count - 2], (count - 1) * r->block - 1) >= UNKNOWN ||
+           !says_the_same(r, table[count - 2], &at, &bridge);
+}
+
 static int add_bridge(struct requests *r, uint32_t node, const int32_t *table, uint32_t count)
 {
     if (r->bridge_count == r->bridge_room) {
@@ -242,6 +260,11 @@ static int begin(const struct work *w, uint32_t i, const int32_t *element)
         return -ENOMEM;
     n->parent = tail_of(r, table[count - 1], position - 1);
     const bool known = n->parent < UNKNOWN;
+    if (known && !stood(w, n->parent) && is_filled(r, n->parent, table, count)) {
+        n->parent = UNKNOWN;
+        r->filled++;
+        return 0;
+    }
     const bool as_linked =
         known && (shown_before(r, n->parent, table, count) || leads_through(r, n->parent, table, count));
     if (known && stood(w, n->parent))
