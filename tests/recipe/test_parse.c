@@ -115,6 +115,11 @@ static const char *const mistakes[][2] = {
     {ROUTER "sequences = 1",
      "my.recipe:8: found sequences in [a], expected it only in slots, positions or tokens beside starts"},
     {SLOTS "index = param 0", "my.recipe:8: found index in [a], expected it only in blocks"},
+    {ROUTER "groups = 2", "my.recipe:8: found groups in [a], expected it only in slots and blocks"},
+    {SLOTS "groups = 2",
+     "my.recipe:1: found no apart in [a], expected it in slots and blocks beside groups, but for ids = at param N"},
+    {SLOTS "apart = 64", "my.recipe:8: found apart in [a], expected it only in slots and blocks beside groups, but for "
+                         "ids = at param N"},
     /* what only the GPU can read */
     {SLOTS "stride = at param 0",
      "my.recipe:8: found 'at', expected it alone and only in ids, stride and block of a block table"},
@@ -125,7 +130,8 @@ static const char *const mistakes[][2] = {
     {BLOCKS "starts = param 0\npositions = param 0\nblock = at param 1 u16",
      "my.recipe:10: found 'at', expected it alone and only in ids, stride and block of a block table"},
     {BLOCKS "starts = param 0\npositions = param 0\nblock = at param 2",
-     "my.recipe:10: found a parameter that params does not have, or that is smaller than what is read of it"},
+     "my.recipe:10: found a parameter that params does not have, or a smaller one, expected one of params, as wide as "
+     "what is read of it"},
     {BLOCKS "starts = param 0\npositions = param 0\nblock = at 2", "my.recipe:10: found '2', expected at param N"},
     {BLOCKS "starts = param 0\npositions = param 0\nblock = 4\nrequire = at param 0 == 1",
      "my.recipe:11: found 'at' in a condition, expected what the launch itself tells"},
