@@ -96,21 +96,21 @@ static void close_pending(struct mt_lane *lane)
         mt_log_once(MT_LOG_PROBLEM, "cuCtxPopCurrent failed");
 }
 
-/* Once for each kernel and reason: a sampler comes with every token. */
-static bool first_time(const struct mt_kernel *kernel, const char *why)
+/* Once for each recipe and reason: a sampler comes with every token, and a kernel again when modules are unloaded. */
+static bool first_time(const struct mt_recipe *recipe, const char *why)
 {
     static struct {
-        const struct mt_kernel *kernel;
+        const struct mt_recipe *recipe;
         const char *why;
     } said[64];
     static pthread_mutex_t said_lock = PTHREAD_MUTEX_INITIALIZER;
     pthread_mutex_lock(&said_lock);
     size_t i = 0;
-    while (i < 64 && said[i].kernel && !(said[i].kernel == kernel && said[i].why == why))
+    while (i < 64 && said[i].recipe && !(said[i].recipe == recipe && said[i].why == why))
         i++;
-    bool first = i < 64 && !said[i].kernel;
+    bool first = i < 64 && !said[i].recipe;
     if (first) {
-        said[i].kernel = kernel;
+        said[i].recipe = recipe;
         said[i].why = why;
     }
     pthread_mutex_unlock(&said_lock);
@@ -134,11 +134,11 @@ static void explain_no_tap(const struct mt_kernel *kernel, const char *why)
     if (why == beyond) {
         if (mt_recipe_site_kind(kernel->recipe) == MT_SITE_ROUTER)
             count_not_captured();
-        if (first_time(kernel, why))
+        if (first_time(kernel->recipe, why))
             mt_log(MT_LOG_PROBLEM, "not captured: %s: %s", kernel->info->base, why);
         return;
     }
-    if (mt_log_level() < MT_LOG_EXPLAIN || !first_time(kernel, why))
+    if (mt_log_level() < MT_LOG_EXPLAIN || !first_time(kernel->recipe, why))
         return;
     bool router = mt_recipe_kind(kernel->recipe) == MT_RECIPE_ROUTER;
     mt_log(MT_LOG_EXPLAIN, "not %s here: %s: %s", router ? "a router" : "row context", kernel->info->base, why);
@@ -150,7 +150,7 @@ static void settle_weights(const struct mt_kernel *kernel, struct mt_routing *ro
     if (!mt_tap_weights_wanted()) {
         routing->weights = 0;
         routing->weights_type = MT_WEIGHT_NONE;
-    } else if (!routing->weights && first_time(kernel, routing->no_weights)) {
+    } else if (!routing->weights && first_time(kernel->recipe, routing->no_weights)) {
         mt_log(MT_LOG_PROBLEM, "no weights of %s: %s; its ids are recorded", kernel->info->base, routing->no_weights);
     }
 }
@@ -285,7 +285,7 @@ static void on_map(struct mt_lane *lane, const struct mt_kernel *kernel, const s
         return;
     }
     if (!read) {
-        if (mt_log_level() >= MT_LOG_EXPLAIN && first_time(kernel, why))
+        if (mt_log_level() >= MT_LOG_EXPLAIN && first_time(kernel->recipe, why))
             mt_log(MT_LOG_EXPLAIN, "mapped ids are not recorded here: %s: %s", kernel->info->base, why);
         return;
     }
@@ -388,6 +388,18 @@ static void before(const struct mt_launch *launch)
     mt_quiet_end();
 }
 
+/* Of a router that cannot be tapped where it is. False: it is none. */
+static bool count_router(const struct mt_kernel *kernel, const struct mt_launch *launch)
+{
+    struct mt_routing routing;
+    const char *why;
+    if (!kernel->recipe || mt_recipe_kind(kernel->recipe) != MT_RECIPE_ROUTER ||
+        !read_launch(kernel, launch, &routing, &why))
+        return false;
+    count_not_captured();
+    return true;
+}
+
 static void after(const struct mt_launch *launch)
 {
     mt_quiet_begin();
@@ -408,6 +420,8 @@ static void after(const struct mt_launch *launch)
         if (kernel->recipe)
             on_recipe(lane, kernel, launch);
         mt_lane_unlock(lane);
+    } else {
+        count_router(kernel, launch);
     }
     mt_quiet_end();
 }
@@ -473,14 +487,9 @@ static void node(const struct mt_launch *launch)
 {
     mt_quiet_begin();
     const struct mt_kernel *kernel = mt_kernels_find(launch);
-    struct mt_routing routing;
-    const char *why;
-    if (kernel->recipe && mt_recipe_kind(kernel->recipe) == MT_RECIPE_ROUTER &&
-        read_launch(kernel, launch, &routing, &why)) {
+    if (count_router(kernel, launch))
         mt_log_once(MT_LOG_PROBLEM, "not captured: %s in a graph that is made node by node, not captured from a stream",
                     kernel->info->base);
-        count_not_captured();
-    }
     mt_quiet_end();
 }
 
