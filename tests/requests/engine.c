@@ -110,6 +110,19 @@ static void record(struct engine *e, uint32_t site, uint32_t rows, const int32_t
     (void) result;
 }
 
+#define DRAFT_SITE 11u
+
+/* The draft's layer runs on all rows of the pass, then on a row or so of each sequence, for which it stores slots. */
+static void run_draft(struct engine *e, bool graph)
+{
+    for (uint32_t i = 0; i < e->o->draft_runs; i++) {
+        uint32_t rows = i ? 1 + e->rows / 4 : e->rows;
+        if (i)
+            record(e, 8, rows, e->slots, 0);
+        record(e, DRAFT_SITE + graph, rows, NULL, ENGINE_LAYERS);
+    }
+}
+
 /* Decoding runs as a graph, of which there is one for each four rows. */
 static void run_pass(struct engine *e, bool graph)
 {
@@ -136,6 +149,7 @@ static void run_pass(struct engine *e, bool graph)
     }
     for (uint32_t i = 0; i < ENGINE_LAYERS; i++)
         record(e, (graph ? ENGINE_LAYERS : 0) + i, e->rows, NULL, i);
+    run_draft(e, graph);
     e->rows = 0;
     e->sequences = e->words = 0;
 }
@@ -502,14 +516,18 @@ static void step(struct engine *e)
     }
 }
 
-static void write_sites(struct trace_writer *writer)
+static void write_sites(struct engine *e)
 {
-    struct mt_site sites[11];
+    struct mt_site sites[DRAFT_SITE + 2];
+    const int32_t first = e->o->draft_first ? 1 : 0;
+    const uint32_t count = DRAFT_SITE + (e->o->draft_runs ? 2 : 0);
     memset(sites, 0, sizeof sites);
-    for (uint32_t i = 0; i < 11; i++) {
-        bool router = i < 2 * ENGINE_LAYERS;
-        sites[i].layer = router ? (int32_t) (i % ENGINE_LAYERS) : MT_LAYER_UNKNOWN;
-        sites[i].flags = router && i >= ENGINE_LAYERS ? MT_SITE_GRAPH : 0;
+    for (uint32_t i = 0; i < count; i++) {
+        bool draft = i >= DRAFT_SITE, router = i < 2 * ENGINE_LAYERS || draft;
+        sites[i].layer = draft    ? (e->o->draft_first ? 0 : (int32_t) ENGINE_LAYERS)
+                         : router ? first + (int32_t) (i % ENGINE_LAYERS)
+                                  : MT_LAYER_UNKNOWN;
+        sites[i].flags = router && (draft ? i > DRAFT_SITE : i >= ENGINE_LAYERS) ? MT_SITE_GRAPH : 0;
         sites[i].experts = router ? ENGINE_EXPERTS : 0;
         sites[i].k = router ? ENGINE_K : 1;
         strcpy(sites[i].recipe, router ? "r" : "c");
@@ -519,7 +537,7 @@ static void write_sites(struct trace_writer *writer)
     sites[8].kind = MT_SITE_SLOTS;
     sites[9].kind = MT_SITE_STARTS;
     sites[10].kind = MT_SITE_BLOCKS;
-    trace_writer_sites(writer, 0, sites, 11);
+    trace_writer_sites(e->writer, 0, sites, count);
 }
 
 void engine_run(const char *path, const struct engine_options *options, struct engine_truth *truth)
@@ -546,7 +564,7 @@ void engine_run(const char *path, const struct engine_options *options, struct e
     (void) result;
     struct trace_segment segment = {.number = 0};
     trace_writer_segment(e->writer, &segment);
-    write_sites(e->writer);
+    write_sites(e);
     for (uint32_t i = 0; i < options->steps; i++)
         step(e);
     struct trace_stats stats = {.lost_full = e->lost};
