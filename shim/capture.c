@@ -232,7 +232,7 @@ static void tap_context(struct mt_lane *lane, const struct mt_kernel *kernel, co
     if (!group)
         return;
     if (mt_recipe_kind(recipe) == MT_RECIPE_TOKENS)
-        lane->seen = (struct mt_runs_seen){lane->seen.lookups + 1, routing->once, routing->rows, lane->seen.captures};
+        lane->seen = (struct mt_runs_seen){lane->seen.lookups + 1, routing->once, routing->rows};
     if (mt_recipe_once_by_layer(recipe) && mt_group_identify(lane, group) != 0)
         return;
     struct mt_tap_state *state = mt_tap_state_current();
@@ -404,7 +404,8 @@ static void capture_ends(CUstream stream)
     for (unsigned i = 0; (lane = mt_lane_get(i)); i++) {
         mt_lane_lock(lane);
         count_lost(lane, mt_branch_finish(&lane->branch, stream));
-        lane->seen.captures += lane->stream == stream;
+        if (lane->stream == stream)
+            mt_group_captured(lane);
         mt_lane_unlock(lane);
     }
     mt_quiet_end();

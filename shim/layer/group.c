@@ -189,21 +189,34 @@ static void tell_models(struct mt_group *group, struct mt_runs *runs)
         tell_models(mapped, runs);
 }
 
+/* On this lane; on others as their routers run. */
+static void tell_lane(struct mt_lane *lane, struct mt_model *model, uint32_t version)
+{
+    for (struct mt_group *group = lane->groups; group; group = group->next) {
+        if (group->model != model || group->told == version)
+            continue;
+        tell_models(group, &model->runs);
+        group->told = version;
+        mt_log_once(MT_LOG_EXPLAIN, "routers to %u of %u experts are of several models: of a draft beside its target",
+                    model->k, model->experts);
+    }
+}
+
 void mt_group_ran(struct mt_lane *lane, struct mt_group *group, bool capturing, const struct mt_routing *routing,
                   int32_t layer)
 {
-    struct mt_runs *runs = &group->model->runs;
-    uint32_t version = mt_runs_note(runs, lane, &lane->seen, capturing, layer, routing->rows);
-    if (group->told == version)
-        return;
-    for (struct mt_group *other = lane->groups; other; other = other->next) {
-        if (other->model != group->model)
-            continue;
-        tell_models(other, runs);
-        other->told = version;
+    uint32_t version = mt_runs_note(&group->model->runs, lane, &lane->seen, capturing, layer, routing->rows);
+    if (group->told != version)
+        tell_lane(lane, group->model, version);
+}
+
+void mt_group_captured(struct mt_lane *lane)
+{
+    for (struct mt_group *group = lane->groups; group; group = group->next) {
+        uint32_t version = group->model->context ? group->told : mt_runs_captured(&group->model->runs, lane);
+        if (group->told != version)
+            tell_lane(lane, group->model, version);
     }
-    mt_log(MT_LOG_EXPLAIN, "routers to %u of %u experts are of several models: of a draft beside its target",
-           routing->k, routing->experts);
 }
 
 static void retract(struct mt_group *group)

@@ -48,6 +48,9 @@ struct mt_group *mt_group_mapped(struct mt_group *from, const struct mt_recipe *
 void mt_group_ran(struct mt_lane *lane, struct mt_group *group, bool capturing, const struct mt_routing *routing,
                   int32_t layer);
 
+/* A capture of the lane is over. */
+void mt_group_captured(struct mt_lane *lane);
+
 /* The layer of the lane's newest launch. */
 int32_t mt_group_identify(struct mt_lane *lane, struct mt_group *group);
 

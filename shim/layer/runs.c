@@ -109,11 +109,8 @@ uint32_t mt_runs_note(struct mt_runs *runs, const void *id, const struct mt_runs
         lane->looked_up = (struct mt_run){.on = true, .table = seen->table};
         over = true;
     }
-    if (lane && (lane->seen.captures != seen->captures || capturing != lane->captured.on)) {
-        end_captured(runs, &lane->captured);
+    if (lane && capturing != lane->captured.on)
         lane->captured = (struct mt_run){.on = capturing};
-        over = true;
-    }
     if (lane) {
         lane->seen = *seen;
         add(&lane->looked_up, layer);
@@ -121,6 +118,20 @@ uint32_t mt_runs_note(struct mt_runs *runs, const void *id, const struct mt_runs
     }
     if (over)
         judge(runs);
+    const uint32_t version = runs->version;
+    pthread_mutex_unlock(&runs->lock);
+    return version;
+}
+
+uint32_t mt_runs_captured(struct mt_runs *runs, const void *id)
+{
+    pthread_mutex_lock(&runs->lock);
+    struct mt_runs_lane *lane = lane_of(runs, id);
+    if (lane && lane->captured.on) {
+        end_captured(runs, &lane->captured);
+        lane->captured = (struct mt_run){.on = false};
+        judge(runs);
+    }
     const uint32_t version = runs->version;
     pthread_mutex_unlock(&runs->lock);
     return version;

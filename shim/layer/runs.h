@@ -23,7 +23,6 @@ struct mt_runs_seen {
     uint32_t lookups; /* of token ids */
     uint64_t table;   /* the latest one's, and its rows */
     uint32_t rows;
-    uint32_t captures; /* that have ended */
 };
 
 /* Of all routers to k of E experts in the process. Zero before the first use, but for the lock. */
@@ -56,6 +55,9 @@ struct mt_runs {
 /* A router on that lane. Returns the version of what mt_runs_model() answers now. Thread-safe. */
 uint32_t mt_runs_note(struct mt_runs *runs, const void *lane, const struct mt_runs_seen *seen, bool capturing,
                       int32_t layer, uint32_t rows);
+
+/* A capture of that lane is over. Returns the same. Thread-safe. */
+uint32_t mt_runs_captured(struct mt_runs *runs, const void *lane);
 
 /* Of the layer; 0: the first one's, or not told. Thread-safe. */
 uint32_t mt_runs_model(struct mt_runs *runs, int32_t layer);

@@ -80,4 +80,21 @@ with tempfile.TemporaryDirectory() as folder:
         arrays, words = export(trace, *options)
         assert words['id_space'] == space and words['experts'] == {'logical': '64', 'physical': '128'}[space]
         assert not arrays['missing'].any() and (arrays['routed_experts'] == ids).all()
+
+    # A draft model of the target's E and k is no layer of it and adds no row: told apart by how often it runs, by graphs, by token ids.
+    for options in (['--draft=3'], ['--draft=3', '--context'], ['--draft=1', '--graph=update'], ['--draft=1', '--context'],
+                    ['--draft=1', '--context', '--graph=update'], ['--draft=2', '--context', '--graph=pieces']):
+        engine = [demo, *SHAPE, *options, '--truth', truth_file]
+        subprocess.run([*record, '--force', '--', *engine], check=True, capture_output=True)
+        ids = np.fromfile(truth_file, '<i4').reshape(STEPS, LAYERS, TOKENS, TOPK).swapaxes(1, 2)
+        real = TOKENS
+        if '--context' in options:
+            rows = np.fromfile(f'{truth_file}.context', '<i4').reshape(STEPS, 3, TOKENS)
+            real = TOKENS - TOKENS // 5
+        arrays, _ = export(trace)
+        assert arrays['routed_experts'].shape == (STEPS * real, LAYERS, TOPK), (options, arrays['routed_experts'].shape)
+        assert (arrays['routed_experts'] == ids[:, :real].reshape(-1, LAYERS, TOPK)).all() and not arrays['missing'].any(), options
+        assert real == TOKENS or (arrays['positions'] == rows[:, 1, :real].reshape(-1)).all(), options
+        said = subprocess.run([moetap, 'requests', trace], check=True, capture_output=True, text=True).stdout
+        assert f'{LAYERS} layers' in said and '1 layers run apart' in said, said
 print('weights', truth.size, 'physical ids', ids.size)
