@@ -25,9 +25,10 @@ struct place {
 struct owner {
     uint64_t word; /* 0: free */
     int32_t layer; /* or NOBODY */
+    int32_t was;   /* NOBODY's: the layer that it was of, MT_LAYER_UNKNOWN: none */
     uint32_t hits, misses;
-    const struct mt_kernel *kernel; /* and the offset: where it was learnt */
-    uint32_t index;
+    const struct mt_kernel *kernel; /* and the place: where it was learnt */
+    uint32_t back, index;
 };
 
 struct mt_layers {
@@ -118,7 +119,7 @@ static void make_room(struct mt_layers *layers)
     memset(layers->owners, 0, sizeof layers->owners);
     layers->owners_used = 0;
     for (uint32_t i = 0; i < OWNERS; i++) {
-        if (old[i].word && old[i].layer != NOBODY && old[i].hits) {
+        if (old[i].word && (old[i].layer != NOBODY || old[i].was >= 0) && old[i].hits) {
             *find_owner(layers, old[i].word) = old[i];
             layers->owners_used++;
         }
@@ -136,7 +137,24 @@ static void own(struct mt_layers *layers, uint64_t word, int32_t layer, const st
             return;
         layers->owners_used++;
     }
-    *owner = (struct owner){word, layer, 0, 0, place ? place->kernel : NULL, place ? place->index : 0};
+    *owner = (struct owner){.word = word, .layer = layer, .was = MT_LAYER_UNKNOWN};
+    if (place) {
+        owner->kernel = place->kernel;
+        owner->back = place->back;
+        owner->index = place->index;
+    }
+}
+
+/* It identifies nothing, as far as is known. */
+static void disown(struct mt_layers *layers, uint64_t word)
+{
+    struct owner *owner = find_owner(layers, word);
+    if (!owner->word) {
+        own(layers, word, NOBODY, NULL);
+    } else if (owner->layer != NOBODY) {
+        owner->was = owner->layer;
+        owner->layer = NOBODY;
+    }
 }
 
 /* Any device address, at least as aligned as a weight is. */
@@ -325,6 +343,30 @@ static double worth(const struct place *place, bool known)
 #define CLEAR 1.15 /* times the votes of the next best */
 #define CLEAR_NEW 2.0
 
+/* A word that identified nothing, in a place that is proven: what it was, if it was learnt in such a place as well. */
+static int32_t revived(struct mt_layers *layers, const struct owner *owner)
+{
+    bool weight = owner->was >= 0 && proven(find_place(layers, owner->kernel, owner->back, owner->index));
+    return weight ? owner->was : NEW;
+}
+
+/* Is it a weight that was right again and again, in a place where weights stand? Then whatever else names it in this
+ * window holds left-over bytes of the stack. */
+static bool confirmed(struct mt_layers *layers, const struct owner *owner, const struct mt_history *history,
+                      uint32_t launches)
+{
+    if (!owner->word || owner->layer < 0 || owner->hits < 2)
+        return false;
+    for (uint32_t back = 1; back < launches; back++) {
+        const struct mt_history_entry *entry = entry_back(history, back);
+        for (uint32_t i = 0; i < entry->bytes / 8; i++) {
+            if (entry->words[i] == owner->word && proven(find_place(layers, entry->kernel, back, i)))
+                return true;
+        }
+    }
+    return false;
+}
+
 static void gather(struct mt_layers *layers, const struct mt_history *history, uint32_t launches, bool reader,
                    struct evidence *evidence)
 {
@@ -350,23 +392,27 @@ static void gather(struct mt_layers *layers, const struct mt_history *history, u
                     continue;
             }
             if (shared(history, launches, back, word)) {
-                own(layers, word, NOBODY, NULL); /* an activation, here and wherever its memory is used again */
-                continue;
+                bool left_over = confirmed(layers, owner, history, launches);
+                if (!left_over)
+                    disown(layers, word); /* an activation, here and wherever its memory is used again */
+                if (!left_over || !proven(find_place(layers, entry->kernel, back, i)))
+                    continue;
             }
             if (made_elsewhere(history, launches, entry, i) || (before && router_names(before, word)))
                 continue;
             if (!owner->word && !is_device_address(word)) {
-                own(layers, word, NOBODY, NULL);
+                disown(layers, word);
                 continue;
             }
             if (!place)
                 place = find_place(layers, entry->kernel, back, i);
-            bool known = owner->word && !nobody;
+            const int32_t of = nobody ? revived(layers, owner) : owner->word ? owner->layer : NEW;
+            bool known = of != NEW;
             double value = worth(place, known);
             if (value > best)
                 best = value;
             evidence->all[evidence->count++] =
-                (struct witness){word, known ? owner->layer : NEW, place, distance * value};
+                (struct witness){word, of, place, distance * value};
         }
         distance *= 1 - best * (1 - FADING);
     }
@@ -432,13 +478,13 @@ static void learn(struct mt_layers *layers, const struct evidence *evidence, int
             place->bad++;
             drop_key(layers, place);
         }
-        if (witness->layer == NEW)
+        if (witness->layer == NEW || (witness->layer == layer && owner->layer == NOBODY))
             own(layers, witness->word, layer, place);
         else if (witness->layer == layer)
             owner->hits++;
         /* Elsewhere it is a left-over of the stack, and only that place is to blame. */
         else if (owner->kernel == place->kernel && owner->index == place->index && ++owner->misses * 8 > owner->hits)
-            owner->layer = NOBODY; /* a workspace, an activation */
+            disown(layers, owner->word); /* a workspace, an activation */
     }
 }
 
