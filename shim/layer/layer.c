@@ -436,6 +436,19 @@ static int32_t nearest(const struct evidence *evidence)
     return layer;
 }
 
+/* Does the nearest launch with something to say know only layers that were seen, in a place that was never wrong? Then
+ * new words further back are no sign of a new layer, however many. */
+static bool known_nearby(const struct evidence *evidence)
+{
+    bool known = false;
+    for (uint32_t n = 0; n < evidence->count && evidence->all[n].place->back == evidence->all[0].place->back; n++) {
+        if (evidence->all[n].layer == NEW)
+            return false;
+        known |= !evidence->all[n].place->bad;
+    }
+    return known;
+}
+
 /*
  * What has most votes, unless something else has nearly as many. `settled`: no new layer came for a while, so there
  * must be little that speaks against one.
@@ -502,6 +515,8 @@ static int32_t identify(struct mt_layers *layers, const struct mt_history *histo
     int32_t decision = nearest(&evidence);
     if (decision == MT_LAYER_UNKNOWN)
         decision = decide(&evidence, settled);
+    if (decision == NEW && known_nearby(&evidence))
+        decision = MT_LAYER_UNKNOWN;
     if (decision == MT_LAYER_UNKNOWN)
         return decision;
     layer = decision;
