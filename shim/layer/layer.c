@@ -310,6 +310,7 @@ struct evidence {
     struct witness {
         uint64_t word;
         int32_t layer; /* NEW: nobody's yet */
+        bool doubtful; /* NEW only because it identified nothing so far */
         struct place *place;
         double weight;
     } all[EVIDENCE_MAX]; /* newest launch first */
@@ -343,11 +344,13 @@ static double worth(const struct place *place, bool known)
 #define CLEAR 1.15 /* times the votes of the next best */
 #define CLEAR_NEW 2.0
 
-/* A word that identified nothing, in a place that is proven: what it was, if it was learnt in such a place as well. */
+/* A word that identified nothing, in a place that is proven: NEW if it never did; what it was, if it was learnt in such
+ * a place as well; else NOBODY: it may have been that layer's weight, or an activation where now a weight is. */
 static int32_t revived(struct mt_layers *layers, const struct owner *owner)
 {
-    bool weight = owner->was >= 0 && proven(find_place(layers, owner->kernel, owner->back, owner->index));
-    return weight ? owner->was : NEW;
+    if (owner->was < 0)
+        return NEW;
+    return proven(find_place(layers, owner->kernel, owner->back, owner->index)) ? owner->was : NOBODY;
 }
 
 /* Is it a weight that was right again and again, in a place where weights stand? Then whatever else names it in this
@@ -407,12 +410,13 @@ static void gather(struct mt_layers *layers, const struct mt_history *history, u
             if (!place)
                 place = find_place(layers, entry->kernel, back, i);
             const int32_t of = nobody ? revived(layers, owner) : owner->word ? owner->layer : NEW;
+            if (of == NOBODY)
+                continue;
             bool known = of != NEW;
             double value = worth(place, known);
             if (value > best)
                 best = value;
-            evidence->all[evidence->count++] =
-                (struct witness){word, of, place, distance * value};
+            evidence->all[evidence->count++] = (struct witness){word, of, nobody && of == NEW, place, distance * value};
         }
         distance *= 1 - best * (1 - FADING);
     }
@@ -453,7 +457,7 @@ static bool known_nearby(const struct evidence *evidence)
  * What has most votes, unless something else has nearly as many. `settled`: no new layer came for a while, so there
  * must be little that speaks against one.
  */
-static int32_t decide(const struct evidence *evidence, bool settled)
+static int32_t decide(const struct evidence *evidence, bool doubtful, bool settled)
 {
     int32_t best = MT_LAYER_UNKNOWN;
     double most = 0, second = 0;
@@ -461,7 +465,7 @@ static int32_t decide(const struct evidence *evidence, bool settled)
         int32_t layer = evidence->all[n].layer;
         double votes = 0;
         for (uint32_t m = n; m < evidence->count; m++) {
-            if (evidence->all[m].layer == layer)
+            if (evidence->all[m].layer == layer && (doubtful || !evidence->all[m].doubtful))
                 votes += evidence->all[m].weight;
         }
         if (votes > most) {
@@ -474,6 +478,12 @@ static int32_t decide(const struct evidence *evidence, bool settled)
         }
     }
     return most > second * (best == NEW && settled ? CLEAR_NEW : CLEAR) ? best : MT_LAYER_UNKNOWN;
+}
+
+/* Would it be a layer that was seen, but for words that identified nothing so far? */
+static bool known_without_doubt(const struct evidence *evidence, bool settled)
+{
+    return decide(evidence, false, settled) >= 0;
 }
 
 /* What agrees with the decision gains, what contradicts it loses. */
@@ -514,8 +524,8 @@ static int32_t identify(struct mt_layers *layers, const struct mt_history *histo
     bool settled = layers->routers - layers->newest > 2 * (uint64_t) layers->count + 8;
     int32_t decision = nearest(&evidence);
     if (decision == MT_LAYER_UNKNOWN)
-        decision = decide(&evidence, settled);
-    if (decision == NEW && known_nearby(&evidence))
+        decision = decide(&evidence, true, settled);
+    if (decision == NEW && (known_nearby(&evidence) || known_without_doubt(&evidence, settled)))
         decision = MT_LAYER_UNKNOWN;
     if (decision == MT_LAYER_UNKNOWN)
         return decision;
