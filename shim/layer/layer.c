@@ -457,7 +457,7 @@ static bool known_nearby(const struct evidence *evidence)
  * What has most votes, unless something else has nearly as many. `settled`: no new layer came for a while, so there
  * must be little that speaks against one.
  */
-static int32_t decide(const struct evidence *evidence, bool doubtful, bool settled)
+static int32_t decide(const struct evidence *evidence, bool settled)
 {
     int32_t best = MT_LAYER_UNKNOWN;
     double most = 0, second = 0;
@@ -465,7 +465,7 @@ static int32_t decide(const struct evidence *evidence, bool doubtful, bool settl
         int32_t layer = evidence->all[n].layer;
         double votes = 0;
         for (uint32_t m = n; m < evidence->count; m++) {
-            if (evidence->all[m].layer == layer && (doubtful || !evidence->all[m].doubtful))
+            if (evidence->all[m].layer == layer)
                 votes += evidence->all[m].weight;
         }
         if (votes > most) {
@@ -480,10 +480,15 @@ static int32_t decide(const struct evidence *evidence, bool doubtful, bool settl
     return most > second * (best == NEW && settled ? CLEAR_NEW : CLEAR) ? best : MT_LAYER_UNKNOWN;
 }
 
-/* Would it be a layer that was seen, but for words that identified nothing so far? */
-static bool known_without_doubt(const struct evidence *evidence, bool settled)
+/* A word that identified nothing so far, in a place where weights stand, may be one of a layer that was seen. */
+static bool new_in_doubt(const struct evidence *evidence)
 {
-    return decide(evidence, false, settled) >= 0;
+    bool known = false, doubtful = false;
+    for (uint32_t n = 0; n < evidence->count; n++) {
+        known |= evidence->all[n].layer != NEW;
+        doubtful |= evidence->all[n].doubtful;
+    }
+    return known && doubtful;
 }
 
 /* What agrees with the decision gains, what contradicts it loses. */
@@ -524,8 +529,8 @@ static int32_t identify(struct mt_layers *layers, const struct mt_history *histo
     bool settled = layers->routers - layers->newest > 2 * (uint64_t) layers->count + 8;
     int32_t decision = nearest(&evidence);
     if (decision == MT_LAYER_UNKNOWN)
-        decision = decide(&evidence, true, settled);
-    if (decision == NEW && (known_nearby(&evidence) || known_without_doubt(&evidence, settled)))
+        decision = decide(&evidence, settled);
+    if (decision == NEW && (known_nearby(&evidence) || new_in_doubt(&evidence)))
         decision = MT_LAYER_UNKNOWN;
     if (decision == MT_LAYER_UNKNOWN)
         return decision;
