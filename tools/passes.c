@@ -447,6 +447,7 @@ static int hand_out(struct passes *passes, struct lane *lane)
     }
     struct pass pass = {.first_seq = lane->first_seq,
                         .time_ns = lane->time_ns,
+                        .run = lane->step,
                         .layers = passes->shown,
                         .layer_count = lane->layer_count,
                         .bare = lane->context == 0};

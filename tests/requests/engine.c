@@ -40,7 +40,11 @@ struct engine {
     struct sequence *places[REQUESTS]; /* in the order of a pass's rows; NULL: left */
     uint32_t waiting_count, running_count, place_count, row_room, pass_room, said_room;
     struct sequence *old[OLD];
-    uint64_t seq, context, steps[16], lost, losing, time;
+    struct process {
+        uint64_t seq, context, steps[16], lost;
+    } processes[2];
+    uint32_t process; /* that runs */
+    uint64_t losing, time;
     int32_t slots[TOKENS], positions[TOKENS], tokens[TOKENS];
     uint64_t routes[TOKENS];
     uint32_t rows;
@@ -81,22 +85,23 @@ void engine_truth_free(struct engine_truth *truth)
 static void record(struct engine *e, uint32_t site, uint32_t rows, const int32_t *values, uint32_t layer)
 {
     bool router = values == NULL;
-    e->context += !router;
-    struct mt_record r = {.seq = e->seq++,
+    struct process *p = &e->processes[e->process];
+    p->context += !router;
+    struct mt_record r = {.seq = p->seq++,
                           .time_ns = e->time,
-                          .step = e->steps[site]++,
-                          .lost = e->lost,
+                          .step = p->steps[site]++,
+                          .lost = p->lost,
                           .site = site,
                           .rows = rows,
                           .k = router ? ENGINE_K : 1,
                           .width = router ? 1 : 4,
-                          .context = e->context};
+                          .context = p->context};
     r.bytes = rows * r.k * r.width;
     if (!e->losing && e->o->loss && below(e, e->o->loss) == 0)
         e->losing = 1 + below(e, 12);
     if (e->losing && (!router || !e->o->context_alone)) {
         e->losing--;
-        e->lost++;
+        p->lost++;
         e->truth->lost++;
         return;
     }
@@ -105,7 +110,7 @@ static void record(struct engine *e, uint32_t site, uint32_t rows, const int32_t
         for (uint32_t j = 0; j < ENGINE_K; j++)
             ids[i * ENGINE_K + j] = (uint8_t) engine_id(e->routes[i], layer, j);
     }
-    int result = trace_writer_record(e->writer, 0, &r, router ? (const void *) ids : values);
+    int result = trace_writer_record(e->writer, e->process, &r, router ? (const void *) ids : values);
     assert(result == 0);
     (void) result;
 }
@@ -147,8 +152,15 @@ static void run_pass(struct engine *e, bool graph)
         record(e, 7, e->rows, e->positions, 0);
         record(e, 8, e->rows, e->slots, 0);
     }
-    for (uint32_t i = 0; i < ENGINE_LAYERS; i++)
+    for (uint32_t i = 0; i < ENGINE_LAYERS; i++) {
+        e->process = e->o->stages && i == ENGINE_LAYERS - 1;
+        if (e->process) {
+            record(e, 7, e->rows, e->positions, 0);
+            record(e, 8, e->rows, e->slots, 0);
+        }
         record(e, (graph ? ENGINE_LAYERS : 0) + i, e->rows, NULL, i);
+    }
+    e->process = 0;
     run_draft(e, graph);
     e->rows = 0;
     e->sequences = e->words = 0;
@@ -516,10 +528,10 @@ static void step(struct engine *e)
     }
 }
 
-static void write_sites(struct engine *e)
+static void write_sites(struct engine *e, uint32_t process)
 {
     struct mt_site sites[DRAFT_SITE + 2];
-    const int32_t first = e->o->draft_first ? 1 : 0;
+    const int32_t first = e->o->draft_first ? 1 : process ? 1 - (int32_t) ENGINE_LAYERS : 0;
     const uint32_t count = DRAFT_SITE + (e->o->draft_runs ? 2 : 0);
     memset(sites, 0, sizeof sites);
     for (uint32_t i = 0; i < count; i++) {
@@ -537,7 +549,7 @@ static void write_sites(struct engine *e)
     sites[8].kind = MT_SITE_SLOTS;
     sites[9].kind = MT_SITE_STARTS;
     sites[10].kind = MT_SITE_BLOCKS;
-    trace_writer_sites(e->writer, 0, sites, count);
+    trace_writer_sites(e->writer, process, sites, count);
 }
 
 void engine_run(const char *path, const struct engine_options *options, struct engine_truth *truth)
@@ -562,13 +574,19 @@ void engine_run(const char *path, const struct engine_options *options, struct e
     int result = trace_writer_open(path, true, &e->writer, &error);
     assert(result == 0);
     (void) result;
-    struct trace_segment segment = {.number = 0};
-    trace_writer_segment(e->writer, &segment);
-    write_sites(e);
+    for (uint32_t i = 0; i <= options->stages; i++) {
+        struct trace_segment segment = {.number = i};
+        trace_writer_segment(e->writer, &segment);
+        write_sites(e, i);
+        for (uint32_t site = 0; i && site < 2 * ENGINE_LAYERS; site++)
+            e->processes[i].steps[site] = 3;
+    }
     for (uint32_t i = 0; i < options->steps; i++)
         step(e);
-    struct trace_stats stats = {.lost_full = e->lost};
-    trace_writer_stats(e->writer, &stats);
+    for (uint32_t i = 0; i <= options->stages; i++) {
+        struct trace_stats stats = {.segment = i, .lost_full = e->processes[i].lost};
+        trace_writer_stats(e->writer, &stats);
+    }
     trace_writer_close(e->writer, &error);
     for (uint32_t i = 0; i < e->running_count; i++)
         free(e->running[i]);
