@@ -32,7 +32,7 @@ static int run(struct export *export)
     int result = export->pass_numbers ? sequences_assemble(export->reader, export->block_size, export->rules,
                                                            &export->requests, &export->error)
                                       : -ENOMEM;
-    if (!result && export->stage_count)
+    if (!result && (export->auto_stages || export->stage_count))
         result = export_find_stages(export);
     if (!result)
         warn_of_config(export);
@@ -191,7 +191,7 @@ int verb_export(int argc, char **argv)
         return say_usage("export what, where to? moetap export FILE --request N|--all|--tokens FILE|--passes -o OUT");
     if ((export.request >= 0) + all + export.passes + (export.tokens_path != NULL) != 1)
         return say_usage("one of --request N, --all, --tokens FILE and --passes");
-    if (export.stage_count && export.passes)
+    if ((export.auto_stages || export.stage_count) && export.passes)
         return say_usage("--stages is for requests, not for --passes");
     if (export.model_layers && !export.config_path)
         return say_usage("--layers=model: which layers are dense? --model-config CONFIG tells");

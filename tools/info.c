@@ -116,11 +116,27 @@ static void print_model_layers(const struct routers *routers, uint32_t segment)
     printf("  model layers %s of %u: layers 0-%u here\n", text, config->layers, config->moe_layers - 1);
 }
 
+/* Of those that the engine told. */
+static const char *ranks_text(const struct trace_segment *info)
+{
+    static char text[64];
+    const char *const names[] = {"data parallel", "tensor parallel", "pipeline stage"};
+    const uint8_t ranks[] = {info->data, info->tensor, info->stage};
+    size_t at = 0;
+    for (size_t i = 0; i < 3; i++) {
+        if (ranks[i])
+            at += (size_t) snprintf(text + at, sizeof text - at, " %s %u", names[i], ranks[i] - 1u);
+    }
+    return text;
+}
+
 static void print_view(const struct trace_view *view, const struct tally *tallies)
 {
     static const char *const ends[] = {"was still running", "ended by itself", "was killed or crashed"};
     printf("segment %u: %s, process %d (%s), device %d: %s\n", view->info.number, view->info.name, view->info.pid,
            view->info.command, view->info.device, view->info.device_name);
+    if (view->info.data || view->info.tensor || view->info.stage)
+        printf("  rank:%s\n", ranks_text(&view->info));
     print_time("started", view->info.created_ns);
     uint64_t records = 0, rows = 0, context = 0, mapped = 0;
     int32_t layers = 0;

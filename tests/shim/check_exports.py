@@ -97,4 +97,30 @@ with tempfile.TemporaryDirectory() as folder:
         assert real == TOKENS or (arrays['positions'] == rows[:, 1, :real].reshape(-1)).all(), options
         said = subprocess.run([moetap, 'requests', trace], check=True, capture_output=True, text=True).stdout
         assert f'{LAYERS} layers' in said and '1 layers run apart' in said, said
+
+    # Two processes with some of the layers each, and titles as engines set them: one array.
+    FEW = 8
+    stages = [f"bash -c 'exec -a VLLM::Worker_PP{i}_TP0 {Path(demo).resolve()} --context --layers {layers} --seed {i} --topk {TOPK} "
+              f"--tokens {TOKENS} --steps {FEW} --truth {truth_file}.{i}'" for i, layers in enumerate((3, 2))]
+    subprocess.run([*record, '--force', '--', 'bash', '-c', f'{stages[1]} & {stages[0]}; wait'], check=True, capture_output=True)
+    both = np.concatenate([np.fromfile(f'{truth_file}.{i}', '<i4').reshape(FEW, layers, TOKENS, TOPK).swapaxes(1, 2)
+                           for i, layers in enumerate((3, 2))], axis=2)
+    rows = np.fromfile(f'{truth_file}.0.context', '<i4').reshape(FEW, 3, TOKENS)
+    ran = {}
+    for (step, row), token in np.ndenumerate(rows[:, 0]):
+        ran.setdefault((int(token), int(rows[step, 1, row])), []).append(both[step, row])
+    subprocess.run([moetap, 'export', trace, '--all', '--stages=auto', '--dtype=int32', '-o', Path(folder, 'x.npz')], check=True)
+    seen = 0
+    with np.load(Path(folder, 'x.npz')) as npz:
+        for name in npz:
+            if not name.endswith('routed_experts'):
+                continue
+            prefix = name[:-len('routed_experts')]
+            assert npz[name].shape[1:] == (5, TOPK)
+            for ids, token, position in zip(npz[name], npz[prefix + 'token_ids'], npz[prefix + 'positions']):
+                if (ids < 0).all():
+                    continue
+                assert any((ids == other).all() for other in ran[int(token), int(position)]), (name, position)
+                seen += 1
+    assert seen >= FEW * (TOKENS - TOKENS // 5) // 2, seen
 print('weights', truth.size, 'physical ids', ids.size)

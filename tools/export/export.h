@@ -59,6 +59,7 @@ struct export
     uint32_t *pass_numbers; /* of each segment */
     struct stage *stages;   /* --stages; none: each segment is a model of its own */
     uint32_t stage_count, stage_layers;
+    bool auto_stages;   /* by what the trace tells of ranks */
     uint64_t fill;      /* --passes: rows so far */
     int32_t misfit;     /* an id that the type does not hold */
     uint64_t strangers; /* ids of E or more */
@@ -89,7 +90,7 @@ int export_add_rows(struct export *export, uint32_t segment, const struct reques
 /* Fills in what was added. */
 int export_fill_in(struct export *export);
 
-/* --stages=SEGMENT,SEGMENT,... False: it is not. */
+/* --stages=auto|SEGMENT,SEGMENT,... False: it is not. */
 bool export_parse_stages(struct export *export, const char *text);
 /* Which passes belong together. 0 or -errno, mostly with a line in export->error. */
 int export_find_stages(struct export *export);

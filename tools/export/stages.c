@@ -120,8 +120,49 @@ static int pair(struct stage *stage, const struct seen *first, struct seen *othe
     return 0;
 }
 
+static int add_stage(struct export *export, uint32_t segment)
+{
+    struct stage *more = realloc(export->stages, (export->stage_count + 1) * sizeof *more);
+    if (!more)
+        return -ENOMEM;
+    export->stages = more;
+    more[export->stage_count++] = (struct stage){.segment = segment};
+    return 0;
+}
+
+/* Tensor-parallel ranks all route the same rows: the lowest one of each stage. */
+static int find_by_rank(struct export *export)
+{
+    uint32_t wanted = 1;
+    for (uint32_t s = 0; s < export->trace->segment_count; s++) {
+        if (export->trace->segments[s].info.data > 1)
+            wanted = 0;
+    }
+    for (bool found = wanted > 0; found; wanted++) {
+        uint32_t best = UINT32_MAX;
+        for (uint32_t s = 0; s < export->trace->segment_count; s++) {
+            const struct trace_segment *info = &export->trace->segments[s].info;
+            if (info->stage == wanted && requests_layers(export->requests[s]) &&
+                (best == UINT32_MAX || info->tensor < export->trace->segments[best].info.tensor))
+                best = s;
+        }
+        found = best != UINT32_MAX;
+        if (found && add_stage(export, best) != 0)
+            return -ENOMEM;
+    }
+    if (export->stage_count > 1)
+        return 0;
+    snprintf(export->error.text, sizeof export->error.text,
+             "--stages=auto: the trace does not tell which segments are one model's stages: `moetap info` lists them, "
+             "name them as 0,1");
+    return -ENOENT;
+}
+
 static int check(struct export *export)
 {
+    int result = export->auto_stages ? find_by_rank(export) : 0;
+    if (result)
+        return result;
     const struct requests *first = NULL;
     for (uint32_t s = 0; s < export->stage_count; s++) {
         struct stage *stage = &export->stages[s];
@@ -215,19 +256,19 @@ bool export_is_first_stage(const struct export *export, uint32_t segment)
 
 bool export_parse_stages(struct export *export, const char *text)
 {
-    char *end;
-    do {
+    export->auto_stages = strcmp(text, "auto") == 0;
+    for (char *end; !export->auto_stages; text = end + 1) {
         unsigned long segment = strtoul(text, &end, 10);
-        struct stage *more = realloc(export->stages, (export->stage_count + 1) * sizeof *more);
-        if (!more || end == text || segment > UINT32_MAX || (*end && *end != ','))
+        if (end == text || segment > UINT32_MAX || (*end && *end != ','))
             return false;
-        export->stages = more;
         for (uint32_t s = 0; s < export->stage_count; s++) {
-            if (more[s].segment == segment)
+            if (export->stages[s].segment == segment)
                 return false;
         }
-        more[export->stage_count++] = (struct stage){.segment = (uint32_t) segment};
-        text = end + 1;
-    } while (*end);
-    return export->stage_count > 1;
+        if (add_stage(export, (uint32_t) segment) != 0)
+            return false;
+        if (!*end)
+            return export->stage_count > 1;
+    }
+    return true;
 }
