@@ -256,6 +256,21 @@ uint32_t models_layers(const struct mt_site *sites, uint32_t count, const struct
     return layers;
 }
 
+bool models_beside(const struct mt_site *sites, uint32_t count, const struct mt_site *site)
+{
+    const uint32_t own = models_layers(sites, count, site);
+    for (uint32_t i = 0; i < count; i++) {
+        const struct mt_site *other = &sites[i];
+        if (other->kind != MT_SITE_ROUTER || other->experts != site->experts || other->k != site->k ||
+            other->model == site->model)
+            continue;
+        uint32_t layers = models_layers(sites, count, other);
+        if (layers > own || (layers == own && other->model < site->model))
+            return true;
+    }
+    return false;
+}
+
 uint32_t models_others_below(const struct mt_site *sites, uint32_t count, const struct mt_site *site)
 {
     uint32_t others = 0;

@@ -33,6 +33,9 @@ static inline bool models_same(const struct mt_site *a, const struct mt_site *b)
 /* How many layers the site's model has, and those that are not identified. */
 uint32_t models_layers(const struct mt_site *sites, uint32_t count, const struct mt_site *site);
 
+/* Has another model of this E and k more layers, or as many and a smaller number? Then this one is a draft, or so. */
+bool models_beside(const struct mt_site *sites, uint32_t count, const struct mt_site *site);
+
 /* How many layers with a smaller number than the site's are of other models of its E and k. */
 uint32_t models_others_below(const struct mt_site *sites, uint32_t count, const struct mt_site *site);
 

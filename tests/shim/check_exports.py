@@ -97,9 +97,11 @@ with tempfile.TemporaryDirectory() as folder:
         assert real == TOKENS or (arrays['positions'] == rows[:, 1, :real].reshape(-1)).all(), options
         said = subprocess.run([moetap, 'requests', trace], check=True, capture_output=True, text=True).stdout
         assert f'{LAYERS} layers' in said and '1 layers run apart' in said, said
+        said = subprocess.run([moetap, 'info', trace], check=True, capture_output=True, text=True).stdout
+        assert f'{LAYERS} of 1 ' in said and f', {LAYERS} layers, ' in said, said
 
     # Two processes with some of the layers each, and titles as engines set them: one array. They run long enough to be looked at.
-    MANY, FEW = 3000, 10
+    MANY, FEW = 1500, 10
     stages = [f"bash -c 'exec -a VLLM::Worker_PP{i}_TP0 {Path(demo).resolve()} --context --layers {layers} --seed {i} --topk {TOPK} "
               f"--tokens {FEW} --steps {MANY} --truth {truth_file}.{i}'" for i, layers in enumerate((3, 2))]
     subprocess.run([*record, '--force', '--', 'bash', '-c', f'{stages[1]} & {stages[0]}; wait'], check=True, capture_output=True)
@@ -107,7 +109,7 @@ with tempfile.TemporaryDirectory() as folder:
                            for i, layers in enumerate((3, 2))], axis=2)
     rows = np.fromfile(f'{truth_file}.0.context', '<i4').reshape(MANY, 3, FEW)
     seen = 0
-    for request in range(0, 4000, 500):
+    for request in range(0, 4000, 800):
         out = Path(folder, 'x.npz')
         subprocess.run([moetap, 'export', trace, '--request', str(request), '--stages=auto', '--dtype=int32', '-o', out], check=True)
         with np.load(out) as npz:
@@ -117,5 +119,5 @@ with tempfile.TemporaryDirectory() as folder:
                     ran = both[(rows[:, 0] == token) & (rows[:, 1] == position)]
                     assert any((ids == other).all() for other in ran), (request, position)
                     seen += 1
-    assert seen >= 8, seen
+    assert seen >= 5, seen
 print('weights', truth.size, 'physical ids', ids.size)

@@ -114,8 +114,7 @@ static int note(uint32_t segment, const struct mt_record *record, const void *id
     return models_note(feed->models[segment], &feed->trace->segments[segment].sites[record->site], record);
 }
 
-/* Whose layer each site's is, before the passes are made: a draft's layers are none of the target's. */
-static int find_models(struct trace_reader *reader, struct mt_error *error)
+int sequences_models(struct trace_reader *reader, struct mt_error *error)
 {
     struct feed feed = {.trace = trace_reader_trace(reader)};
     const uint32_t count = feed.trace->segment_count;
@@ -132,6 +131,8 @@ static int find_models(struct trace_reader *reader, struct mt_error *error)
     for (uint32_t i = 0; feed.models && i < count; i++)
         models_free(feed.models[i]);
     free(feed.models);
+    if (result == -ENOMEM)
+        snprintf(error->text, sizeof error->text, "out of memory");
     return result;
 }
 
@@ -150,7 +151,7 @@ int sequences_assemble(struct trace_reader *reader, uint32_t block_size, enum re
 {
     const struct trace *trace = trace_reader_trace(reader);
     struct requests **requests = calloc(trace->segment_count + 1u, sizeof *requests);
-    int result = requests ? find_models(reader, error) : -ENOMEM;
+    int result = requests ? sequences_models(reader, error) : -ENOMEM;
     for (uint32_t i = 0; !result && i < trace->segment_count; i++) {
         const struct trace_view *view = &trace->segments[i];
         requests[i] = requests_new(view->sites, view->site_count, block_size, rules);

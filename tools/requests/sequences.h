@@ -11,6 +11,10 @@
 typedef int sequences_take(uint32_t segment, const struct pass *pass, void *user);
 int sequences_passes(struct trace_reader *reader, sequences_take *take, void *user, struct mt_error *error);
 
+/* Finds out, from all records, whose layer each site's is (struct mt_site.model): a draft's are none of the target's.
+ * 0, or -errno with a line in `error`. */
+int sequences_models(struct trace_reader *reader, struct mt_error *error);
+
 /* One for each segment of the trace. block_size 0: found. */
 int sequences_assemble(struct trace_reader *reader, uint32_t block_size, enum requests_rules rules,
                        struct requests ***out, struct mt_error *error);
