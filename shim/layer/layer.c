@@ -226,27 +226,36 @@ static bool made_elsewhere(const struct mt_history *history, uint32_t launches, 
     return false;
 }
 
-/* NULL: no room for one more. */
-static struct place *find_place(struct mt_layers *layers, const struct mt_kernel *kernel, uint32_t back, uint32_t index)
+static uint32_t place_hash(const struct mt_kernel *kernel, uint32_t back, uint32_t index)
 {
-    const uint32_t first = hash((uintptr_t) kernel ^ (uint64_t) back << 48 ^ (uint64_t) index << 56 ^ index, PLACES);
-    uint32_t i = first;
+    return hash((uintptr_t) kernel ^ (uint64_t) back << 48 ^ (uint64_t) index << 56 ^ index, PLACES);
+}
+
+/* The place, or the free one that it would get. */
+static struct place *seek_place(struct mt_layers *layers, const struct mt_kernel *kernel, uint32_t back, uint32_t index)
+{
+    uint32_t i = place_hash(kernel, back, index);
     for (;; i = (i + 1) & (PLACES - 1)) {
         struct place *place = &layers->places[i];
-        if (place->kernel == kernel && place->back == back && place->index == index)
+        if (!place->kernel || (place->kernel == kernel && place->back == back && place->index == index))
             return place;
-        if (!place->kernel)
-            break;
     }
+}
+
+static struct place *find_place(struct mt_layers *layers, const struct mt_kernel *kernel, uint32_t back, uint32_t index)
+{
+    struct place *place = seek_place(layers, kernel, back, index);
+    if (place->kernel)
+        return place;
     if (layers->places_used > PLACES * 3 / 4) {
         /* Kernels were recompiled again and again: what is in use comes back at once. */
         memset(layers->places, 0, sizeof layers->places);
         layers->places_used = layers->key_count = 0;
-        i = first;
+        place = seek_place(layers, kernel, back, index);
     }
     layers->places_used++;
-    layers->places[i] = (struct place){kernel, back, index, 0, 0};
-    return &layers->places[i];
+    *place = (struct place){kernel, back, index, 0, 0};
+    return place;
 }
 
 static bool proven(const struct place *place)
@@ -350,7 +359,7 @@ static int32_t revived(struct mt_layers *layers, const struct owner *owner)
 {
     if (owner->was < 0)
         return NEW;
-    return proven(find_place(layers, owner->kernel, owner->back, owner->index)) ? owner->was : NOBODY;
+    return proven(seek_place(layers, owner->kernel, owner->back, owner->index)) ? owner->was : NOBODY;
 }
 
 /* Is it a weight that was right again and again, in a place where weights stand? Then whatever else names it in this
@@ -363,7 +372,7 @@ static bool confirmed(struct mt_layers *layers, const struct owner *owner, const
     for (uint32_t back = 1; back < launches; back++) {
         const struct mt_history_entry *entry = entry_back(history, back);
         for (uint32_t i = 0; i < entry->bytes / 8; i++) {
-            if (entry->words[i] == owner->word && proven(find_place(layers, entry->kernel, back, i)))
+            if (entry->words[i] == owner->word && proven(seek_place(layers, entry->kernel, back, i)))
                 return true;
         }
     }
@@ -398,7 +407,7 @@ static void gather(struct mt_layers *layers, const struct mt_history *history, u
                 bool left_over = confirmed(layers, owner, history, launches);
                 if (!left_over)
                     disown(layers, word); /* an activation, here and wherever its memory is used again */
-                if (!left_over || !proven(find_place(layers, entry->kernel, back, i)))
+                if (!left_over || !proven(seek_place(layers, entry->kernel, back, i)))
                     continue;
             }
             if (made_elsewhere(history, launches, entry, i) || (before && router_names(before, word)))
