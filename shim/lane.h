@@ -8,7 +8,7 @@
 #include "layer/layer.h"
 #include "layer/runs.h"
 
-struct mt_group; /* capture.c: the routers of one recipe, E and k on one lane */
+struct mt_group; /* layer/group.h: the routers of one recipe, E and k on one lane */
 
 struct mt_lane {
     CUstream stream;
@@ -43,7 +43,7 @@ struct mt_lane {
      * launches read the same ones. */
     struct mt_range consumed;
 
-    struct mt_group *groups; /* list, newest first: capture.c's */
+    struct mt_group *groups; /* list, newest first: layer/group.c's */
 
     /* The two routers before, to tell the stages of grouped routing from the router proper. */
     struct mt_lane_stage {
