@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # transformers' generate with batches of different lengths, and its continuous batching, recorded: tests/gpu/generate.sh
-# [RESULTS_FOLDER], after ./run build, with python3, torch, transformers and numpy. MODELS= and MODES= choose. A row for each: ok, FAIL
+# [RESULTS_FOLDER], after ./run build, with python3, torch, transformers and numpy. MODELS= and MODES= choose, KERNELS=1
+# lists the kernels that a run without moetap launches, RECIPE= is for record's --recipe. A row for each: ok, FAIL
 # or skipped. Exit 0 if none fails.
 set -uo pipefail
 cd "$(dirname "$0")/../.." || exit
@@ -14,6 +15,7 @@ moetap=build/tools/moetap
 
 case_of() { # model, mode
     local model=$1 mode=$2 at=$tmp/$1-$2 log=$out/generate-$1-$2.log status match good verdict=FAIL
+    [ -z "${KERNELS:-}" ] || timeout 500 python3 tests/gpu/generate.py "$model" "$mode" "$at.npz" kernels >"$out/kernels-$model-$mode.log" 2>&1
     MOETAP_LOG=2 timeout 500 $moetap record -q ${RECIPE:+--recipe "$RECIPE"} -o "$at.m" -- \
         python3 tests/gpu/generate.py "$model" "$mode" "$at.npz" >"$log" 2>&1
     status=$?
