@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # How fast a whole vLLM engine generates, bare, recorded, and with its own routed experts: bench/vllm.sh, after ./run build and
-# `pip install vllm==0.24.0`. A small model, so that the host is the bottleneck: the worst case. Best of the last five rounds of each;
-# ratios to the first bare run, and a second bare run tells how far to trust them.
+# `pip install vllm==0.24.0`. A small model, so that the host is the bottleneck: the worst case. Bare and recorded runs take turns; of
+# each run the median of its last seven rounds counts, and the fastest and slowest of them tell how far to trust it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 tmp=$(mktemp -d)
@@ -10,15 +10,18 @@ trap 'rm -rf "$tmp"' EXIT
 export HF_HUB_OFFLINE=1 VLLM_NO_USAGE_STATS=1 VLLM_CACHE_ROOT=${VLLM_CACHE_ROOT:-$tmp/cache}
 engine=tests/gpu/vllm_engine.py
 python3 $engine model "$tmp/model"
-best() { # name, command...
-    local name=$1 rate
+rate() { # name, command...
+    local name=$1 rates
     shift
     "$@" >"$tmp/log" 2>&1 || { tail -3 "$tmp/log"; exit 1; }
-    rate=$(sed -nE 's/^round [1-5]: ([0-9]+) tokens.*/\1/p' "$tmp/log" | sort -n | tail -1)
-    base=${base:-$rate}
-    awk -v n="$name" -v r="$rate" -v b="$base" 'BEGIN { printf "%-28s %8d tokens/s  %.3f\n", n, r, r / b }'
+    mapfile -t rates < <(sed -nE 's/^round [3-9]: ([0-9]+) tokens.*/\1/p' "$tmp/log" | sort -n)
+    base=${base:-${rates[3]}}
+    awk -v n="$name" -v r="${rates[3]}" -v b="$base" -v low="${rates[0]}" -v high="${rates[6]}" \
+        'BEGIN { printf "%-16s %8d tokens/s (%d to %d)  %.3f\n", n, r, low, high, r / b }'
 }
-best bare python3 $engine speed "$tmp/model"
-best "moetap record" build/tools/moetap record -q --force -o "$tmp/t" -- python3 $engine speed "$tmp/model"
-best "vLLM's own" python3 $engine speed "$tmp/model" own
-best "bare again" python3 $engine speed "$tmp/model"
+for _ in $(seq "${TURNS:-2}"); do
+    rate bare python3 $engine speed "$tmp/model"
+    rate "moetap record" build/tools/moetap record -q --force -o "$tmp/t" -- python3 $engine speed "$tmp/model"
+done
+rate "vLLM's own" python3 $engine speed "$tmp/model" own
+rate bare python3 $engine speed "$tmp/model"

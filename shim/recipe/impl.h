@@ -25,6 +25,7 @@ struct mt_term {
     uint32_t index;  /* parameter, grid axis or template argument */
     uint32_t offset; /* in a by-value struct */
     uint32_t bytes;  /* 0: as the parameter's own size says */
+    bool device;     /* the parameter points to it, and so does the offset: only the GPU can read it */
     uint64_t value;  /* constant */
 };
 
@@ -48,7 +49,8 @@ struct mt_recipe {
         uint32_t size[MT_KERNEL_PARAMS_MAX];
     } layouts[MT_RECIPE_LAYOUTS];
     unsigned layout_count;
-    struct mt_expr ids, rows, k, experts, stride, column, start, input, once, starts, positions, block;
+    struct mt_expr ids, rows, k, experts, stride, column, start, input, once, starts, sequences, positions, index,
+        block;
     struct mt_expr weights, weights_stride, mapped;
     uint32_t skip; /* bytes from where ids points to the first id: ids packed with something else */
     enum mt_id_space id_space;

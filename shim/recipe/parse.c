@@ -86,6 +86,7 @@ static int take_term(const struct parser *parser, const char **at, struct mt_ter
 {
     uint64_t n;
     *term = (struct mt_term){0};
+    term->device = take_word(at, "at");
     if (take_word(at, "param")) {
         term->kind = TERM_PARAM;
         if (take_index(parser, at, "param", MT_KERNEL_PARAMS_MAX, &term->index))
@@ -99,6 +100,8 @@ static int take_term(const struct parser *parser, const char **at, struct mt_ter
                                              : 0;
         return 0;
     }
+    if (term->device)
+        return mistake(parser, "found '%s', expected at param N", skip_blanks(*at));
     if (take_word(at, "template")) {
         term->kind = TERM_TEMPLATE;
         return take_index(parser, at, "template", MT_TEMPLATE_ARGS_MAX, &term->index);
@@ -341,7 +344,7 @@ static int parse_key(const struct parser *parser, struct mt_recipe *recipe, cons
         {"experts", &recipe->experts}, {"stride", &recipe->stride},       {"input", &recipe->input},
         {"starts", &recipe->starts},   {"positions", &recipe->positions}, {"block", &recipe->block},
         {"start", &recipe->start},     {"weights", &recipe->weights},     {"weights_stride", &recipe->weights_stride},
-        {"mapped", &recipe->mapped}};
+        {"mapped", &recipe->mapped},   {"sequences", &recipe->sequences}, {"index", &recipe->index}};
     for (size_t i = 0; i < sizeof exprs / sizeof *exprs; i++) {
         if (strcmp(exprs[i].key, key) == 0)
             return parse_expr(parser, value, exprs[i].expr);
@@ -397,7 +400,7 @@ static int parse_key(const struct parser *parser, struct mt_recipe *recipe, cons
         parser,
         "found key '%s', expected kernel, kind, within, suffix, params, ids, dtype, rows, k, experts, stride, column, "
         "start, skip, input, weights, weights_dtype, weights_stride, mapped, id_space, require, limit.experts, "
-        "limit.k, final, once, starts, positions, block or note",
+        "limit.k, final, once, starts, sequences, positions, index, block or note",
         key);
 }
 
@@ -409,10 +412,22 @@ static bool fits(const struct mt_recipe *recipe, const struct mt_term *term, uin
     for (unsigned i = 0; i < recipe->layout_count; i++) {
         uint32_t size = term->index < recipe->layouts[i].count ? recipe->layouts[i].size[term->index] : 0;
         uint32_t need = bytes ? bytes : term->bytes ? term->bytes : term->offset ? 4 : size;
-        if (!size || term->offset + need > size)
+        if (term->device ? size != 8 : !size || term->offset + need > size)
             return false;
     }
     return true;
+}
+
+static bool read_by_gpu(const struct mt_expr *expr)
+{
+    return expr->a.device || expr->b.device;
+}
+
+/* All else is needed before the launch of a tap. */
+static bool may_be_read_by_gpu(const struct mt_recipe *recipe, const struct mt_expr *expr)
+{
+    return recipe->kind == MT_RECIPE_BLOCKS && expr->b.kind == TERM_NONE && expr->a.bytes != 1 && expr->a.bytes != 2 &&
+           (expr == &recipe->ids || expr == &recipe->stride || expr == &recipe->block);
 }
 
 /* rows and k may only be named by what is read after them. */
@@ -466,7 +481,7 @@ static int check_exprs(struct parser *parser, const struct mt_recipe *recipe)
         const struct mt_expr *expr;
     } addresses[] = {{"ids", &recipe->ids},       {"input", &recipe->input},         {"once", &recipe->once},
                      {"starts", &recipe->starts}, {"positions", &recipe->positions}, {"weights", &recipe->weights},
-                     {"mapped", &recipe->mapped}};
+                     {"mapped", &recipe->mapped}, {"index", &recipe->index}};
     for (size_t i = 0; i < sizeof addresses / sizeof *addresses; i++) {
         const struct mt_expr *expr = addresses[i].expr;
         parser->line = expr->line;
@@ -483,13 +498,16 @@ static int check_exprs(struct parser *parser, const struct mt_recipe *recipe)
     const struct mt_expr *all[] = {&recipe->ids,     &recipe->rows,           &recipe->k,         &recipe->input,
                                    &recipe->experts, &recipe->stride,         &recipe->column,    &recipe->start,
                                    &recipe->once,    &recipe->starts,         &recipe->positions, &recipe->block,
-                                   &recipe->weights, &recipe->weights_stride, &recipe->mapped};
+                                   &recipe->weights, &recipe->weights_stride, &recipe->mapped,    &recipe->sequences,
+                                   &recipe->index};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
         bool address = false;
         for (size_t n = 0; n < sizeof addresses / sizeof *addresses; n++)
             address |= all[i] == addresses[n].expr;
         uint32_t bytes = address ? 8 : 0;
         parser->line = all[i]->line;
+        if (read_by_gpu(all[i]) && !may_be_read_by_gpu(recipe, all[i]))
+            return mistake(parser, "found 'at', expected it alone and only in ids, stride and block of a block table");
         if (!fits(recipe, &all[i]->a, bytes) || !fits(recipe, &all[i]->b, 0))
             return mistake(parser,
                            "found a parameter that params does not have, or that is smaller than what is read of it");
@@ -497,6 +515,8 @@ static int check_exprs(struct parser *parser, const struct mt_recipe *recipe)
     for (unsigned i = 0; i < recipe->require_count; i++) {
         const struct mt_expr *left = &recipe->require[i].left, *right = &recipe->require[i].right;
         parser->line = left->line;
+        if (read_by_gpu(left) || read_by_gpu(right))
+            return mistake(parser, "found 'at' in a condition, expected what the launch itself tells");
         if (!fits(recipe, &left->a, 0) || !fits(recipe, &left->b, 0) || !fits(recipe, &right->a, 0) ||
             !fits(recipe, &right->b, 0))
             return mistake(parser, "found a condition on a parameter that params does not have");
@@ -528,26 +548,41 @@ static int check_context(struct parser *parser, struct mt_recipe *recipe)
     return 0;
 }
 
-/* A block table is read by sequences and positions, nothing else is. */
+/*
+ * A block table is read by sequences and positions. Of the sequences other row context only says, if it does, how many
+ * rows they have.
+ */
 static int check_blocks(struct parser *parser, const struct mt_recipe *recipe)
 {
-    const struct {
-        const char *key;
-        const struct mt_expr *expr;
-    } keys[] = {{"starts", &recipe->starts}, {"positions", &recipe->positions}, {"block", &recipe->block}};
     const bool blocks = recipe->kind == MT_RECIPE_BLOCKS;
+    const bool rows =
+        recipe->kind == MT_RECIPE_SLOTS || recipe->kind == MT_RECIPE_POSITIONS || recipe->kind == MT_RECIPE_TOKENS;
+    const bool counted = rows && (recipe->sequences.a.kind != TERM_NONE || recipe->starts.a.kind != TERM_NONE);
+    const struct {
+        const char *key, *where;
+        const struct mt_expr *expr;
+        bool wanted, allowed;
+    } keys[] = {{"starts", rows ? "slots, positions or tokens beside sequences" : "blocks", &recipe->starts,
+                 blocks || counted, false},
+                {"sequences", "slots, positions or tokens beside starts", &recipe->sequences, counted, false},
+                {"positions", "blocks", &recipe->positions, blocks, false},
+                {"block", "blocks", &recipe->block, blocks, false},
+                {"index", "blocks", &recipe->index, false, blocks}};
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
         const bool found = keys[i].expr->a.kind != TERM_NONE;
-        if (found == blocks)
+        if (found == keys[i].wanted || (found && keys[i].allowed))
             continue;
         parser->line = found ? keys[i].expr->line : recipe->line;
         return mistake(parser,
-                       found ? "found %s in [%s], expected it only in blocks"
-                             : "found no %s in [%s], expected it in blocks",
-                       keys[i].key, recipe->name);
+                       found ? "found %s in [%s], expected it only in %s" : "found no %s in [%s], expected it in %s",
+                       keys[i].key, recipe->name, keys[i].where);
     }
     if (blocks && recipe->dtype != MT_DTYPE_I32)
         return mistake(parser, "found another dtype in [%s], expected i32 for a block table", recipe->name);
+    if (blocks && recipe->ids.a.device && (recipe->skip || recipe->start.a.kind != TERM_NONE))
+        return mistake(parser,
+                       "found start or skip in [%s], expected none where the table's address is read by the GPU",
+                       recipe->name);
     return 0;
 }
 

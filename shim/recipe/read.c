@@ -62,6 +62,14 @@ static bool read_term(const struct mt_term *term, const struct mt_kernel_info *k
     case TERM_PARAM: {
         const char *at = mt_launch_param(kernel, launch, term->index);
         uint32_t size = kernel->param[term->index].size;
+        if (term->device) { /* where it is */
+            if (!at || size != sizeof *value)
+                return false;
+            memcpy(value, at, sizeof *value);
+            const bool null = !*value;
+            *value += term->offset;
+            return !null;
+        }
         uint32_t bytes = term->bytes ? term->bytes : term->offset ? 4 : size;
         if (!at || term->offset + bytes > size)
             return false;
@@ -118,6 +126,8 @@ static uint64_t read_address(const struct mt_expr *expr, const struct mt_kernel_
                              const struct mt_launch *launch)
 {
     uint64_t address = 0;
+    if (expr->a.device)
+        return read_term(&expr->a, kernel, launch, NULL, &address) ? address : 0;
     const char *at = expr->a.kind == TERM_PARAM ? mt_launch_param(kernel, launch, expr->a.index) : NULL;
     if (at && expr->a.offset + sizeof address <= kernel->param[expr->a.index].size)
         memcpy(&address, at + expr->a.offset, sizeof address);
@@ -168,6 +178,45 @@ static void read_weights(const struct mt_recipe *recipe, const struct mt_kernel_
         routing->weights_type = MT_WEIGHT_NONE;
 }
 
+/* Bytes of what the GPU is to read, 0 if the launch tells it. */
+static uint8_t bytes_at(const struct mt_expr *expr, uint32_t usual)
+{
+    return (uint8_t) (!expr->a.device ? 0 : expr->a.bytes ? expr->a.bytes : usual);
+}
+
+/* What is there for row context alone. */
+static bool read_sequences(const struct mt_recipe *recipe, const struct mt_kernel_info *kernel,
+                           const struct mt_launch *launch, const struct known *known, struct mt_routing *routing,
+                           const char **why)
+{
+    routing->count = routing->starts = routing->positions = routing->index = routing->block = 0;
+    routing->ids_at = bytes_at(&recipe->ids, 8);
+    routing->stride_at = bytes_at(&recipe->stride, 4);
+    routing->block_at = bytes_at(&recipe->block, 4);
+    uint64_t sequences;
+    if (recipe->starts.a.kind != TERM_NONE)
+        routing->starts = read_address(&recipe->starts, kernel, launch);
+    if (recipe->sequences.a.kind != TERM_NONE) {
+        if (!read_expr(&recipe->sequences, kernel, launch, known, &sequences) || sequences > INT32_MAX ||
+            !routing->starts) {
+            *why = "no telling how many rows its sequences have";
+            return false;
+        }
+        routing->count = routing->starts + sequences * sizeof(int32_t);
+    }
+    if (mt_recipe_site_kind(recipe) != MT_SITE_BLOCKS)
+        return true;
+    routing->positions = read_address(&recipe->positions, kernel, launch);
+    routing->index = read_address(&recipe->index, kernel, launch);
+    if (!read_expr(&recipe->block, kernel, launch, known, &routing->block) || !routing->block ||
+        (!routing->block_at && routing->block > INT32_MAX) || !routing->starts || !routing->positions ||
+        (recipe->index.a.kind != TERM_NONE && !routing->index)) {
+        *why = "no block table without its sequences, their positions and the size of a block";
+        return false;
+    }
+    return true;
+}
+
 bool mt_recipe_read(const struct mt_recipe *recipe, const struct mt_kernel_info *kernel, const struct mt_launch *launch,
                     struct mt_routing *routing, const char **why)
 {
@@ -194,10 +243,11 @@ bool mt_recipe_read(const struct mt_recipe *recipe, const struct mt_kernel_info 
             experts = 0;
     }
     stride = k;
+    const bool told = !recipe->stride.a.device;
     if ((recipe->stride.a.kind != TERM_NONE && !read_expr(&recipe->stride, kernel, launch, &known, &stride)) ||
         (recipe->column.a.kind != TERM_NONE && !read_expr(&recipe->column, kernel, launch, &known, &column)) ||
-        stride == 0 || stride > INT32_MAX || column == 0 || column > INT32_MAX ||
-        (stride <= (k - 1) * column && column <= (rows - 1) * stride)) {
+        stride == 0 || (told && stride > INT32_MAX) || column == 0 || column > INT32_MAX ||
+        (told && stride <= (k - 1) * column && column <= (rows - 1) * stride)) {
         *why = "rows overlap";
         return false;
     }
@@ -212,18 +262,8 @@ bool mt_recipe_read(const struct mt_recipe *recipe, const struct mt_kernel_info 
     }
     routing->input = read_address(&recipe->input, kernel, launch);
     routing->once = read_address(&recipe->once, kernel, launch);
-    routing->block = 0;
-    if (mt_recipe_site_kind(recipe) == MT_SITE_BLOCKS) {
-        uint64_t block;
-        routing->starts = read_address(&recipe->starts, kernel, launch);
-        routing->positions = read_address(&recipe->positions, kernel, launch);
-        if (!read_expr(&recipe->block, kernel, launch, &known, &block) || !block || block > INT32_MAX ||
-            !routing->starts || !routing->positions) {
-            *why = "no block table without its sequences, their positions and the size of a block";
-            return false;
-        }
-        routing->block = (uint32_t) block;
-    }
+    if (!read_sequences(recipe, kernel, launch, &known, routing, why))
+        return false;
     if (recipe->once.a.kind == TERM_PARAM && !routing->once) {
         *why = "null where a layer's address should be";
         return false;

@@ -65,10 +65,14 @@ struct mt_routing {
     uint64_t stride;    /* elements from a row to the next */
     uint64_t column;    /* elements from one id of a row to its next */
     uint64_t input;     /* device address of the logits or scores, 0 if the recipe does not say */
+    uint64_t count;     /* of row context: device address of an int32, how many of the rows there are; 0: all */
     uint64_t starts;    /* of a block table: device address of [rows + 1] int32, the sequences' first rows */
     uint64_t positions; /* and of the rows' positions, int64 */
-    uint32_t block;     /* slots of a KV block */
-    uint64_t once;      /* what differs from layer to layer, 0 if the recipe does not say */
+    uint64_t index;     /* and of [rows] int32, which of the table's rows is each sequence's; 0: in order */
+    uint64_t block;     /* slots of a KV block; 0: no block table */
+    /* Of a block table: these are device addresses of so many bytes that hold them; 0: they are themselves. */
+    uint8_t ids_at, stride_at, block_at;
+    uint64_t once;    /* what differs from layer to layer, 0 if the recipe does not say */
     uint64_t weights; /* device address of [rows, k], side by side in a row; 0: not to be had, `no_weights` says why */
     enum mt_weight_type weights_type;
     uint64_t weights_stride;

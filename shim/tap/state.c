@@ -291,9 +291,10 @@ static CUdeviceptr scratch_for_node(struct mt_tap_state *state)
     return scratch;
 }
 
+/* Where only the GPU knows how many of the rows there are, most of them are not. */
 static uint32_t grid_of(const struct mt_routing *routing)
 {
-    return mt_tap_blocks((uint64_t) routing->rows * routing->k);
+    return routing->count ? 1 : mt_tap_blocks((uint64_t) routing->rows * routing->k);
 }
 
 /* Finds or makes what a stage and its write need. The state is locked. NULL: none, the engine needs its memory more. */
@@ -339,6 +340,7 @@ static struct mt_tap_weighted_args args_of(const struct mt_tap_state *state, con
     return (struct mt_tap_weighted_args){
         .tap = {.producer = (struct mt_producer *) (uintptr_t) state->producer,
                 .ids = (const void *) (uintptr_t) routing->ids,
+                .count = (const int32_t *) (uintptr_t) routing->count,
                 .stride = routing->stride,
                 .rows = routing->rows,
                 .k = routing->k,
@@ -376,12 +378,13 @@ static bool launch_blocks(const struct mt_tap_state *state, CUstream stream, con
     }
     struct mt_blocks_args args = {
         .producer = (struct mt_producer *) (uintptr_t) state->producer,
-        .table = (const int32_t *) (uintptr_t) routing->ids,
+        .table = {routing->ids, routing->ids_at},
+        .stride = {routing->stride, routing->stride_at},
+        .block = {routing->block, routing->block_at},
         .starts = (const int32_t *) (uintptr_t) routing->starts,
         .positions = (const int64_t *) (uintptr_t) routing->positions,
-        .stride = routing->stride,
+        .index = (const int32_t *) (uintptr_t) routing->index,
         .sequences = routing->rows,
-        .block = routing->block,
         .site = site,
     };
     void *params[] = {&args};

@@ -71,7 +71,7 @@ extern "C" __global__ void __launch_bounds__(MT_TAP_THREADS) moetap_blocks(const
     __shared__ mt_blocks_plan plan;
     wait_for_edges();
     if (threadIdx.x == 0)
-        plan.words = 1;
+        mt_blocks_begin(&args, &plan);
     __syncthreads();
     mt_blocks_count(&args, &plan, threadIdx.x, blockDim.x);
     __syncthreads();

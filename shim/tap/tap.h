@@ -51,6 +51,8 @@ struct mt_tap_args {
     struct mt_producer *producer;
     struct mt_tap_scratch *scratch; /* unused (may be NULL) with one block */
     const void *ids;
+    /* Of row context: how many of the rows there are, NULL: all. The launch has one block then. */
+    const int32_t *count;
     /* NULL: the tap reads the ids themselves; else the payload as it goes into the ring, and behind it the number of
      * the row context that these ids belong to. */
     uint8_t *stage;
@@ -84,6 +86,7 @@ struct mt_tap_batch {
 struct mt_tap_place {
     uint64_t position;
     uint32_t status; /* MT_TAP_CLAIMED or MT_TAP_LOST */
+    uint32_t rows;   /* of row context: as many as were claimed */
 };
 
 #ifdef __CUDACC__
@@ -171,10 +174,20 @@ MT_FN_BOTH uint64_t mt_tap_stage_size(uint64_t ids, uint32_t width, uint32_t wei
     return mt_record_size(mt_payload_size(ids, width, weights)) - sizeof(struct mt_record) + sizeof(uint64_t);
 }
 
+/* What makes no sense is no reason to read more than the launch allows. */
+MT_FN uint32_t mt_tap_rows(const struct mt_tap_args *args)
+{
+    if (!args->count)
+        return args->rows;
+    const uint32_t count = (uint32_t) *args->count;
+    return count - 1 < args->rows ? count : args->rows;
+}
+
 MT_FN void mt_tap_begin(const struct mt_tap_args *args, int staged, uint32_t weights, uint32_t blocks,
                         struct mt_tap_place *place)
 {
     struct mt_tap_scratch *scratch = args->scratch;
+    const uint32_t rows = place->rows = mt_tap_rows(args);
     /* Whoever comes first is running already, so waiting for it ends. */
     if (blocks > 1 && mt_add32(&scratch->arrived, 1) != 0) {
         while (!(place->status = mt_load32_acquire(&scratch->claimed)))
@@ -185,11 +198,11 @@ MT_FN void mt_tap_begin(const struct mt_tap_args *args, int staged, uint32_t wei
     struct mt_claim claim;
     /* A record has 16 bits for k. */
     uint64_t payload =
-        args->k - 1 < 0xFFFFu ? mt_payload_size((uint64_t) args->rows * args->k, args->width, weights) : ~(uint64_t) 0;
+        args->k - 1 < 0xFFFFu ? mt_payload_size((uint64_t) rows * args->k, args->width, weights) : ~(uint64_t) 0;
     if (mt_ring_claim(args->producer, args->counter, payload, args->context, &claim)) {
         if (staged)
             claim.context = *mt_tap_stage_context(args, weights);
-        mt_ring_fill_weighted(args->producer, &claim, args->site, args->rows, args->k, args->width, weights);
+        mt_ring_fill_weighted(args->producer, &claim, args->site, rows, args->k, args->width, weights);
         place->position = claim.position;
         place->status = MT_TAP_CLAIMED;
     } else {
@@ -402,18 +415,19 @@ MT_FN uint32_t mt_tap_value_64(uint32_t low, uint32_t high)
 MT_FN void mt_tap_values(const struct mt_tap_args *args, const struct mt_tap_place *place, uint32_t thread,
                          uint32_t threads)
 {
-    const uint64_t bytes = mt_tap_payload(args, 0);
+    const uint32_t rows = place->rows;
+    const uint64_t bytes = mt_record_size(mt_payload_size(rows, MT_CONTEXT_WIDTH, 0)) - sizeof(struct mt_record);
     const int wide = args->dtype == MT_DTYPE_I64, dense = args->stride == 1 && ((uintptr_t) args->ids & 15) == 0;
     for (uint64_t offset = (uint64_t) thread * 16; offset < bytes; offset += (uint64_t) threads * 16) {
         const uint32_t row = (uint32_t) (offset / 4);
         struct mt_16_bytes out = {{0, 0, 0, 0}};
-        if (dense && wide && row < args->rows && args->rows - row >= 4) {
+        if (dense && wide && row < rows && rows - row >= 4) {
             const struct mt_16_bytes *from = (const struct mt_16_bytes *) ((const uint64_t *) args->ids + row);
             const struct mt_16_bytes in[2] = {from[0], from[1]};
             MT_UNROLL
             for (uint32_t i = 0; i < 4; i++)
                 out.word[i] = mt_tap_value_64(in[i / 2].word[i % 2 * 2], in[i / 2].word[i % 2 * 2 + 1]);
-        } else if (dense && !wide && row < args->rows && args->rows - row >= 4) {
+        } else if (dense && !wide && row < rows && rows - row >= 4) {
             out = *(const struct mt_16_bytes *) ((const uint32_t *) args->ids + row);
             MT_UNROLL
             for (uint32_t i = 0; i < 4; i++)
@@ -422,7 +436,7 @@ MT_FN void mt_tap_values(const struct mt_tap_args *args, const struct mt_tap_pla
         } else {
             MT_UNROLL
             for (uint32_t i = 0; i < 4; i++)
-                if (row < args->rows && args->rows - row > i)
+                if (row < rows && rows - row > i)
                     out.word[i] = mt_tap_value(args, (row + i) * args->stride);
         }
         *mt_tap_to(args, place, offset) = out;

@@ -98,6 +98,16 @@ extern "C" __global__ void moe_demo_plan(const int32_t *starts, const int64_t *p
 {
     body_plan(starts, positions, table, slots, blockIdx.x, gridDim.x - 1, threadIdx.x, blockDim.x, stride, block, rows);
 }
+
+extern "C" __global__ void moe_demo_tables(int most, const int32_t *index, const int32_t *starts,
+                                           const int64_t *positions, const int32_t *const *tables,
+                                           const int64_t *strides, const int32_t *blocks, int64_t *slots,
+                                           int slots_stride)
+{
+    body_tables(most, index, starts, positions, tables, strides, blocks, slots, blockIdx.x, blockIdx.y, gridDim.y - 1,
+                threadIdx.x, blockDim.x, slots_stride);
+}
+
 extern "C" __global__ void moe_demo_cache(const float *k, float *cache, const int64_t *slots, int rows, int dim)
 {
     body_cache(k, cache, slots, blockIdx.x, threadIdx.x, blockDim.x, dim);

@@ -151,6 +151,22 @@ BODY void body_plan(const int32_t *starts, const int64_t *positions, const int32
                          : -1;
 }
 
+/* The same where each KV cache group has a table of all states, at an address that stands in an array; the rest of the
+ * slots is for padding. */
+BODY void body_tables(int most, const int32_t *index, const int32_t *starts, const int64_t *positions,
+                      const int32_t *const *tables, const int64_t *strides, const int32_t *blocks, int64_t *slots,
+                      int group, int sequence, int sequences, int thread, int threads, int slots_stride)
+{
+    int end = sequence < sequences ? starts[sequence + 1] : most;
+    for (int row = starts[sequence] + thread; row < end; row += threads)
+        slots[(long) group * slots_stride + row] =
+            sequence < sequences
+                ? (int64_t) tables[group][index[sequence] * strides[group] + positions[row] / blocks[group]] *
+                          blocks[group] +
+                      positions[row] % blocks[group]
+                : -1;
+}
+
 /* The next token's embedding, from the last hidden state: its largest element picks a row. */
 BODY void body_embed(const float *in, const float *table, float *out, int row, int thread, int threads, int rows,
                      int dim)

@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -66,7 +67,7 @@ static CUdeviceptr random_matrix(size_t elements)
 
 static struct {
     CUfunction gemm, topk, route, experts, keep, scrub, keep_weights, scrub_weights, rescale, remap, embed, lookup,
-        rotary, cache, plan;
+        rotary, cache, plan, tables;
 } kernels;
 
 static struct {
@@ -74,6 +75,14 @@ static struct {
     CUdeviceptr copies;                             /* --eplb: [experts, MOE_DEMO_COPIES] physical ids */
     CUdeviceptr *qkv, vocabulary, cos_sin, *caches; /* --context; all batches have their slots in one cache */
 } weights;
+
+/* --plan=tables: what the GPU finds in its memory of each KV cache group. */
+#define KV_GROUPS 2
+struct tables {
+    CUdeviceptr states[KV_GROUPS]; /* [PLAN_STATES, stride] */
+    int64_t stride[KV_GROUPS];
+    int32_t block[KV_GROUPS];
+};
 
 struct batch {
     CUstream stream, side;
@@ -92,10 +101,12 @@ struct batch {
      * them */
     CUdeviceptr plan;
     int32_t *sequences_are;
+    CUdeviceptr index, states[KV_GROUPS], tables; /* --plan=tables; tables: struct tables */
 };
 #define PLAN_SEQUENCES (options.tokens / 4)
 #define PLAN_STRIDE 12
 #define PLAN_BLOCK 4
+#define PLAN_STATES (PLAN_SEQUENCES + 3) /* more requests than run in a step */
 #define PLAN_WORDS (PLAN_SEQUENCES + 1 + PLAN_SEQUENCES * PLAN_STRIDE)
 #define CACHE_SLOTS (2 * options.tokens)
 #define ROTARY_ROWS 512
@@ -131,12 +142,12 @@ static size_t weights_size(void)
     return (size_t) options.layers * ids_per_layer() * sizeof(float);
 }
 
-static void launch_on(CUstream stream, CUfunction kernel, unsigned blocks, void **params)
+static void launch_grid(CUstream stream, CUfunction kernel, unsigned blocks, unsigned columns, void **params)
 {
     CUlaunchAttribute overlap = {.id = CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION,
                                  .value = {.programmaticStreamSerializationAllowed = 1}};
     const CUlaunchConfig config = {.gridDimX = blocks,
-                                   .gridDimY = 1,
+                                   .gridDimY = columns,
                                    .gridDimZ = 1,
                                    .blockDimX = MOE_DEMO_THREADS,
                                    .blockDimY = 1,
@@ -147,7 +158,12 @@ static void launch_on(CUstream stream, CUfunction kernel, unsigned blocks, void 
     if (options.pdl)
         CHECK(cuda.LaunchKernelEx(&config, kernel, params, NULL));
     else
-        CHECK(cuda.LaunchKernel(kernel, blocks, 1, 1, MOE_DEMO_THREADS, 1, 1, 0, stream, params, NULL));
+        CHECK(cuda.LaunchKernel(kernel, blocks, columns, 1, MOE_DEMO_THREADS, 1, 1, 0, stream, params, NULL));
+}
+
+static void launch_on(CUstream stream, CUfunction kernel, unsigned blocks, void **params)
+{
+    launch_grid(stream, kernel, blocks, 1, params);
 }
 
 static void launch(CUfunction kernel, unsigned blocks, struct batch *batch, void **params)
@@ -326,6 +342,33 @@ static void make_graphs(struct batch *b)
     }
 }
 
+/* The table's rows at those of their states, and other blocks for the other group. */
+static void launch_tables(struct batch *b, const int32_t *table, long step)
+{
+    const long sequences = PLAN_SEQUENCES, other_stride = PLAN_STRIDE / 2;
+    int32_t *index = must(malloc((size_t) sequences * sizeof *index));
+    int32_t *states = must(malloc((size_t) (PLAN_STATES * PLAN_STRIDE) * sizeof *states));
+    for (long i = 0; i < PLAN_STATES * PLAN_STRIDE; i++)
+        states[i] = (int32_t) (CACHE_SLOTS + i);
+    CHECK(cuda.MemcpyHtoD(b->states[1], states, (size_t) (PLAN_STATES * other_stride) * sizeof *states));
+    for (long i = 0; i < sequences; i++) {
+        index[i] = (int32_t) ((sequences - 1 - i + step) % PLAN_STATES);
+        memcpy(states + index[i] * PLAN_STRIDE, table + i * PLAN_STRIDE, PLAN_STRIDE * sizeof *table);
+    }
+    CHECK(cuda.MemcpyHtoD(b->states[0], states, (size_t) (PLAN_STATES * PLAN_STRIDE) * sizeof *states));
+    CHECK(cuda.MemcpyHtoD(b->index, index, (size_t) sequences * sizeof *index));
+    const struct tables tables = {
+        {b->states[0], b->states[1]}, {PLAN_STRIDE, other_stride}, {PLAN_BLOCK, 2 * PLAN_BLOCK}};
+    CHECK(cuda.MemcpyHtoD(b->tables, &tables, sizeof tables));
+    free(index);
+    free(states);
+    int rows = (int) options.tokens;
+    CUdeviceptr strides = b->tables + offsetof(struct tables, stride),
+                blocks = b->tables + offsetof(struct tables, block);
+    void *params[] = {&rows, &b->index, &b->plan, &b->positions, &b->tables, &strides, &blocks, &b->slots, &rows};
+    launch_grid(b->stream, kernels.tables, KV_GROUPS, (unsigned) sequences + 1, params);
+}
+
 /* The slots of the real rows, by the GPU from a block table, as vLLM does. Sequences of several lengths, many of them
  * where a block begins; their blocks as they come. */
 static void plan_rows(struct batch *b, long step)
@@ -352,6 +395,10 @@ static void plan_rows(struct batch *b, long step)
     CHECK(cuda.MemcpyHtoD(b->positions, wide, (size_t) options.tokens * sizeof *wide));
     CHECK(cuda.MemcpyHtoD(b->plan, starts, (size_t) PLAN_WORDS * sizeof *starts));
     free(wide);
+    if (options.plan == TABLES) {
+        launch_tables(b, table, step);
+        return;
+    }
     CUdeviceptr table_at = b->plan + (size_t) (sequences + 1) * sizeof *starts;
     int rows = (int) options.tokens, stride = PLAN_STRIDE, block = PLAN_BLOCK;
     void *params[] = {&b->plan, &b->positions, &table_at, &b->slots, &rows, &stride, &block};
@@ -394,6 +441,7 @@ static void load_kernels(void)
         CHECK(cuda.ModuleGetFunction(&kernels.rotary, module, "moe_demo_rotary"));
         CHECK(cuda.ModuleGetFunction(&kernels.cache, module, "moe_demo_cache"));
         CHECK(cuda.ModuleGetFunction(&kernels.plan, module, "moe_demo_plan"));
+        CHECK(cuda.ModuleGetFunction(&kernels.tables, module, "moe_demo_tables"));
     }
     snprintf(name, sizeof name, "moe_demo_topk_%s", options.dtype);
     CHECK(cuda.ModuleGetFunction(&kernels.topk, module, name));
@@ -466,13 +514,17 @@ static void make_context(struct batch *b)
     size_t rows = (size_t) options.tokens;
     b->tokens = device_alloc(rows * sizeof(int32_t));
     b->positions = device_alloc(rows * sizeof(int64_t));
-    b->slots = device_alloc(rows * sizeof(int64_t));
+    b->slots = device_alloc(KV_GROUPS * rows * sizeof(int64_t));
     b->looked_up = device_alloc(rows * MOE_DEMO_DIM * sizeof(float));
     /* As large as the vocabulary: the last look-up reads it by token ids. */
     b->q = device_alloc((rows + MOE_DEMO_VOCABULARY) * MOE_DEMO_DIM * sizeof(float));
     b->rows_are = must(calloc(3 * rows, sizeof *b->rows_are));
     if (options.plan) {
         b->plan = device_alloc((size_t) PLAN_WORDS * sizeof(int32_t));
+        b->index = device_alloc((size_t) PLAN_SEQUENCES * sizeof(int32_t));
+        for (int i = 0; i < KV_GROUPS; i++)
+            b->states[i] = device_alloc((size_t) (PLAN_STATES * PLAN_STRIDE) * sizeof(int32_t));
+        b->tables = device_alloc(sizeof(struct tables));
         b->sequences_are = must(calloc((size_t) PLAN_WORDS, sizeof *b->sequences_are));
     }
 }

@@ -25,7 +25,7 @@ int options_usage(const char *problem)
     fprintf(stderr,
             "moe-demo: %s\nmoe-demo [--layers L] [--experts E] [--topk K] [--tokens N] [--steps S] "
             "[--graph[=eager|plain|pieces|fork|update|relaxed]]\n         [--scrub] [--fork] "
-            "[--routers=one|turns|mixed] [--context] [--plan] [--pdl] "
+            "[--routers=one|turns|mixed] [--context] [--plan[=tables]] [--pdl] "
             "[--weights] [--rescale] [--eplb[=inplace]] [--streams M]\n"
             "         [--dtype i32|i64|u32|u16|u8] [--seed X] [--truth FILE] [--door dlsym|getproc] [--device D]\n",
             problem);
@@ -71,7 +71,7 @@ const char *options_parse(int argc, char **argv)
     longs[NUMBERS + 7] = (struct option){"weights", no_argument, NULL, WEIGHTS};
     longs[NUMBERS + 8] = (struct option){"rescale", no_argument, NULL, RESCALE};
     longs[NUMBERS + 9] = (struct option){"eplb", optional_argument, NULL, EPLB};
-    longs[NUMBERS + 10] = (struct option){"plan", no_argument, NULL, PLAN};
+    longs[NUMBERS + 10] = (struct option){"plan", optional_argument, NULL, PLAN};
     longs[NUMBERS + 11] = (struct option){"routers", required_argument, NULL, ROUTERS};
     longs[NUMBERS + 12] = (struct option){"fork", no_argument, NULL, FORKED};
     int opt;
@@ -101,7 +101,10 @@ const char *options_parse(int argc, char **argv)
         } else if (opt == CONTEXT) {
             options.context = true;
         } else if (opt == PLAN) {
-            options.context = options.plan = true;
+            options.context = true;
+            options.plan = optarg ? TABLES : TABLE;
+            if (optarg && strcmp(optarg, "tables"))
+                return "--plan is tables, or nothing";
         } else if (opt == PDL) {
             options.pdl = true;
         } else if (opt == WEIGHTS) {

@@ -17,7 +17,10 @@ struct options {
     long layers, experts, topk, tokens, steps, streams, seed, device;
     enum graph_mode graph;
     enum routers routers;
-    bool scrub, context, plan, pdl, fork;
+    bool scrub, context, pdl, fork;
+    /* A kernel makes the slots: from a block table, or from those of several KV cache groups, of which it knows the
+     * addresses from an array, and in which the sequences have any rows. */
+    enum plan { NO_PLAN, TABLE, TABLES } plan;
     bool weights;                                /* the truth has the router's weights, too */
     bool rescale;                                /* behind the router a kernel changes its weights in place */
     enum eplb { NO_EPLB, APART, IN_PLACE } eplb; /* behind the router a kernel makes physical ids of its logical ones */

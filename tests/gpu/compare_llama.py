@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""compare_llama.py TRUTH < dump.jsonl: ids of every router call as the library's callback told them in another run, by layer and
-step. Exit 0 if all are equal and every layer is known.
+"""compare_llama.py TRUTH < dump.jsonl: ids of every router call as the library's callback told them, by layer and step. Exit 0 if all are equal and every layer is known.
 """
 import json
 import struct

@@ -15,7 +15,7 @@ import sys
 def read_truth(path, shape):
     if not shape:
         truth = json.load(open(path))
-        return truth['experts'], truth['k'], truth['dtype'], truth['calls']
+        return truth['experts'], truth['k'], truth['dtype'], [(layer, ids) for layer, ids, _ in truth['calls']]
     layers, experts, k, tokens = map(int, shape[:4])
     ids = array.array('i', open(path, 'rb').read()).tolist()
     rows = [ids[i:i + k] for i in range(0, len(ids), k)]

@@ -3,7 +3,8 @@
 
 What `moetap export --all` made of a trace, against what vLLM itself returned as each request's routed experts: the exported request
 with the same tokens must have the same rows. Where a request was preempted, vLLM returns what was chosen before, the trace's later
-request what was chosen when it was computed again; then a row counts that is in either of the trace's two. Exit 0 if all are equal.
+request what was chosen when it was computed again; then a row counts that is in either of the trace's two. With drafts, the last rows of
+the trace's request may be of some that were rejected: as many as are not confirmed it may have more. Exit 0 if all are equal.
 """
 import sys
 
@@ -17,13 +18,16 @@ def main():
     got = [(export[n + '.token_ids'], export[n + '.routed_experts'].astype(numpy.int32),
             export[n + '.missing'].astype(bool) if n + '.missing' in export.files else None) for n in names]
     got = [(tokens, numpy.where(missing, -1, experts) if missing is not None else experts) for tokens, experts, missing in got]
+    unsure = [int((~export[n + '.confirmed'].astype(bool)).sum()) if n + '.confirmed' in export.files else 0 for n in names]
     if all((tokens == -1).all() for tokens, _ in got):
         print('the trace has no token ids: requests are told apart by their length and their first row')
         wanted = [(numpy.append(experts[0].ravel(), numpy.arange(len(experts) - 1)), experts) for _, experts in wanted]
         got = [(numpy.append(experts[0].ravel(), numpy.arange(len(experts) - 1)), experts) for _, experts in got]
     equal = preempted = rows = good = absent = wrong = 0
     for tokens, experts in wanted:
-        same = [e for t, e in got if len(t) == len(tokens) and numpy.array_equal(t, tokens)]
+        n = len(tokens)
+        same = [e[:len(experts)] for (t, e), more in zip(got, unsure)
+                if len(t) - more <= n <= len(t) and numpy.array_equal(t[:n], tokens)]
         rows += len(experts)
         if any(numpy.array_equal(e, experts) for e in same):
             equal += 1

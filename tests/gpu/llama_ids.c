@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * llama_ids MODEL [TRUTH]: a prompt and greedy steps on llama.cpp; prints the tokens. With TRUTH every router's ids are
- * asked for through the library's own callback and written: int32 layer, rows, k, then the ids. That takes the graph to
- * pieces, so kernels are not fused then: record the run without it. Built by llama.sh; knows nothing of moetap.
+ * written: int32 layer, rows, k, then the ids. They are taken in the library's own callback behind the experts' last
+ * product, which reads them: asked for at the router itself, the graph would be cut there and its kernels not fused.
+ * Built by llama.sh; knows nothing of moetap.
  */
 #include <ggml-backend.h>
 #include <llama.h>
@@ -17,10 +18,11 @@ enum { PROMPT = 45, STEPS = 24 };
 static bool on_node(struct ggml_tensor *t, bool ask, void *user)
 {
     int32_t head[3];
-    if (sscanf(t->name, "ffn_moe_topk-%d", &head[0]) != 1)
+    if (t->op != GGML_OP_MUL_MAT_ID || sscanf(t->name, "ffn_moe_down-%d", &head[0]) != 1)
         return !ask;
     if (ask)
         return true;
+    t = t->src[2]; /* its topk_ids */
     head[1] = (int32_t) t->ne[1];
     head[2] = (int32_t) t->ne[0];
     const size_t bytes = ggml_nbytes(t);

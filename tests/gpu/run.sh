@@ -117,21 +117,21 @@ for extra in "" "--graph" "--graph=pieces --scrub"; do
 done
 
 # What the sequences are.
-for extra in "" "--graph"; do
+for extra in --plan "--plan --graph" --plan=tables "--plan=tables --graph"; do
     for tokens in 32 4000; do
         # shellcheck disable=SC2086
-        timeout 120 $moetap record -q --force -o "$tmp/t" -- $demo --plan $extra --layers 12 --tokens $tokens --steps 9 --truth "$tmp/truth" \
+        timeout 120 $moetap record -q --force -o "$tmp/t" -- $demo $extra --layers 12 --tokens $tokens --steps 9 --truth "$tmp/truth" \
             >>"$out/demo.log" 2>&1
         match=$($moetap dump --context --format=jsonl "$tmp/t" | python3 tests/gpu/compare_plan.py "$tmp/truth.context" $tokens 9) &&
             match="ok: $match"
-        row "moe-demo --plan $extra T$tokens" "$match"
+        row "moe-demo $extra T$tokens" "$match"
     done
 done
 
 # compute-sanitizer over the tap.
 if command -v compute-sanitizer >/dev/null; then
     for tool in memcheck racecheck; do
-      for mode in "" --graph "--graph --weights" --plan; do
+      for mode in "" --graph "--graph --weights" --plan --plan=tables; do
         # shellcheck disable=SC2086
         MOETAP_WEIGHTS=$([[ $mode == *--weights ]] && echo 1 || echo 0) MOETAP_SESSION=sanitizer MOETAP_SOURCE=preload LD_PRELOAD=$PWD/build/shim/libmoetap-shim.so timeout 120 compute-sanitizer --report-api-errors no --tool $tool \
             $demo --layers 2 --experts 64 --topk 8 --tokens 1200 --steps 2 $mode >"$out/$tool.log" 2>&1

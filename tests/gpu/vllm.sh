@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # A whole vLLM engine from its wheel, recorded, against vLLM's own routed experts: tests/gpu/vllm.sh [RESULTS_FOLDER], after
-# ./run build and `pip install vllm==0.24.0`. A row for each way of running it: ok or FAIL. Exit 0 if none fails.
+# ./run build and `pip install vllm==0.24.0`. CASES="graphs v2" chooses. A row for each way of running it: ok or FAIL. Exit 0
+# if none fails.
 set -uo pipefail
 cd "$(dirname "$0")/../.." || exit
 out=${1:-gpu-results}
@@ -15,47 +16,76 @@ if ! python3 -c 'import vllm' 2>"$out/vllm.log"; then
     echo "skipped vllm: $(tail -1 "$out/vllm.log")" | tee "$out/vllm.txt"
     exit 0
 fi
-python3 $engine model "$tmp/model" || exit
+python3 $engine model "$tmp/model" && python3 $engine windows "$tmp/windows" || exit
 
-run() { # name, options of record, options of the engine
-    local name=$1
-    # Each compiles for itself, as a first start does.
-    VLLM_CACHE_ROOT=$tmp/cache-$name MOETAP_LOG=2 timeout 400 $moetap record $2 -o "$out/$name.moetap" -- \
-        python3 $engine run "$tmp/model" "$tmp/$name.npz" $3 >"$out/vllm-$name.log" 2>&1
-    echo $? >"$tmp/$name.status"
+# Answers can be compared between runs only where vLLM puts the same requests into the same batches each time, that is without
+# a process of its own for the scheduler, and where the same kernels were chosen when it was compiled: the first run's.
+bare() { # name
+    VLLM_ENABLE_V1_MULTIPROCESSING=0 VLLM_CACHE_ROOT=$tmp/cache timeout 400 \
+        python3 $engine run "$tmp/model" "$out/$1.npz" >"$out/vllm-$1.log" 2>&1
 }
-case_of() { # name, truth: what it was recorded by
-    local name=$1 truth=$2 verdict=FAIL status match same
-    status=$(cat "$tmp/$name.status")
-    match=$($moetap export "$out/$name.moetap" --all -o "$tmp/$name-export.npz" 2>&1 &&
-        python3 tests/gpu/compare_vllm.py "$tmp/$truth.npz" "$tmp/$name-export.npz" 2>&1)
-    local good=$?
-    same=$(python3 - "$tmp/bare.npz" "$tmp/$name.npz" <<'P'
+run() { # name, options of record, options of the engine, model
+    local name=$1 model=${4:-model}
+    # But for those, each compiles for itself, as a first start does.
+    VLLM_CACHE_ROOT=${cache:-$tmp/cache-$name} MOETAP_LOG=2 timeout 400 $moetap record $2 -o "$out/$name.moetap" -- \
+        python3 $engine run "$tmp/$model" "$out/$name.npz" $3 >"$out/vllm-$name.log" 2>&1
+    echo $? >"$tmp/$name.status"
+    $moetap info "$out/$name.moetap" >>"$out/vllm-$name.log"
+}
+start() { # name
+    case $1 in
+    unmodified)
+        bare bare
+        bare bare-again &
+        VLLM_ENABLE_V1_MULTIPROCESSING=0 cache=$tmp/cache run unmodified "" ""
+        ;;
+    graphs) run graphs "" own ;;
+    preload) run preload --source=preload own ;;
+    eager) run eager "" "own eager" ;;
+    preempted) run preempted "" "own small_cache" ;;
+    no-prefix) run no-prefix "" "own no_prefix" ;;
+    v2) run v2 "" "own v2" ;;
+    v2-eager) run v2-eager "" "own v2 eager" ;;
+    v2-preempted) run v2-preempted "" "own v2 small_cache" ;;
+    drafts) run drafts "" "own drafts" ;;
+    windows) run windows "" own windows ;;
+    v2-windows) run v2-windows "" "own v2" windows ;;
+    offload) run offload "" "own small_cache offload" ;;
+    *) echo "no case $1" >&2 ;;
+    esac
+    wait
+}
+answers() { # name: how many of its answers are those of the run without moetap
+    python3 - "$out/bare.npz" "$out/$1.npz" <<'P'
 import sys, numpy
 a, b = (numpy.load(f) for f in sys.argv[1:3])
 n = [k for k in a.files if k.startswith('tokens_')]
-print(f"{sum(numpy.array_equal(a[k], b[k]) for k in n)} of {len(n)} answers as without moetap")
+print(f"{sum(numpy.array_equal(a[k], b[k]) for k in n)} of {len(n)}")
 P
-    )
-    $moetap info "$out/$name.moetap" >>"$out/vllm-$name.log"
-    if [ "$good" = 0 ] && [ "$status" = 0 ]; then verdict="ok  "; fi
-    echo "$verdict vllm $name: $(tail -1 <<<"$match"), $same, status $status"
 }
-# Some at a time: they start slowly, and each takes a part of the GPU's memory.
-CASES=${CASES:-graphs preload unmodified eager preempted no-prefix}
-has() { [[ " $CASES " == *" $1 "* ]]; }
-(VLLM_CACHE_ROOT=$tmp/cache-bare timeout 400 python3 $engine run "$tmp/model" "$tmp/bare.npz" >"$out/vllm-bare.log" 2>&1) &
-if has graphs; then run graphs "" own & fi
-if has preload; then run preload --source=preload own & fi
-if has unmodified; then run unmodified "" "" & fi
-wait
-if has eager; then run eager "" "own eager" & fi
-if has preempted; then run preempted "" "own small_cache" & fi
-if has no-prefix; then run no-prefix "" "own no_prefix" & fi
-wait
-: >"$out/vllm.txt"
+verdict_of() { # name
+    local name=$1 verdict=FAIL status text good again
+    status=$(cat "$tmp/$name.status")
+    if [ "$name" = unmodified ]; then
+        text=$(answers "$name") again=$(answers bare-again)
+        [ "${text% of*}" = "${text#*of }" ]
+        good=$?
+        text="$text answers as without moetap (a second run without it: $again)"
+    else
+        text=$($moetap export "$out/$name.moetap" --all -o "$tmp/$name-export.npz" 2>&1 &&
+            python3 tests/gpu/compare_vllm.py "$out/$name.npz" "$tmp/$name-export.npz" 2>&1)
+        good=$?
+    fi
+    if [ $good = 0 ] && [ "$status" = 0 ]; then verdict="ok  "; fi
+    echo "$verdict vllm $name: $(tail -1 <<<"$text"), status $status"
+}
+
+CASES=${CASES:-unmodified graphs preload eager preempted no-prefix v2 v2-eager v2-preempted drafts windows v2-windows offload}
+# Some at a time: they start slowly, with several processes each.
 for name in $CASES; do
-    # Not the same run: numerics may choose another expert where two are as good. It counts with the answers.
-    if [ "$name" = unmodified ]; then case_of unmodified graphs; else case_of "$name" "$name"; fi
-done | tee "$out/vllm.txt"
+    start "$name" &
+    while [ "$(jobs -rp | wc -l)" -ge 5 ]; do wait -n; done
+done
+wait
+for name in $CASES; do verdict_of "$name"; done | tee "$out/vllm.txt"
 ! grep -q '^FAIL' "$out/vllm.txt"

@@ -2,14 +2,19 @@
 """A whole vLLM engine (vllm.LLM, from its wheel) on a small Mixture-of-Experts model with random weights.
 
 vllm_engine.py model FOLDER          writes the model: config.json and weights, no tokenizer
+vllm_engine.py windows FOLDER        writes a configuration alone: every second layer attends to a window (gpt-oss), so that the engine has
+                                     several KV cache groups; weights are made up as it loads
 vllm_engine.py speed FOLDER          generates with many requests at once and says how fast; for bench/vllm.sh
-vllm_engine.py run FOLDER OUT [own] [eager] [no_prefix] [small_cache]
+vllm_engine.py run FOLDER OUT [own] [eager] [no_prefix] [small_cache] [v2] [drafts] [offload]
                                      answers prompts of several lengths, many of them at once, in two rounds whose prompts share
                                      prefixes with each other; OUT (.npz) gets each request's tokens
   own          with vLLM's own enable_return_routed_experts; OUT then has its arrays too
   eager        no torch.compile, no CUDA graphs
   no_prefix    without the prefix cache
   small_cache  so few KV blocks that requests are preempted
+  v2           with the V2 model runner, whose experts are seen by vllm_v2.py
+  drafts       speculative decoding, by what was said before (ngram)
+  offload      KV blocks that leave the cache are kept in the host's memory, and come back
 
 Knows nothing of moetap.
 """
@@ -54,6 +59,20 @@ def make(folder):
     save_file(t, f'{folder}/model.safetensors', metadata={'format': 'pt'})
 
 
+def windows(folder):
+    os.makedirs(folder, exist_ok=True)
+    config = dict(architectures=['GptOssForCausalLM'], model_type='gpt_oss', vocab_size=VOCAB, hidden_size=HIDDEN, intermediate_size=INNER,
+                  num_hidden_layers=LAYERS, num_attention_heads=HEADS, num_key_value_heads=KV_HEADS, head_dim=HEAD,
+                  num_local_experts=32, num_experts_per_tok=4, sliding_window=128, swiglu_limit=7.0, attention_bias=True,
+                  layer_types=['sliding_attention', 'full_attention'] * (LAYERS // 2), max_position_embeddings=4096, rms_norm_eps=1e-5,
+                  rope_theta=150000.0, rope_scaling=dict(rope_type='yarn', factor=32.0, beta_fast=32.0, beta_slow=1.0, truncate=False,
+                                                         original_max_position_embeddings=4096),
+                  hidden_act='silu', initializer_range=0.02, tie_word_embeddings=False, torch_dtype='bfloat16', bos_token_id=1,
+                  eos_token_id=2, pad_token_id=0)
+    with open(f'{folder}/config.json', 'w') as f:
+        json.dump(config, f)
+
+
 def prompts(seed):
     """Three families of prompts with a common beginning each, some prompts alone, one of them twice."""
     import random
@@ -71,14 +90,30 @@ def prompts(seed):
 
 def run(folder, out, *options):
     import numpy
+    own, v2 = 'own' in options, 'v2' in options
+    os.environ['VLLM_USE_V2_MODEL_RUNNER'] = str(int(v2))
+    if v2:
+        os.environ['VLLM_ENABLE_V1_MULTIPROCESSING'] = '0'
     from vllm import LLM, SamplingParams
     more = {}
-    if 'own' in options:
+    if v2 and own:
+        import vllm_v2
+        seen = vllm_v2.watch()
+    elif own:
         more['enable_return_routed_experts'] = True
+    if 'drafts' in options:
+        more['speculative_config'] = dict(method='ngram', num_speculative_tokens=4, prompt_lookup_max=3, prompt_lookup_min=1)
+        more['disable_log_stats'] = False
     if 'small_cache' in options:
         more['num_gpu_blocks_override'] = 90
+    if 'offload' in options:
+        more['kv_offloading_size'] = 1.0
+    if not os.path.exists(f'{folder}/model.safetensors'):
+        more['load_format'] = 'dummy'
+    # The cache's size is given: what vLLM measures for it changes with who else is on the GPU.
     llm = LLM(model=folder, skip_tokenizer_init=True, seed=0, max_model_len=1024, max_num_batched_tokens=256, max_num_seqs=32,
-              gpu_memory_utilization=0.17, enable_prefix_caching='no_prefix' not in options, enforce_eager='eager' in options, **more)
+              gpu_memory_utilization=0.05, kv_cache_memory_bytes=256 << 20, enable_prefix_caching='no_prefix' not in options,
+              enforce_eager='eager' in options, **more)
     arrays, n = {}, 0
     for seed in (1, 2):
         batch = prompts(seed)
@@ -87,21 +122,26 @@ def run(folder, out, *options):
         for answer in llm.generate([{'prompt_token_ids': p} for p in batch], params, use_tqdm=False):
             completion = answer.outputs[0]
             arrays[f'tokens_{n}'] = numpy.array(list(answer.prompt_token_ids) + list(completion.token_ids), dtype=numpy.int32)
-            if 'own' in options:
-                arrays[f'experts_{n}'] = numpy.asarray(completion.routed_experts)
+            if own:
+                arrays[f'experts_{n}'] = numpy.asarray(
+                    vllm_v2.truth(seen, answer.request_id, len(arrays[f'tokens_{n}']) - 1) if v2 else completion.routed_experts)
             n += 1
     numpy.savez(out, **arrays)
     print('requests', n, 'tokens', sum(len(arrays[f'tokens_{i}']) for i in range(n)))
+    if v2 and own:
+        print('passes of the V2 model runner', seen['passes'])
+    if 'drafts' in options:
+        print(*(f'{m.name} {m.value}' for m in llm.get_metrics() if 'spec_decode' in m.name and hasattr(m, 'value')))
 
 
 def speed(folder, *options):
     import random
     import time
     from vllm import LLM, SamplingParams
-    llm = LLM(model=folder, skip_tokenizer_init=True, seed=0, max_model_len=1024, max_num_seqs=128, gpu_memory_utilization=0.3,
+    llm = LLM(model=folder, skip_tokenizer_init=True, seed=0, max_model_len=1024, max_num_seqs=128, kv_cache_memory_bytes=1 << 30,
               enable_return_routed_experts='own' in options)
     params = SamplingParams(temperature=0, max_tokens=200, ignore_eos=True, detokenize=False)
-    for n in range(6):
+    for n in range(10):
         r = random.Random(n)
         batch = [{'prompt_token_ids': [r.randrange(3, VOCAB) for _ in range(50 + r.randrange(100))]} for _ in range(128)]
         begun = time.perf_counter()
@@ -110,4 +150,4 @@ def speed(folder, *options):
 
 
 if __name__ == '__main__':
-    {'model': make, 'run': run, 'speed': speed}[sys.argv[1]](*sys.argv[2:])
+    {'model': make, 'windows': windows, 'run': run, 'speed': speed}[sys.argv[1]](*sys.argv[2:])

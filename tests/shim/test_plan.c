@@ -85,7 +85,7 @@ static void check(const char *environment, const char *mode, int tokens, int str
     size_t room = 0;
     int starts = 0, blocks = 0;
     command(&o,
-            "cd %s && rm -f t truth*; %s %s record -q %s -o t -- %s --plan %s --layers 3 --tokens %d --steps %d "
+            "cd %s && rm -f t truth*; %s %s record -q %s -o t -- %s --plan%s --layers 3 --tokens %d --steps %d "
             "--streams %d "
             "--truth truth && %s dump --context --format=jsonl t > dump",
             scratch(), environment, MOETAP, record_options, MOE_DEMO, mode, tokens, STEPS, streams, MOETAP);
@@ -123,7 +123,8 @@ static void check(const char *environment, const char *mode, int tokens, int str
 
 Test(plan, every_mode)
 {
-    static const char *const modes[] = {"", "--graph", "--graph=pieces", "--graph --scrub"};
+    static const char *const modes[] = {"",        " --graph",       " --graph=pieces", " --graph --scrub",
+                                        "=tables", "=tables --graph"};
     for (size_t m = 0; m < sizeof modes / sizeof *modes; m++) {
         check("", modes[m], 32, 1, "", true);
         check("SOFTCUDA_ORDER=late", modes[m], 48, 1, "--source=preload", true);
@@ -133,7 +134,9 @@ Test(plan, every_mode)
 Test(plan, shapes)
 {
     check("", "", 36, 3, "", true);
-    check("", "--graph", 4000, 1, "", true); /* 1000 sequences, more than a block of threads */
+    check("", "=tables", 36, 3, "", true);
+    check("", "=tables", 4000, 1, "", true);
+    check("", " --graph", 4000, 1, "", true); /* 1000 sequences, more than a block of threads */
 }
 
 /* Lost tables are records like others: what is there is right. */

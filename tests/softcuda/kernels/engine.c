@@ -119,6 +119,14 @@ static void run_plan(const struct softcuda_block *b)
                   (int) b->index.x, (int) b->grid.x - 1, (int) t, (int) b->block.x, P(int, 5), P(int, 6), P(int, 4));
 }
 
+static void run_tables(const struct softcuda_block *b)
+{
+    for (unsigned t = 0; t < b->block.x; t++)
+        body_tables(P(int, 0), P(const int32_t *, 1), P(const int32_t *, 2), P(const int64_t *, 3),
+                    P(const int32_t *const *, 4), P(const int64_t *, 5), P(const int32_t *, 6), P(int64_t *, 7),
+                    (int) b->index.x, (int) b->index.y, (int) b->grid.y - 1, (int) t, (int) b->block.x, P(int, 8));
+}
+
 static const struct softcuda_param gemm[] = {{0, 8}, {8, 8}, {16, 8}, {24, 4}, {28, 4}, {32, 4}};
 static const struct softcuda_param topk[] = {{0, 8}, {8, 8}, {16, 8}, {24, 4}, {28, 4}, {32, 4}};
 static const struct softcuda_param experts[] = {{0, 8}, {8, 8}, {16, 8}, {24, 8}, {32, 8}, {40, 4}, {44, 4}, {48, 4}};
@@ -130,6 +138,8 @@ static const struct softcuda_param embed[] = {{0, 8}, {8, 8}, {16, 8}, {24, 4}, 
 static const struct softcuda_param lookup[] = {{0, 8}, {8, 8}, {16, 8}, {24, 4}, {28, 4}, {32, 4}};
 static const struct softcuda_param rotary[] = {{0, 8}, {8, 8}, {16, 4}, {20, 4}};
 static const struct softcuda_param plan[] = {{0, 8}, {8, 8}, {16, 8}, {24, 8}, {32, 4}, {36, 4}, {40, 4}};
+static const struct softcuda_param tables[] = {{0, 4},  {8, 8},  {16, 8}, {24, 8}, {32, 8},
+                                               {40, 8}, {48, 8}, {56, 8}, {64, 4}};
 static const struct softcuda_param cache[] = {{0, 8}, {8, 8}, {16, 8}, {24, 4}, {28, 4}};
 
 extern const struct softcuda_kernel softcuda_engine_kernels[];
@@ -171,5 +181,6 @@ const struct softcuda_kernel softcuda_engine_kernels[] = {
     {"moe_demo_rotary", run_rotary, 4, rotary},
     {"moe_demo_cache", run_cache, 5, cache},
     {"moe_demo_plan", run_plan, 7, plan},
+    {"moe_demo_tables", run_tables, 9, tables},
     {NULL, NULL, 0, NULL},
 };

@@ -70,7 +70,7 @@ static void run_blocks(const struct softcuda_block *b)
 {
     const struct mt_blocks_args *args = b->params[0];
     static _Thread_local struct mt_blocks_plan plan;
-    plan.words = 1;
+    mt_blocks_begin(args, &plan);
     for (uint32_t thread = 0; thread < b->block.x; thread++)
         mt_blocks_count(args, &plan, thread, b->block.x);
     mt_blocks_claim(args, &plan);
