@@ -12,6 +12,8 @@
 
 #include <pthread.h>
 
+#define BATCH_LAUNCHES 8u /* from a pass's positions to its batch; a product of two matrices lies between */
+
 static unsigned open_count; /* pending taps and open branches; lets before() and fence() leave at once */
 static bool beside;         /* taps of graphs may run beside the engine's kernels */
 static bool routers_seen;   /* a launch was read by a router's recipe */
@@ -238,6 +240,58 @@ static void tap_context(struct mt_lane *lane, const struct mt_kernel *kernel, co
     tap(lane, group, kernel, routing, MT_LAYER_UNKNOWN);
 }
 
+/* Values that the launch itself told: a tap reads nothing, and its record is in line all the same. */
+static struct mt_routing told(uint64_t first, uint64_t second, uint32_t values)
+{
+    return (struct mt_routing){
+        .ids = first, .stride = second, .rows = values, .k = 1, .column = 1, .dtype = MT_DTYPE_NONE};
+}
+
+/*
+ * Kernels that anything is done with show a batch: only both together, the positions of as many rows and then, a few
+ * launches later, the batch, are a pass's.
+ */
+static void on_batch(struct mt_lane *lane, const struct mt_kernel *kernel, const struct mt_recipe *recipe,
+                     const struct mt_routing *batch)
+{
+    const struct mt_lane_waiting waiting = lane->waiting;
+    const uint64_t rows = batch->rows * batch->stride;
+    lane->waiting.recipe = NULL;
+    if (!waiting.recipe || !mt_recipe_waits_for(waiting.recipe, recipe) || waiting.routing.rows != rows ||
+        lane->history.count - waiting.launch > BATCH_LAUNCHES)
+        return;
+    const struct mt_routing values = told(batch->rows | batch->stride << 32, 0, 2);
+    tap_context(lane, waiting.kernel, waiting.recipe, &waiting.routing);
+    tap_context(lane, kernel, recipe, &values);
+    lane->batch_rows = rows;
+}
+
+/* The first one behind a batch is that of its pass's first layer. Its heads tell it from a cache that holds a row side
+ * by side, where all sequences are one. */
+static void on_cache(struct mt_lane *lane, const struct mt_kernel *kernel, const struct mt_recipe *recipe,
+                     const struct mt_routing *cache)
+{
+    const uint64_t rows = lane->batch_rows;
+    if (!rows || (cache->rows && (cache->rows == rows || cache->rows % rows)))
+        return;
+    lane->batch_rows = 0;
+    const struct mt_routing values = told(cache->input, cache->ids, 4);
+    tap_context(lane, kernel, recipe, &values);
+}
+
+static void take_context(struct mt_lane *lane, const struct mt_kernel *kernel, const struct mt_recipe *recipe,
+                         const struct mt_routing *routing)
+{
+    if (mt_recipe_kind(recipe) == MT_RECIPE_BATCH)
+        on_batch(lane, kernel, recipe, routing);
+    else if (mt_recipe_kind(recipe) == MT_RECIPE_CACHE)
+        on_cache(lane, kernel, recipe, routing);
+    else if (mt_recipe_waits(recipe))
+        lane->waiting = (struct mt_lane_waiting){recipe, kernel, *routing, lane->history.count};
+    else
+        tap_context(lane, kernel, recipe, routing);
+}
+
 /* What the rows and sequences of a pass are: once, although most kernels that read it run in every layer. */
 static void on_context(struct mt_lane *lane, const struct mt_kernel *kernel, const struct mt_launch *launch)
 {
@@ -245,12 +299,12 @@ static void on_context(struct mt_lane *lane, const struct mt_kernel *kernel, con
     const char *why = "";
     const struct mt_recipe *recipe = read_launch(kernel, launch, &routing, &why);
     if (recipe)
-        tap_context(lane, kernel, recipe, &routing);
+        take_context(lane, kernel, recipe, &routing);
     else
         explain_no_tap(kernel, why);
     for (unsigned i = 0; i < MT_KERNEL_ALSO && kernel->also[i]; i++) {
         if (mt_recipe_read(kernel->also[i], kernel->info, launch, &routing, &why))
-            tap_context(lane, kernel, kernel->also[i], &routing);
+            take_context(lane, kernel, kernel->also[i], &routing);
         else
             explain_no_tap(kernel, why);
     }
@@ -281,6 +335,8 @@ static void on_recipe(struct mt_lane *lane, const struct mt_kernel *kernel, cons
     case MT_RECIPE_TOKENS:
     case MT_RECIPE_STARTS:
     case MT_RECIPE_BLOCKS:
+    case MT_RECIPE_BATCH:
+    case MT_RECIPE_CACHE:
         on_context(lane, kernel, launch);
         break;
     case MT_RECIPE_MAP:

@@ -28,6 +28,17 @@ struct mt_lane {
         int32_t layer;
     } pending;
 
+    /* A launch that shows what the rows of a batch are, if this batch's launch soon follows. */
+    struct mt_lane_waiting {
+        const struct mt_recipe *recipe; /* NULL: none */
+        const struct mt_kernel *kernel;
+        struct mt_routing routing;
+        uint32_t launch; /* its number on the stream */
+    } waiting;
+
+    /* A batch of which no cache was seen yet: how many rows it has, 0: none. */
+    uint64_t batch_rows;
+
     struct mt_branch branch; /* a tap that is not joined yet */
 
     /* The latest router that was tapped, whose ids a map may turn into others. */

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define KINDS 6u    /* enum mt_site_kind */
+#define KINDS 8u    /* enum mt_site_kind */
 #define WINDOW 128u /* numbers of row context that are remembered: a pass takes a few of them */
 
 /* One number of row context: its record, if it came, and who routed right behind it. */
@@ -287,6 +287,25 @@ static void show(struct pass *pass, struct context *const *of_kind)
     pass->tokens = of_kind[MT_SITE_TOKENS] ? of_kind[MT_SITE_TOKENS]->values : NULL;
 }
 
+static uint64_t address(const int32_t *halves)
+{
+    return (uint32_t) halves[0] | (uint64_t) (uint32_t) halves[1] << 32;
+}
+
+/* A batch that has the pass's rows, and its cache. */
+static void show_batch(struct pass *pass, struct context *const *of_kind)
+{
+    const struct context *batch = of_kind[MT_SITE_BATCH], *cache = of_kind[MT_SITE_CACHE];
+    if (!batch || batch->rows != 2 || batch->values[0] < 1 || batch->values[1] < 1 ||
+        (uint64_t) batch->values[0] * (uint64_t) batch->values[1] != pass->rows)
+        return;
+    pass->batch = (uint32_t) batch->values[0];
+    if (!cache || cache->rows != 4 || cache->number < batch->number)
+        return;
+    pass->cache_before = address(cache->values);
+    pass->cache_after = address(cache->values + 2);
+}
+
 static void leave_unplaced(struct pass *pass, const struct context *slots)
 {
     pass->unplaced = slots->values;
@@ -395,6 +414,7 @@ static void find_context(struct passes *passes, const struct lane *lane, struct 
             pass->rows = rows;
     }
     show(pass, of_kind);
+    show_batch(pass, of_kind);
     if (slots && !pass->slots)
         leave_unplaced(pass, slots);
 }

@@ -33,6 +33,10 @@ struct pass {
     const int32_t *starts,
         *blocks; /* blocks: as MT_SITE_BLOCKS says. NULL with starts: none begins at a block's start */
     uint32_t sequences, block_words;
+    /* Where the engine shows a batch of sequences with as many rows each: how many; 0: it does not. And the KV cache
+     * that the pass goes on with, and the one that it leaves; 0: not known. */
+    uint32_t batch;
+    uint64_t cache_before, cache_after;
     const struct pass_layer *layers; /* in the order of their records; each site at most once */
     uint32_t layer_count;
     uint32_t lost; /* records lost since the pass before, as far as known */

@@ -6,15 +6,16 @@
 #include <string.h>
 
 /* A user's recipe may name a built-in one, which is only known at the end. */
-static const struct mt_recipe *lacks_final(const struct mt_recipes *recipes)
+static const struct mt_recipe *lacks(const struct mt_recipes *recipes, bool final)
 {
     for (size_t i = 0; i < recipes->count; i++) {
-        const struct mt_recipe *router = &recipes->all[i];
-        bool found = !router->final[0];
+        const struct mt_recipe *recipe = &recipes->all[i];
+        bool found = final ? !recipe->final[0] : !recipe->until[0];
         for (size_t n = 0; !found && n < recipes->count; n++)
-            found = mt_recipe_is_final_of(&recipes->all[n], router);
+            found =
+                final ? mt_recipe_is_final_of(&recipes->all[n], recipe) : mt_recipe_waits_for(recipe, &recipes->all[n]);
         if (!found)
-            return router;
+            return recipe;
     }
     return NULL;
 }
@@ -33,11 +34,15 @@ static struct mt_recipes *load(const char *file, const char *user_text, size_t *
     *users = recipes->count;
     if (mt_recipes_parse(recipes, builtin, mt_builtin_recipes, why, size))
         goto fail;
-    const struct mt_recipe *router = lacks_final(recipes);
-    if (!router)
+    const struct mt_recipe *router = lacks(recipes, true), *waiting = router ? NULL : lacks(recipes, false);
+    if (!router && !waiting)
         return recipes;
-    snprintf(why, size, "%s:%u: found final = %s, expected the name of a recipe of kind final",
-             (size_t) (router - recipes->all) < *users ? file : builtin, router->final_line, router->final);
+    if (router)
+        snprintf(why, size, "%s:%u: found final = %s, expected the name of a recipe of kind final",
+                 (size_t) (router - recipes->all) < *users ? file : builtin, router->final_line, router->final);
+    else
+        snprintf(why, size, "%s:%u: found until = %s, expected the name of a recipe of kind batch",
+                 (size_t) (waiting - recipes->all) < *users ? file : builtin, waiting->until_line, waiting->until);
 fail:
     mt_recipes_free(recipes);
     return NULL;
@@ -83,7 +88,8 @@ const char *const mt_recipe_kind_names[] = {
     [MT_RECIPE_ROUTER] = "router",     [MT_RECIPE_FINAL] = "final",   [MT_RECIPE_NO_IDS] = "no-ids",
     [MT_RECIPE_CONSUMER] = "consumer", [MT_RECIPE_SLOTS] = "slots",   [MT_RECIPE_POSITIONS] = "positions",
     [MT_RECIPE_TOKENS] = "tokens",     [MT_RECIPE_STARTS] = "starts", [MT_RECIPE_BLOCKS] = "blocks",
-    [MT_RECIPE_MAP] = "map",           [MT_RECIPE_MAP + 1] = NULL};
+    [MT_RECIPE_MAP] = "map",           [MT_RECIPE_BATCH] = "batch",   [MT_RECIPE_CACHE] = "cache",
+    [MT_RECIPE_CACHE + 1] = NULL};
 
 enum mt_recipe_kind mt_recipe_kind(const struct mt_recipe *recipe)
 {
@@ -118,6 +124,10 @@ enum mt_site_kind mt_recipe_site_kind(const struct mt_recipe *recipe)
         return MT_SITE_STARTS;
     case MT_RECIPE_BLOCKS:
         return MT_SITE_BLOCKS;
+    case MT_RECIPE_BATCH:
+        return MT_SITE_BATCH;
+    case MT_RECIPE_CACHE:
+        return MT_SITE_CACHE;
     default:
         return MT_SITE_ROUTER;
     }
@@ -128,9 +138,19 @@ bool mt_recipe_once_by_layer(const struct mt_recipe *recipe)
     return recipe->once.a.kind == TERM_LAYER;
 }
 
+bool mt_recipe_waits(const struct mt_recipe *recipe)
+{
+    return recipe->until[0] != '\0';
+}
+
+bool mt_recipe_waits_for(const struct mt_recipe *recipe, const struct mt_recipe *batch)
+{
+    return batch->kind == MT_RECIPE_BATCH && strcmp(batch->name, recipe->until) == 0;
+}
+
 bool mt_recipe_tells_shape(const struct mt_recipe *recipe)
 {
-    return recipe->rows.a.kind != TERM_NONE;
+    return recipe->rows.a.kind != TERM_NONE || recipe->kind == MT_RECIPE_CACHE;
 }
 
 bool mt_kernel_only_reads(const struct mt_kernel_info *kernel, const struct mt_recipe *recipe, unsigned i)
@@ -298,6 +318,13 @@ unsigned mt_recipes_also(const struct mt_recipes *recipes, const struct mt_kerne
     return count;
 }
 
+/* Kernels that are there for more than a model's rows, in any engine. */
+static bool does_other_things(const struct mt_recipe *recipe)
+{
+    return recipe->kind == MT_RECIPE_CONSUMER || recipe->kind == MT_RECIPE_BATCH || recipe->kind == MT_RECIPE_CACHE ||
+           mt_recipe_waits(recipe);
+}
+
 const struct mt_recipe *mt_recipes_match(const struct mt_recipes *recipes, const struct mt_kernel_info *kernel,
                                          char *why, size_t size)
 {
@@ -310,7 +337,7 @@ const struct mt_recipe *mt_recipes_match(const struct mt_recipes *recipes, const
             continue;
         if (shape_fits(recipe, kernel))
             return recipe;
-        if (recipe->kind != MT_RECIPE_CONSUMER) /* one that is not known loses nothing */
+        if (!does_other_things(recipe)) /* one that is not known loses nothing */
             by_name = recipe;
     }
     if (by_name) {

@@ -114,6 +114,11 @@ struct requests {
     bool tokenless;                  /* some rows came without their token */
     bool proven;                     /* links over a block's end are proven ones */
     struct proof *proof;             /* NULL until made */
+    bool slotted;                    /* slots were seen somewhere: batches are not looked at */
+    uint32_t *tails;                 /* of the batch that ran last: the last row of each sequence, NONE */
+    uint32_t tail_lines;             /* as many sequences as it had */
+    uint64_t batch_cache;            /* the cache that it left; 0: not known */
+    int32_t padded;                  /* the token of padding, as it stood in front of prompts; MT_CONTEXT_OVERFLOW */
     bool guessed, shown;             /* links were made without, and by, the engine's own sequences */
     struct shown *said;              /* the list by its tokens, NULL until made */
     struct request *list;
@@ -129,6 +134,10 @@ struct work {
 bool links_is_padding(const struct requests *r, uint32_t slot);
 /* All links of a pass whose sequences the engine shows. -ENOMEM. */
 int links_table(const struct work *work, const struct pass *pass);
+/* Adds a node; NONE: out of memory, or more than there are numbers for. */
+uint32_t links_add(struct requests *r, const struct node *node);
+/* Rows and links of a batch whose sequences have as many rows each. */
+int links_batch(const struct work *work, const struct pass *pass);
 /* The row ahead of a node, on the way from a request's last row: `bridge` is NONE there, and kept between calls. */
 uint32_t links_up(const struct requests *r, uint32_t node, uint32_t *bridge);
 /* requests_match() where all sequences were shown. */

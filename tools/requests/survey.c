@@ -99,6 +99,7 @@ int requests_survey(struct requests *r, const struct pass *pass)
         memset(r->seen, 0, r->seen_count * sizeof *r->seen);
     if (pass->blocks && pass->block_words && pass->blocks[0] > 0 && pass->blocks[0] < (int32_t) SLOTS_MAX)
         r->told_block = (uint32_t) pass->blocks[0];
+    r->slotted |= pass->slots || pass->unplaced;
     return pass->slots && pass->positions ? see_rows(r, pass) : 0;
 }
 
