@@ -225,19 +225,20 @@ static void on_map(struct mt_lane *lane, const struct mt_kernel *kernel, const s
         tap(lane, group, kernel, &mapped, routed.layer);
 }
 
-static void tap_context(struct mt_lane *lane, const struct mt_kernel *kernel, const struct mt_recipe *recipe,
+static bool tap_context(struct mt_lane *lane, const struct mt_kernel *kernel, const struct mt_recipe *recipe,
                         const struct mt_routing *routing)
 {
     struct mt_group *group = mt_group_find(lane, recipe, 0, 1);
     if (!group)
-        return;
+        return false;
     if (mt_recipe_once_by_layer(recipe) && mt_group_identify(lane, group) != 0)
-        return;
+        return false;
     struct mt_tap_state *state = mt_tap_state_current();
     if (!state || (routing->once && !mt_group_speaks(group, state, routing->once)))
-        return;
+        return false;
     settle(lane); /* a branch follows the stream node by node and knows nothing of taps in line */
     tap(lane, group, kernel, routing, MT_LAYER_UNKNOWN);
+    return true;
 }
 
 /* Values that the launch itself told: a tap reads nothing, and its record is in line all the same. */
@@ -263,7 +264,7 @@ static void on_batch(struct mt_lane *lane, const struct mt_kernel *kernel, const
     const struct mt_routing values = told(batch->rows | batch->stride << 32, 0, 2);
     tap_context(lane, waiting.kernel, waiting.recipe, &waiting.routing);
     tap_context(lane, kernel, recipe, &values);
-    lane->batch_rows = rows;
+    lane->batch = (struct mt_lane_batch){recipe, rows, true};
 }
 
 /* The first one behind a batch is that of its pass's first layer. Its heads tell it from a cache that holds a row side
@@ -271,12 +272,33 @@ static void on_batch(struct mt_lane *lane, const struct mt_kernel *kernel, const
 static void on_cache(struct mt_lane *lane, const struct mt_kernel *kernel, const struct mt_recipe *recipe,
                      const struct mt_routing *cache)
 {
-    const uint64_t rows = lane->batch_rows;
-    if (!rows || (cache->rows && (cache->rows == rows || cache->rows % rows)))
+    const uint64_t rows = lane->batch.rows;
+    if (!lane->batch.open || (cache->rows && (cache->rows == rows || cache->rows % rows)))
         return;
-    lane->batch_rows = 0;
+    lane->batch.open = false;
     const struct mt_routing values = told(cache->input, cache->ids, 4);
     tap_context(lane, kernel, recipe, &values);
+}
+
+/* Of kernels that anything is done with, what has as many rows as the batch is the pass's. */
+static void on_rows_of_batch(struct mt_lane *lane, const struct mt_kernel *kernel, const struct mt_recipe *recipe,
+                             const struct mt_routing *routing)
+{
+    const struct mt_lane_batch *batch = &lane->batch;
+    if (batch->recipe && mt_recipe_needs(recipe, batch->recipe) && batch->rows == routing->rows &&
+        tap_context(lane, kernel, recipe, routing) && mt_recipe_kind(recipe) == MT_RECIPE_SLOTS)
+        lane->written = routing->once;
+}
+
+/* Of the cache that the pass's slots were just written to; that one speaks for all layers already. */
+static void on_reads(struct mt_lane *lane, const struct mt_kernel *kernel, const struct mt_recipe *recipe,
+                     const struct mt_routing *reads)
+{
+    struct mt_routing routing = *reads;
+    if (!lane->written || routing.once != lane->written)
+        return;
+    lane->written = routing.once = 0;
+    tap_context(lane, kernel, recipe, &routing);
 }
 
 static void take_context(struct mt_lane *lane, const struct mt_kernel *kernel, const struct mt_recipe *recipe,
@@ -286,8 +308,12 @@ static void take_context(struct mt_lane *lane, const struct mt_kernel *kernel, c
         on_batch(lane, kernel, recipe, routing);
     else if (mt_recipe_kind(recipe) == MT_RECIPE_CACHE)
         on_cache(lane, kernel, recipe, routing);
+    else if (mt_recipe_kind(recipe) == MT_RECIPE_READS)
+        on_reads(lane, kernel, recipe, routing);
     else if (mt_recipe_waits(recipe))
         lane->waiting = (struct mt_lane_waiting){recipe, kernel, *routing, lane->history.count};
+    else if (mt_recipe_needs_batch(recipe))
+        on_rows_of_batch(lane, kernel, recipe, routing);
     else
         tap_context(lane, kernel, recipe, routing);
 }
@@ -337,6 +363,7 @@ static void on_recipe(struct mt_lane *lane, const struct mt_kernel *kernel, cons
     case MT_RECIPE_BLOCKS:
     case MT_RECIPE_BATCH:
     case MT_RECIPE_CACHE:
+    case MT_RECIPE_READS:
         on_context(lane, kernel, launch);
         break;
     case MT_RECIPE_MAP:

@@ -36,8 +36,16 @@ struct mt_lane {
         uint32_t launch; /* its number on the stream */
     } waiting;
 
-    /* A batch of which no cache was seen yet: how many rows it has, 0: none. */
-    uint64_t batch_rows;
+    /* The cache whose slots a batch's pass wrote, until what is read of it was tapped: `once` of both recipes. */
+    uint64_t written;
+
+    /* The latest batch: the recipe that showed it, NULL: none, how many rows it has, and whether its cache is yet to be
+     * seen. */
+    struct mt_lane_batch {
+        const struct mt_recipe *recipe;
+        uint64_t rows;
+        bool open;
+    } batch;
 
     struct mt_branch branch; /* a tap that is not joined yet */
 

@@ -139,6 +139,8 @@ enum mt_site_kind {
                            rows of a sequence are side by side. */
     MT_SITE_CACHE = 7, /* four values: the address of the KV cache that the pass goes on with, 0 if none, and of the one
                           that it leaves, the low half of each first */
+    MT_SITE_READS = 8, /* slots that the pass attends to: of each sequence all up to its last row, one sequence after
+                          another. No record if none attends to what was there before the pass. */
 };
 
 /*

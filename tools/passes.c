@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define KINDS 8u    /* enum mt_site_kind */
+#define KINDS 9u    /* enum mt_site_kind */
 #define WINDOW 128u /* numbers of row context that are remembered: a pass takes a few of them */
 
 /* One number of row context: its record, if it came, and who routed right behind it. */
@@ -75,6 +75,7 @@ struct passes {
     bool has_home;    /* the slot space: */
     uint32_t home;    /* its first site */
     char home_recipe[64];
+    uint64_t home_kernel;
     uint64_t planner; /* the kernel that shows a pass's sequences, as a hash of its name */
     uint64_t planned; /* number of its latest slots */
     struct pass_layer *shown;
@@ -136,6 +137,14 @@ static int know_site(struct passes *passes, uint32_t site)
     return 0;
 }
 
+static uint64_t hash_of(const char *text, size_t size)
+{
+    uint64_t hash = 14695981039346656037u; /* FNV-1a */
+    for (size_t i = 0; i < size && text[i]; i++)
+        hash = (hash ^ (unsigned char) text[i]) * 1099511628211u;
+    return hash | 1;
+}
+
 void passes_know_slots(struct passes *passes, uint32_t index, const struct mt_site *site)
 {
     if (site->kind != MT_SITE_SLOTS || (passes->has_home && passes->home <= index))
@@ -143,6 +152,7 @@ void passes_know_slots(struct passes *passes, uint32_t index, const struct mt_si
     passes->has_home = true;
     passes->home = index;
     memcpy(passes->home_recipe, site->recipe, sizeof passes->home_recipe);
+    passes->home_kernel = hash_of(site->kernel, sizeof site->kernel);
 }
 
 /* The number that ties, of those that a record was given: slots of another space come in the midst of a pass. */
@@ -171,7 +181,8 @@ static bool same_slots(const struct context *a, const struct context *b)
 }
 
 /*
- * Slots by another recipe than the first one's are of a second kind of cache, which has slots of its own. But where a
+ * Slots by another recipe than the first one's are of a second kind of cache, which has slots of its own, unless both
+ * read the same kernel. But where a
  * kernel makes the slots of a pass and shows its sequences, slots are compared with those.
  */
 static bool of_another_space(struct passes *passes, const struct mt_site *site, const struct context *context)
@@ -179,7 +190,8 @@ static bool of_another_space(struct passes *passes, const struct mt_site *site, 
     if (site->kind != MT_SITE_SLOTS)
         return false;
     if (!passes->planner)
-        return strncmp(passes->home_recipe, site->recipe, sizeof passes->home_recipe) != 0;
+        return strncmp(passes->home_recipe, site->recipe, sizeof passes->home_recipe) != 0 &&
+               context->kernel != passes->home_kernel;
     if (context->kernel == passes->planner) {
         passes->planned = context->number;
         return false;
@@ -201,14 +213,6 @@ static void find_planner(struct passes *passes, const struct context *starts)
             passes->planned = n;
         }
     }
-}
-
-static uint64_t hash_of(const char *text, size_t size)
-{
-    uint64_t hash = 14695981039346656037u; /* FNV-1a */
-    for (size_t i = 0; i < size && text[i]; i++)
-        hash = (hash ^ (unsigned char) text[i]) * 1099511628211u;
-    return hash | 1;
 }
 
 static int take_context(struct passes *passes, const struct mt_site *site, const struct mt_record *record,
@@ -415,6 +419,11 @@ static void find_context(struct passes *passes, const struct lane *lane, struct 
     }
     show(pass, of_kind);
     show_batch(pass, of_kind);
+    const struct context *reads = of_kind[MT_SITE_READS];
+    if (reads && slots && pass->slots && reads->number > slots->number) {
+        pass->reads = reads->values;
+        pass->read_count = reads->rows;
+    }
     if (slots && !pass->slots)
         leave_unplaced(pass, slots);
 }

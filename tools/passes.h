@@ -33,6 +33,9 @@ struct pass {
     const int32_t *starts,
         *blocks; /* blocks: as MT_SITE_BLOCKS says. NULL with starts: none begins at a block's start */
     uint32_t sequences, block_words;
+    /* Slots that its sequences attend to, as MT_SITE_READS says; NULL: not shown, or none but those of the pass. */
+    const int32_t *reads;
+    uint32_t read_count;
     /* Where the engine shows a batch of sequences with as many rows each: how many; 0: it does not. And the KV cache
      * that the pass goes on with, and the one that it leaves; 0: not known. */
     uint32_t batch;

@@ -181,7 +181,7 @@ static int parse_word(const struct parser *parser, const char *value, const char
         if (strcmp(words[*index], value) == 0)
             return 0;
     }
-    char list[96] = "";
+    char list[128] = "";
     for (int i = 0; words[i]; i++)
         snprintf(list + strlen(list), sizeof list - strlen(list), "%s%s",
                  !i             ? ""
@@ -321,7 +321,7 @@ static int once(const struct parser *parser, struct mt_recipe *recipe, const cha
 {
     static const char *const keys[] = {"kernel", "params",   "dtype",         "within",  "suffix",
                                        "final",  "note",     "limit.experts", "limit.k", "kind",
-                                       "skip",   "id_space", "weights_dtype", "until"};
+                                       "skip",   "id_space", "weights_dtype", "until",   "behind"};
     for (unsigned i = 0; i < sizeof keys / sizeof *keys; i++) {
         if (strcmp(keys[i], key) != 0)
             continue;
@@ -375,6 +375,10 @@ static int parse_key(const struct parser *parser, struct mt_recipe *recipe, cons
         recipe->until_line = parser->line;
         return parse_name(parser, value, recipe->until, sizeof recipe->until);
     }
+    if (strcmp(key, "behind") == 0) {
+        recipe->behind_line = parser->line;
+        return parse_name(parser, value, recipe->behind, sizeof recipe->behind);
+    }
     if (strcmp(key, "note") == 0)
         return parse_text(parser, value, recipe->note, sizeof recipe->note);
     if (strcmp(key, "limit.experts") == 0)
@@ -404,7 +408,7 @@ static int parse_key(const struct parser *parser, struct mt_recipe *recipe, cons
         parser,
         "found key '%s', expected kernel, kind, within, suffix, params, ids, dtype, rows, k, experts, stride, column, "
         "start, skip, input, weights, weights_dtype, weights_stride, mapped, id_space, require, limit.experts, "
-        "limit.k, final, once, until, starts, sequences, positions, index, block or note",
+        "limit.k, final, once, until, behind, starts, sequences, positions, index, block or note",
         key);
 }
 
@@ -599,10 +603,14 @@ static int check_batch(struct parser *parser, const struct mt_recipe *recipe)
     const bool batch = recipe->kind == MT_RECIPE_BATCH, cache = recipe->kind == MT_RECIPE_CACHE;
     const bool rows =
         recipe->kind == MT_RECIPE_SLOTS || recipe->kind == MT_RECIPE_POSITIONS || recipe->kind == MT_RECIPE_TOKENS;
-    if (recipe->until[0] && !rows) {
-        parser->line = recipe->until_line;
-        return mistake(parser, "found until in [%s], expected it only in slots, positions or tokens", recipe->name);
+    if ((recipe->until[0] || recipe->behind[0]) && !rows) {
+        parser->line = recipe->until[0] ? recipe->until_line : recipe->behind_line;
+        return mistake(parser, "found %s in [%s], expected it only in slots, positions or tokens",
+                       recipe->until[0] ? "until" : "behind", recipe->name);
     }
+    if (recipe->kind == MT_RECIPE_READS && recipe->once.a.kind != TERM_PARAM)
+        return mistake(parser, "found no once in [%s], expected once = the address of the cache that is read",
+                       recipe->name);
     if (batch && recipe->stride.a.kind == TERM_NONE)
         return mistake(parser, "found no stride in [%s], expected stride = the rows of each sequence", recipe->name);
     if (cache && recipe->input.a.kind == TERM_NONE)

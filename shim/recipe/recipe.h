@@ -50,6 +50,7 @@ enum mt_recipe_kind {
     /* What a pass is where each sequence has as many rows as any: told by a launch itself, nothing is read. */
     MT_RECIPE_BATCH = 10,
     MT_RECIPE_CACHE = 11,
+    MT_RECIPE_READS = 12, /* what the rows of a pass attend to */
 };
 
 /* After load balancing an engine's ids name physical copies of experts; before it, experts of the model. */
@@ -106,6 +107,9 @@ bool mt_recipe_once_by_layer(const struct mt_recipe *recipe);
 /* Row context only if a launch of the batch that it names soon follows? */
 bool mt_recipe_waits(const struct mt_recipe *recipe);
 bool mt_recipe_waits_for(const struct mt_recipe *recipe, const struct mt_recipe *batch);
+/* Row context only in a pass whose batch was shown by the recipe that it names? */
+bool mt_recipe_needs_batch(const struct mt_recipe *recipe);
+bool mt_recipe_needs(const struct mt_recipe *recipe, const struct mt_recipe *batch);
 /* Base names of the kernels, NULL behind the last. */
 const char *mt_recipe_kernel(const struct mt_recipe *recipe, unsigned index);
 /* Can launches be read by mt_recipe_read()? Routers always; consumers if the recipe tells rows, k and dtype. */

@@ -66,7 +66,7 @@ static const char *const mistakes[][2] = {
     {KERNEL "note = " HUNDRED HUNDRED, "my.recipe:3: found 200 characters, expected 1 to 159"},
     {KERNEL "final = a b", "my.recipe:3: found 'a b', expected a name of letters, digits, '.', '_' and '-'"},
     {KERNEL "kind = sampler", "my.recipe:3: found 'sampler', expected router, final, no-ids, consumer, slots, "
-                              "positions, tokens, starts, blocks, map, batch or cache"},
+                              "positions, tokens, starts, blocks, map, batch, cache or reads"},
     {KERNEL "id_space = 3", "my.recipe:3: found '3', expected unknown, logical or physical"},
     {KERNEL "skip = x", "my.recipe:3: found 'x', expected a number behind 'skip'"},
     {KERNEL "skip = 64", "my.recipe:3: found skip 64, expected at most 63"},
@@ -88,6 +88,9 @@ static const char *const mistakes[][2] = {
      "my.recipe:9: found final = nothing, expected the name of a recipe of kind final"},
     {ROUTER "[p]\nkernel = f\nkind = positions\nparams = 8 4\nids = param 0\nrows = param 1\ndtype = i64\nuntil = a",
      "my.recipe:15: found until = a, expected the name of a recipe of kind batch"},
+    {ROUTER "[p]\nkernel = f\nkind = slots\nparams = 8 4\nids = param 0\nrows = param 1\ndtype = i64\nbehind = a",
+     "my.recipe:15: found behind = a, expected the name of a recipe of kind batch"},
+    {ROUTER "behind = a", "my.recipe:8: found behind in [a], expected it only in slots, positions or tokens"},
     {ROUTER "until = a", "my.recipe:8: found until in [a], expected it only in slots, positions or tokens"},
     {KERNEL "kind = batch\nparams = 8 4\nrows = param 1",
      "my.recipe:1: found no stride in [a], expected stride = the rows of each sequence"},
@@ -97,6 +100,8 @@ static const char *const mistakes[][2] = {
      "my.recipe:1: found no input in [a], expected input = the cache that the pass goes on with"},
     {KERNEL "kind = cache\nparams = 8 4\nids = param 0\ninput = param 0\nstride = 4",
      "my.recipe:7: found stride in [a], expected it not in a cache"},
+    {KERNEL "kind = reads\nparams = 8 4\nids = param 0\nrows = param 1\ndtype = i64",
+     "my.recipe:1: found no once in [a], expected once = the address of the cache that is read"},
     {ROUTER "final = a", "my.recipe:8: found final = a, expected the name of a recipe of kind final"},
     /* what the rows are */
     {ROUTER "once = param 0", "my.recipe:8: found once in [a], expected it only in row context"},

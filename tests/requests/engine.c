@@ -46,6 +46,9 @@ struct engine {
     uint32_t rows;
     int32_t starts[REQUESTS + 1], table[REQUESTS * 1026]; /* of the pass's sequences */
     uint32_t sequences, words;
+    int32_t reads[1 << 19];
+    uint32_t read_count;
+    bool looks_back; /* some sequence of the pass has rows of passes before */
 };
 
 int32_t engine_id(uint64_t route, uint32_t layer, uint32_t j)
@@ -133,11 +136,14 @@ static void run_pass(struct engine *e, bool graph)
         record(e, 6, e->rows, e->tokens, 0);
         record(e, 7, e->rows, e->positions, 0);
         record(e, 8, e->rows, e->slots, 0);
+        if (e->o->reads && e->looks_back)
+            record(e, 11, e->read_count, e->reads, 0);
     }
     for (uint32_t i = 0; i < ENGINE_LAYERS; i++)
         record(e, (graph ? ENGINE_LAYERS : 0) + i, e->rows, NULL, i);
     e->rows = 0;
-    e->sequences = e->words = 0;
+    e->sequences = e->words = e->read_count = 0;
+    e->looks_back = false;
 }
 
 /* What the engine gives its kernel for the slots; of a table only what goes on at a block's start. */
@@ -146,6 +152,11 @@ static void plan_sequence(struct engine *e, const struct sequence *s)
     if (!e->words)
         e->table[e->words++] = (int32_t) e->o->block;
     e->starts[e->sequences++] = (int32_t) e->rows;
+    for (uint32_t i = 0; e->o->reads && s->planned && i < s->computed + s->planned; i++) {
+        assert(e->read_count < sizeof e->reads / sizeof *e->reads);
+        e->reads[e->read_count++] = (int32_t) (s->blocks[i / e->o->block] * e->o->block + i % e->o->block);
+    }
+    e->looks_back |= s->planned && s->computed > 0;
     if (!s->planned || s->computed == 0 || s->computed % e->o->block)
         return;
     e->table[e->words++] = (int32_t) e->rows;
@@ -504,9 +515,9 @@ static void step(struct engine *e)
 
 static void write_sites(struct trace_writer *writer)
 {
-    struct mt_site sites[11];
+    struct mt_site sites[12];
     memset(sites, 0, sizeof sites);
-    for (uint32_t i = 0; i < 11; i++) {
+    for (uint32_t i = 0; i < 12; i++) {
         bool router = i < 2 * ENGINE_LAYERS;
         sites[i].layer = router ? (int32_t) (i % ENGINE_LAYERS) : MT_LAYER_UNKNOWN;
         sites[i].flags = router && i >= ENGINE_LAYERS ? MT_SITE_GRAPH : 0;
@@ -519,7 +530,8 @@ static void write_sites(struct trace_writer *writer)
     sites[8].kind = MT_SITE_SLOTS;
     sites[9].kind = MT_SITE_STARTS;
     sites[10].kind = MT_SITE_BLOCKS;
-    trace_writer_sites(writer, 0, sites, 11);
+    sites[11].kind = MT_SITE_READS;
+    trace_writer_sites(writer, 0, sites, 12);
 }
 
 void engine_run(const char *path, const struct engine_options *options, struct engine_truth *truth)

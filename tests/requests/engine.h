@@ -18,6 +18,7 @@ struct engine_options {
     bool fill_holes;    /* a request's place is taken by a new one or the last one; otherwise they close up */
     bool apart;         /* passes of prompts and of decoding */
     bool sequences;     /* shows which rows are one, and the blocks ahead of them; slots without the rows of padding */
+    bool reads;         /* shows the slots that a pass attends to, as transformers does */
     bool name_rows;     /* a token id is its row's number, from which its experts follow */
     uint32_t words;     /* that the model knows; 0: many */
     uint32_t noise;     /* one row in so many goes another way than the same row elsewhere, 0 none */

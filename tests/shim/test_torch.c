@@ -140,6 +140,8 @@ struct batch_pass {
     int64_t positions[16];
     uint64_t cache_before, cache_after; /* the same: a static one */
     bool static_cache, flat;            /* flat: no heads, as a paged one */
+    int64_t slots[16], reads[16];       /* of a paged one */
+    uint32_t read_count;
 };
 
 /* torch.cat of an output of these sizes along one dimension. */
@@ -159,11 +161,39 @@ static void cast_to_float(const void *from, uint32_t count)
     launch(generation.cast, 1, params);
 }
 
+static void select_rows(void *table, int64_t *ids, uint32_t count, int64_t bytes, int64_t rows)
+{
+    void *none = NULL;
+    bool negative = false;
+    void *params[] = {&none, &table, &ids, &count, &bytes, &rows, &bytes, &bytes, &negative};
+    launch(generation.embedding, 1, params);
+}
+
+/* index_copy_ of `rows` vectors of 4 * 64 into a paged cache; what is read again of it. */
+static void write_pages(const struct batch_pass *pass, uint64_t cache, int64_t *slots, int64_t *reads)
+{
+    const uint32_t rows = pass->sequences * pass->rows;
+    int64_t count = rows * 4 * 64;
+    for (int values = 0; values < 2; values++) {
+        uint32_t functor[648 / 4] = {rows > 1 ? 2 : 1, 4 * 64, [16 / 4] = rows, [320 / 4] = 8};
+        const uint64_t self = cache + (uint64_t) values * 64, step = 4 * 64;
+        memcpy(&functor[608 / 4], &self, sizeof self);
+        memcpy(&functor[616 / 4], &slots, sizeof slots);
+        memcpy(&functor[640 / 4], &step, sizeof step);
+        void *params[] = {&count, functor};
+        launch(generation.index, 1, params);
+    }
+    for (uint64_t values = 0; values < 2 && pass->read_count; values++)
+        select_rows((void *) (uintptr_t) (cache + values * 64), reads, pass->read_count, 512, 800);
+}
+
 static void run_batch(const struct batch_pass *pass, int64_t first_token)
 {
     const uint32_t rows = pass->sequences * pass->rows;
     int64_t *positions = device_alloc(rows * 8), *tokens = device_alloc(rows * 8);
-    int64_t stride = 1024, bytes = 1024, vocabulary = 32000;
+    int64_t *slots = device_alloc(rows * 8), *reads = device_alloc(16 * 8);
+    memcpy(slots, pass->slots, rows * 8);
+    memcpy(reads, pass->reads, sizeof pass->reads);
     float *scores = generation.scores;
     memset(scores, 0, rows * 8 * sizeof *scores);
     memcpy(positions, pass->positions, rows * 8);
@@ -171,10 +201,7 @@ static void run_batch(const struct batch_pass *pass, int64_t first_token)
         tokens[i] = first_token + i;
         scores[i * 8 + (uint32_t) tokens[i] % 8] = 1;
     }
-    void *table = (void *) 0x5000, *none = NULL;
-    bool negative = false;
-    void *looked_up[] = {&none, &table, &tokens, (void *) &rows, &bytes, &vocabulary, &stride, &stride, &negative};
-    launch(generation.embedding, 1, looked_up);
+    select_rows((void *) 0x5000, tokens, rows, 1024, 32000);
     /* What else is cast and put side by side in a pass. */
     cast_to_float(tokens, rows);
     cast_to_float(positions, rows);
@@ -183,7 +210,9 @@ static void run_batch(const struct batch_pass *pass, int64_t first_token)
     const uint32_t shape[] = {pass->sequences, 4, pass->rows, 64};
     for (int layer = 0; layer < 2; layer++) {
         cat(generation.cat, 0x9200, 0x9300, shape, 3);
-        if (pass->static_cache) {
+        if (!pass->cache_after) {
+            write_pages(pass, 0x7700001000 + (uint64_t) layer * 256, slots, reads);
+        } else if (pass->static_cache) {
             int64_t count = rows * 4 * 64, step = pass->flat ? 4 * 64 : 64;
             uint64_t functor[648 / 8] = {[608 / 8] = pass->cache_after + (uint64_t) layer, [640 / 8] = (uint64_t) step};
             void *params[] = {&count, functor};
@@ -214,6 +243,18 @@ static void generate(const char *how)
         {3, 1, {2, 4, 3}, 0x7700000100, 0x7700000200, false, false},
         {3, 1, {3, 5, 4}, strcmp(how, "beams") == 0 ? 0x7700000400 : 0x7700000200, 0x7700000300, false, false},
     };
+    static const struct batch_pass paged[] = {
+        {.sequences = 1, .rows = 5, .positions = {0, 1, 2, 0, 1}, .slots = {8, 9, 10, 24, 25}},
+        {.sequences = 1,
+         .rows = 3,
+         .positions = {3, 2, 0},
+         .slots = {11, 26, 32},
+         .reads = {8, 9, 10, 11, 24, 25, 26, 32},
+         .read_count = 8},
+        {.sequences = 1, .rows = 1, .positions = {1}, .slots = {33}, .reads = {32, 33}, .read_count = 2},
+    };
+    if (strcmp(how, "paged") == 0)
+        memcpy(passes, paged, sizeof paged);
     for (size_t i = 0; i < sizeof passes / sizeof *passes; i++) {
         passes[i].static_cache = in_place || flat;
         passes[i].flat = flat;
@@ -423,6 +464,21 @@ Test(torch, a_batch_in_another_order_is_not_followed)
         cr_assert_eq(listed(o.text, tokens, 0), 1, "%s", o.text);
     for (unsigned tokens = 4; tokens <= 6; tokens++)
         cr_assert_eq(listed(o.text, tokens, tokens - 1), 1, "%s", o.text);
+}
+
+/* Continuous batching: a cache of slots, and what each pass attends to. */
+Test(torch, a_paged_cache_shows_its_sequences)
+{
+    struct outcome o;
+    requests_of("generate paged", &o);
+    cr_assert(strstr(o.text, " 3 requests, 1 layers, top 1 of 8, blocks of 8 slots"), "%s", o.text);
+    cr_assert_eq(listed(o.text, 4, 0), 1, "%s", o.text);
+    cr_assert_eq(listed(o.text, 3, 0), 1, "%s", o.text);
+    cr_assert_eq(listed(o.text, 2, 0), 1, "%s", o.text);
+    command(&o, "cd %s && %s info t", scratch(), MOETAP);
+    cr_assert(strstr(o.text, "        2          8  torch.slots\n"), "%s", o.text); /* of one layer's keys */
+    cr_assert(strstr(o.text, "        1          1  torch.slots.one\n"), "%s", o.text);
+    cr_assert(strstr(o.text, "        2         10  torch.reads\n"), "%s", o.text);
 }
 
 /* A cache without heads side by side may hold several sequences in what looks like one. */

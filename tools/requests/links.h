@@ -69,6 +69,15 @@ struct shown_table {
     uint64_t blocks;
 };
 
+/* Sequences made of what a pass attends to. */
+struct read_sequences {
+    int32_t *starts; /* [count + 1]: rows */
+    uint32_t *from;  /* [count]: where each begins in the pass's reads */
+    uint32_t count, room;
+    int32_t *blocks; /* as MT_SITE_BLOCKS says */
+    uint32_t words, block_room;
+};
+
 struct proof;
 struct shown;
 
@@ -114,6 +123,8 @@ struct requests {
     bool tokenless;                  /* some rows came without their token */
     bool proven;                     /* links over a block's end are proven ones */
     struct proof *proof;             /* NULL until made */
+    struct read_sequences reads;     /* of the pass */
+    bool reads_shown;                /* some pass was shown with what it attends to */
     bool slotted;                    /* slots were seen somewhere: batches are not looked at */
     uint32_t *tails;                 /* of the batch that ran last: the last row of each sequence, NONE */
     uint32_t tail_lines;             /* as many sequences as it had */
@@ -136,6 +147,10 @@ bool links_is_padding(const struct requests *r, uint32_t slot);
 int links_table(const struct work *work, const struct pass *pass);
 /* Adds a node; NONE: out of memory, or more than there are numbers for. */
 uint32_t links_add(struct requests *r, const struct node *node);
+/* Finds the sequences of a pass by what they attend to, in r->reads. -ENOMEM; -EDOM: it makes no sense. */
+int links_reads(struct requests *r, const struct pass *pass);
+/* The same, and shows them in `pass` as if the engine itself did. */
+int links_show_reads(struct requests *r, struct pass *pass);
 /* Rows and links of a batch whose sequences have as many rows each. */
 int links_batch(const struct work *work, const struct pass *pass);
 /* The row ahead of a node, on the way from a request's last row: `bridge` is NONE there, and kept between calls. */

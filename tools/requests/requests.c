@@ -49,6 +49,9 @@ void requests_free(struct requests *r)
     free(r->bridge_tails);
     free(r->element);
     free(r->tails);
+    free(r->reads.starts);
+    free(r->reads.from);
+    free(r->reads.blocks);
     free(r->list);
     free(r);
 }
@@ -271,8 +274,10 @@ static int note_pass(struct requests *r, const struct pass *pass)
     return 0;
 }
 
-int requests_add(struct requests *r, const struct pass *pass)
+int requests_add(struct requests *r, const struct pass *given)
 {
+    struct pass with_sequences = *given;
+    const struct pass *pass = &with_sequences;
     struct work w = {.r = r, .base = r->node_count, .end = r->node_count, .pass = r->pass_count};
     if (note_pass(r, pass) != 0)
         return -ENOMEM;
@@ -286,6 +291,12 @@ int requests_add(struct requests *r, const struct pass *pass)
     if (pass->batch && pass->positions && !r->slotted)
         return links_batch(&w, pass);
     bool shown = pass->slots && pass->positions;
+    if (shown && r->reads_shown && !pass->starts) {
+        const int result = links_show_reads(r, &with_sequences);
+        if (result && result != -EDOM)
+            return result;
+        shown = !result;
+    }
     if (r->hole || (!shown && !pass->bare))
         forget(r);
     r->hole = false;

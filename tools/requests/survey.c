@@ -89,6 +89,23 @@ static int see_rows(struct requests *r, const struct pass *pass)
     return 0;
 }
 
+/* All that is attended to has a position, too. */
+static int see_reads(struct requests *r, const struct pass *pass)
+{
+    const int result = links_reads(r, pass);
+    if (result)
+        return result == -EDOM ? 0 : result;
+    r->reads_shown = true;
+    for (uint32_t i = 0; i < r->reads.count; i++) {
+        const uint32_t count = (uint32_t) pass->positions[r->reads.starts[i]];
+        for (uint32_t position = 0; position < count; position++) {
+            const uint32_t slot = (uint32_t) pass->reads[r->reads.from[i] + position];
+            r->divisor = greatest_divisor(slot > position ? slot - position : position - slot, r->divisor);
+        }
+    }
+    return 0;
+}
+
 int requests_survey(struct requests *r, const struct pass *pass)
 {
     for (uint32_t i = 0; i < pass->layer_count; i++) {
@@ -100,6 +117,8 @@ int requests_survey(struct requests *r, const struct pass *pass)
     if (pass->blocks && pass->block_words && pass->blocks[0] > 0 && pass->blocks[0] < (int32_t) SLOTS_MAX)
         r->told_block = (uint32_t) pass->blocks[0];
     r->slotted |= pass->slots || pass->unplaced;
+    if (pass->reads && pass->positions && see_reads(r, pass) != 0)
+        return -ENOMEM;
     return pass->slots && pass->positions ? see_rows(r, pass) : 0;
 }
 
