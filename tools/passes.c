@@ -191,7 +191,7 @@ static bool of_another_space(struct passes *passes, const struct mt_site *site, 
         return false;
     if (!passes->planner)
         return strncmp(passes->home_recipe, site->recipe, sizeof passes->home_recipe) != 0 &&
-               context->kernel != passes->home_kernel;
+               (!site->kernel[0] || context->kernel != passes->home_kernel);
     if (context->kernel == passes->planner) {
         passes->planned = context->number;
         return false;

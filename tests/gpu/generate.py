@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""generate.py MODEL MODE TRUTH.npz [kernels]
+"""generate.py MODEL MODE TRUTH.npz [alone] [kernels]
 
 A small Mixture-of-Experts model of transformers with random weights answers prompts of different lengths:
 
@@ -9,8 +9,9 @@ A small Mixture-of-Experts model of transformers with random weights answers pro
   paged      model.generate_batch, continuous batching: more requests than fit, prompts that begin alike
   recompute  the same with so small a cache that requests are put off and computed again
 
-TRUTH gets each request's tokens and, from hooks on the routers in this very run, the experts of all rows that it attended to; and how
-many of these rows are as in a run of the request alone. `kernels` prints the CUDA kernels in the order of their launches, too.
+TRUTH gets each request's tokens and, from hooks on the routers in this very run, the experts of all rows that it attended to. Of
+beams the rows of each sequence in each pass. `alone` tells how many of the rows are as in a run of the request alone; `kernels` prints the
+CUDA kernels in the order of their launches.
 Knows nothing of moetap.
 """
 import sys
@@ -90,6 +91,18 @@ class Passes:
         return out
 
 
+def beam_lines(ran):
+    """The rows of each sequence in each pass, without padding: who of them goes on with whom, beams decide."""
+    lines = []
+    for given, experts in ran:
+        ids, positions = given['input_ids'], given['position_ids']
+        experts = experts.reshape(*ids.shape, *experts.shape[1:])
+        for tokens, at, rows in zip(ids, positions, experts):
+            first = max((i for i, p in enumerate(at) if p == 0), default=0)
+            lines.append((tokens[first:].tolist(), rows[first:]))
+    return lines
+
+
 def generate(model, passes, texts, **options):
     """A batch padded on the left. Returns of each request the tokens, to the end, and their rows."""
     width = max(map(len, texts))
@@ -97,8 +110,7 @@ def generate(model, passes, texts, **options):
     mask = torch.tensor([[0] * (width - len(t)) + [1] * len(t) for t in texts], device=DEVICE)
     out = model.generate(ids, attention_mask=mask, do_sample=False, pad_token_id=PAD, **options).tolist()
     if options.get('num_beams', 1) > 1:
-        passes.take()
-        return [(row[width - len(text):], None) for text, row in zip(texts, out)]
+        return beam_lines(passes.take())
     answers, ran = [], passes.take()
     for i, text in enumerate(texts):
         tokens = text + out[i][width:]
@@ -138,6 +150,8 @@ def paged(model, passes, texts, blocks):
 def main():
     name, mode, truth_file = sys.argv[1:4]
     base, extra, experts, top_k = MODELS[name]
+    if 'kv_lora_rank' in extra:
+        extra = dict(extra, num_key_value_heads=SIZES['num_attention_heads'])
     architecture = getattr(transformers, base + 'ForCausalLM')
     torch.manual_seed(7)
     model = architecture(architecture.config_class(**{**SIZES, **extra})).to(DEVICE, torch.bfloat16).eval()
@@ -146,7 +160,7 @@ def main():
             torch.nn.init.normal_(parameter, std=0.02)
     model.generation_config.pad_token_id, model.generation_config.eos_token_id = PAD, 2
     passes = Passes(model, Routers(experts, top_k))
-    profile = torch.profiler.profile(activities=list(torch.profiler.ProfilerActivity)) if sys.argv[4:] == ['kernels'] else None
+    profile = torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) if 'kernels' in sys.argv[4:] else None
     with torch.no_grad():
         if profile:
             profile.start()
@@ -162,7 +176,7 @@ def main():
             for event in kernels[:600]:
                 print('kernel', event.name)
         alone = same = rows = 0
-        for tokens, known in answers if mode != 'beams' and not profile else []:
+        for tokens, known in answers if 'alone' in sys.argv[4:] else []:
             prompt = next(t for t in prompts(24, 3) + prompts(3, 4) + prompts(1, 5) if t == tokens[:len(t)])
             again, own = generate(model, passes, [prompt], max_new_tokens=len(tokens) - len(prompt))[0]
             both = min(len(own), len(known))
@@ -172,11 +186,11 @@ def main():
     arrays = {}
     for i, (tokens, known) in enumerate(answers):
         arrays[f'tokens_{i}'] = numpy.array(tokens)
-        if known is not None:
-            arrays[f'experts_{i}'] = known.astype(numpy.int32)
+        arrays[f'experts_{i}'] = known.astype(numpy.int32)
     numpy.savez(truth_file, **arrays)
-    print(name, mode, 'requests', len(answers), 'with the end token', sum(t[-1] == 2 for t, _ in answers),
-          f'alone: {alone} of {len(answers)} requests equal, {same} of {rows} rows', torch.__version__, transformers.__version__)
+    counted = f'alone: {alone} of {len(answers)} requests equal, {same} of {rows} rows' if rows else ''
+    print(name, mode, 'requests', len(answers), 'with the end token', sum(t[-1] == 2 for t, _ in answers), counted,
+          torch.__version__, transformers.__version__)
 
 
 if __name__ == '__main__':
