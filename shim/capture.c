@@ -8,6 +8,7 @@
 #include "lane.h"
 #include "layer/layer.h"
 #include "log.h"
+#include "tap/reach.h"
 #include "tap/state.h"
 
 #include <pthread.h>
@@ -97,30 +98,49 @@ static void close_pending(struct mt_lane *lane)
         mt_log_once(MT_LOG_PROBLEM, "cuCtxPopCurrent failed");
 }
 
-/* Once for each kernel and reason: a sampler comes with every token. */
-static bool first_time(const struct mt_kernel *kernel, const char *why)
+/* Once for each recipe and reason: a sampler comes with every token, and a kernel again when modules are unloaded. */
+static bool first_time(const struct mt_recipe *recipe, const char *why)
 {
     static struct {
-        const struct mt_kernel *kernel;
+        const struct mt_recipe *recipe;
         const char *why;
     } said[64];
     static pthread_mutex_t said_lock = PTHREAD_MUTEX_INITIALIZER;
     pthread_mutex_lock(&said_lock);
     size_t i = 0;
-    while (i < 64 && said[i].kernel && !(said[i].kernel == kernel && said[i].why == why))
+    while (i < 64 && said[i].recipe && !(said[i].recipe == recipe && said[i].why == why))
         i++;
-    bool first = i < 64 && !said[i].kernel;
+    bool first = i < 64 && !said[i].recipe;
     if (first) {
-        said[i].kernel = kernel;
+        said[i].recipe = recipe;
         said[i].why = why;
     }
     pthread_mutex_unlock(&said_lock);
     return first;
 }
 
+/* Why a launch that a recipe fits is not read: because that recipe is another release's. */
+static const char beyond[] =
+    "what its recipe takes for ids, or for their number, does not lie in memory that there is; "
+    "the recipe is for another release";
+
+static void count_not_captured(void)
+{
+    struct mt_tap_state *state = mt_tap_state_current();
+    if (state)
+        mt_segment_count_not_captured(mt_tap_segment(state));
+}
+
 static void explain_no_tap(const struct mt_kernel *kernel, const char *why)
 {
-    if (mt_log_level() < MT_LOG_EXPLAIN || !first_time(kernel, why))
+    if (why == beyond) {
+        if (mt_recipe_site_kind(kernel->recipe) == MT_SITE_ROUTER)
+            count_not_captured();
+        if (first_time(kernel->recipe, why))
+            mt_log(MT_LOG_PROBLEM, "not captured: %s: %s", kernel->info->base, why);
+        return;
+    }
+    if (mt_log_level() < MT_LOG_EXPLAIN || !first_time(kernel->recipe, why))
         return;
     bool router = mt_recipe_kind(kernel->recipe) == MT_RECIPE_ROUTER;
     mt_log(MT_LOG_EXPLAIN, "not %s here: %s: %s", router ? "a router" : "row context", kernel->info->base, why);
@@ -132,9 +152,49 @@ static void settle_weights(const struct mt_kernel *kernel, struct mt_routing *ro
     if (!mt_tap_weights_wanted()) {
         routing->weights = 0;
         routing->weights_type = MT_WEIGHT_NONE;
-    } else if (!routing->weights && first_time(kernel, routing->no_weights)) {
+    } else if (!routing->weights && first_time(kernel->recipe, routing->no_weights)) {
         mt_log(MT_LOG_PROBLEM, "no weights of %s: %s; its ids are recorded", kernel->info->base, routing->no_weights);
     }
+}
+
+static bool bytes_in_memory(uint64_t address, uint64_t bytes)
+{
+    return mt_reach(address, bytes) == bytes;
+}
+
+/* As far as the launch tells where it lies: what the GPU finds at an address nobody has seen yet. */
+static bool table_in_memory(const struct mt_routing *routing)
+{
+    const bool whole = !routing->ids_at && !routing->stride_at;
+    return (whole ? mt_reach_all(mt_range_of(routing)) : bytes_in_memory(routing->ids, sizeof(int32_t))) &&
+           (!routing->ids_at || bytes_in_memory(routing->ids, routing->ids_at)) &&
+           (!routing->stride_at || bytes_in_memory(routing->stride, routing->stride_at)) &&
+           (!routing->block_at || bytes_in_memory(routing->block, routing->block_at)) &&
+           (!routing->index || bytes_in_memory(routing->index, routing->rows * sizeof(int32_t))) &&
+           bytes_in_memory(routing->starts, ((uint64_t) routing->rows + 1) * sizeof(int32_t));
+}
+
+/* Weights that cannot be there are no reason to leave the ids. */
+static bool in_memory(struct mt_routing *routing)
+{
+    if (routing->weights && mt_tap_weights_wanted() && !mt_reach_all(mt_weights_range_of(routing))) {
+        routing->weights = 0;
+        routing->no_weights = "they would not lie in memory that there is";
+    }
+    if (routing->block)
+        return table_in_memory(routing);
+    return mt_reach_all(mt_range_of(routing)) && (!routing->count || bytes_in_memory(routing->count, sizeof(int32_t)));
+}
+
+static bool reads(const struct mt_recipe *recipe, const struct mt_kernel *kernel, const struct mt_launch *launch,
+                  struct mt_routing *routing, const char **why)
+{
+    if (!mt_recipe_read(recipe, kernel->info, launch, routing, why))
+        return false;
+    if (routing->dtype == MT_DTYPE_NONE || in_memory(routing)) /* none: told by the launch itself */
+        return true;
+    *why = beyond;
+    return false;
 }
 
 /* The first of the kernel's recipes that reads this launch. NULL: none, and why not the first of them. */
@@ -142,11 +202,13 @@ static const struct mt_recipe *read_launch(const struct mt_kernel *kernel, const
                                            struct mt_routing *routing, const char **why)
 {
     const char *later;
-    if (mt_recipe_read(kernel->recipe, kernel->info, launch, routing, why))
+    if (reads(kernel->recipe, kernel, launch, routing, why))
         return kernel->recipe;
     for (unsigned i = 0; i < MT_KERNEL_OTHERS && kernel->others[i]; i++) {
-        if (mt_recipe_read(kernel->others[i], kernel->info, launch, routing, &later))
+        if (reads(kernel->others[i], kernel, launch, routing, &later))
             return kernel->others[i];
+        if (later == beyond)
+            *why = beyond;
     }
     return NULL;
 }
@@ -188,11 +250,14 @@ static void on_router(struct mt_lane *lane, const struct mt_kernel *kernel, cons
 static void on_consumer(struct mt_lane *lane, const struct mt_kernel *kernel, const struct mt_launch *launch)
 {
     struct mt_routing routing;
-    const char *why;
+    const char *why = "";
     const struct mt_recipe *recipe =
         __atomic_load_n(&routers_seen, __ATOMIC_RELAXED) ? NULL : read_launch(kernel, launch, &routing, &why);
-    if (!recipe)
+    if (!recipe) {
+        if (why == beyond)
+            explain_no_tap(kernel, why);
         return;
+    }
     __atomic_store_n(&ids_seen, true, __ATOMIC_RELAXED);
     struct mt_range range = mt_range_of(&routing);
     if (lane->consumed.begin == range.begin && lane->consumed.end == range.end)
@@ -215,8 +280,14 @@ static void on_map(struct mt_lane *lane, const struct mt_kernel *kernel, const s
     struct mt_routing mapped;
     const char *why = "no router was tapped before it on its stream";
     lane->routed.group = NULL; /* they may lie in the same place now */
-    if (!routed.group || !mt_recipe_read_map(kernel->recipe, kernel->info, launch, &routed.routing, &mapped, &why)) {
-        if (mt_log_level() >= MT_LOG_EXPLAIN && first_time(kernel, why))
+    bool read =
+        routed.group && mt_recipe_read_map(kernel->recipe, kernel->info, launch, &routed.routing, &mapped, &why);
+    if (read && !in_memory(&mapped)) {
+        explain_no_tap(kernel, beyond);
+        return;
+    }
+    if (!read) {
+        if (mt_log_level() >= MT_LOG_EXPLAIN && first_time(kernel->recipe, why))
             mt_log(MT_LOG_EXPLAIN, "mapped ids are not recorded here: %s: %s", kernel->info->base, why);
         return;
     }
@@ -292,9 +363,9 @@ static void on_rows_of_batch(struct mt_lane *lane, const struct mt_kernel *kerne
 
 /* Of the cache that the pass's slots were just written to; that one speaks for all layers already. */
 static void on_reads(struct mt_lane *lane, const struct mt_kernel *kernel, const struct mt_recipe *recipe,
-                     const struct mt_routing *reads)
+                     const struct mt_routing *attended)
 {
-    struct mt_routing routing = *reads;
+    struct mt_routing routing = *attended;
     if (!lane->written || routing.once != lane->written)
         return;
     lane->written = routing.once = 0;
@@ -329,19 +400,11 @@ static void on_context(struct mt_lane *lane, const struct mt_kernel *kernel, con
     else
         explain_no_tap(kernel, why);
     for (unsigned i = 0; i < MT_KERNEL_ALSO && kernel->also[i]; i++) {
-        if (mt_recipe_read(kernel->also[i], kernel->info, launch, &routing, &why))
+        if (reads(kernel->also[i], kernel, launch, &routing, &why))
             take_context(lane, kernel, kernel->also[i], &routing);
         else
             explain_no_tap(kernel, why);
     }
-}
-
-/* kernels.c has named it at its first launch. */
-static void on_no_ids(void)
-{
-    struct mt_tap_state *state = mt_tap_state_current();
-    if (state)
-        mt_segment_count_not_captured(mt_tap_segment(state));
 }
 
 static void on_recipe(struct mt_lane *lane, const struct mt_kernel *kernel, const struct mt_launch *launch)
@@ -354,7 +417,7 @@ static void on_recipe(struct mt_lane *lane, const struct mt_kernel *kernel, cons
         on_consumer(lane, kernel, launch);
         break;
     case MT_RECIPE_NO_IDS:
-        on_no_ids();
+        count_not_captured(); /* kernels.c has named it at its first launch */
         break;
     case MT_RECIPE_SLOTS:
     case MT_RECIPE_POSITIONS:
@@ -408,6 +471,18 @@ static void before(const struct mt_launch *launch)
     mt_quiet_end();
 }
 
+/* Of a router that cannot be tapped where it is. False: it is none. */
+static bool count_router(const struct mt_kernel *kernel, const struct mt_launch *launch)
+{
+    struct mt_routing routing;
+    const char *why;
+    if (!kernel->recipe || mt_recipe_kind(kernel->recipe) != MT_RECIPE_ROUTER ||
+        !read_launch(kernel, launch, &routing, &why))
+        return false;
+    count_not_captured();
+    return true;
+}
+
 static void after(const struct mt_launch *launch)
 {
     mt_quiet_begin();
@@ -428,6 +503,8 @@ static void after(const struct mt_launch *launch)
         if (kernel->recipe)
             on_recipe(lane, kernel, launch);
         mt_lane_unlock(lane);
+    } else {
+        count_router(kernel, launch);
     }
     mt_quiet_end();
 }
@@ -493,16 +570,9 @@ static void node(const struct mt_launch *launch)
 {
     mt_quiet_begin();
     const struct mt_kernel *kernel = mt_kernels_find(launch);
-    struct mt_routing routing;
-    const char *why;
-    if (kernel->recipe && mt_recipe_kind(kernel->recipe) == MT_RECIPE_ROUTER &&
-        read_launch(kernel, launch, &routing, &why)) {
+    if (count_router(kernel, launch))
         mt_log_once(MT_LOG_PROBLEM, "not captured: %s in a graph that is made node by node, not captured from a stream",
                     kernel->info->base);
-        struct mt_tap_state *state = mt_tap_state_current();
-        if (state)
-            mt_segment_count_not_captured(mt_tap_segment(state));
-    }
     mt_quiet_end();
 }
 

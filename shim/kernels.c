@@ -75,7 +75,7 @@ static void explain_unknown(const struct mt_kernel_info *info)
             char sizes[256] = "";
             for (unsigned p = 0, n = 0; p < info->param_count && n < sizeof sizes - 12; p++)
                 n += (unsigned) snprintf(sizes + n, sizeof sizes - n, " %u", info->param[p].size);
-            mt_log(MT_LOG_EXPLAIN, "no recipe for %s, parameters of%s bytes", info->demangled, sizes);
+            mt_log_new(MT_LOG_EXPLAIN, "no recipe for %s, parameters of%s bytes", info->demangled, sizes);
             return;
         }
     }
@@ -84,8 +84,8 @@ static void explain_unknown(const struct mt_kernel_info *info)
 static void say_no_ids(const struct mt_recipe *recipe, const struct mt_kernel_info *info)
 {
     const char *note = mt_recipe_note(recipe);
-    mt_log(MT_LOG_PROBLEM, "not captured: %s routes inside and stores no ids that can be read%s%s", info->base,
-           *note ? ": " : "", note);
+    mt_log_new(MT_LOG_PROBLEM, "not captured: %s routes inside and stores no ids that can be read%s%s", info->base,
+               *note ? ": " : "", note);
 }
 
 /* Leaves it without a plan where padding would show what an older launch left there. */
@@ -169,14 +169,14 @@ static const struct mt_kernel *ask(const struct mt_launch *launch)
         if (mt_recipe_kind(kernel->recipe) == MT_RECIPE_NO_IDS)
             say_no_ids(kernel->recipe, info);
         else
-            mt_log(MT_LOG_EXPLAIN, "recipe %s reads %s", mt_recipe_name(kernel->recipe), info->demangled);
+            mt_log_new(MT_LOG_EXPLAIN, "recipe %s reads %s", mt_recipe_name(kernel->recipe), info->demangled);
         for (unsigned i = 0; i < MT_KERNEL_OTHERS && kernel->others[i]; i++)
-            mt_log(MT_LOG_EXPLAIN, "or recipe %s, as each launch tells", mt_recipe_name(kernel->others[i]));
+            mt_log_new(MT_LOG_EXPLAIN, "or recipe %s, as each launch tells", mt_recipe_name(kernel->others[i]));
         for (unsigned i = 0; i < MT_KERNEL_ALSO && kernel->also[i]; i++)
-            mt_log(MT_LOG_EXPLAIN, "and recipe %s", mt_recipe_name(kernel->also[i]));
+            mt_log_new(MT_LOG_EXPLAIN, "and recipe %s", mt_recipe_name(kernel->also[i]));
     } else {
         if (why[0])
-            mt_log(MT_LOG_PROBLEM, "not captured: %s: %s", info->base, why);
+            mt_log_new(MT_LOG_PROBLEM, "not captured: %s: %s", info->base, why);
         else if (name)
             explain_unknown(info);
     }

@@ -79,7 +79,8 @@ struct mt_lane *mt_lane_find(CUstream stream)
     }
     pthread_mutex_unlock(&lanes_lock);
     if (!lane)
-        mt_log_once(MT_LOG_PROBLEM, "more than %u streams: routers on later ones are not captured", LANES_MAX);
+        mt_log_once(MT_LOG_PROBLEM, "more than %u streams: routers on later ones are counted as not captured",
+                    LANES_MAX);
     return lane;
 }
 

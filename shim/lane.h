@@ -7,7 +7,7 @@
 #include "tap/branch.h"
 #include "layer/layer.h"
 
-struct mt_group; /* capture.c: the routers of one recipe, E and k on one lane */
+struct mt_group; /* layer/group.h: the routers of one recipe, E and k on one lane */
 
 struct mt_lane {
     CUstream stream;
@@ -60,7 +60,7 @@ struct mt_lane {
      * launches read the same ones. */
     struct mt_range consumed;
 
-    struct mt_group *groups; /* list, newest first: capture.c's */
+    struct mt_group *groups; /* list, newest first: layer/group.c's */
 
     /* The two routers before, to tell the stages of grouped routing from the router proper. */
     struct mt_lane_stage {

@@ -15,6 +15,9 @@ bool mt_log_open(const char *path);
 int mt_log_level(void);
 __attribute__((format(printf, 2, 3))) void mt_log(int level, const char *format, ...);
 
+/* Each text once: what is said of a kernel is found again when a module was unloaded and all are looked at anew. */
+__attribute__((format(printf, 2, 3))) void mt_log_new(int level, const char *format, ...);
+
 /* Problems come in floods (once a launch): each call site says its first one only. */
 #define mt_log_once(level, ...)                                                                                        \
     do {                                                                                                               \

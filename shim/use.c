@@ -22,10 +22,16 @@ enum mt_use mt_use_of(const struct mt_range *range, const struct mt_history_entr
     return reads ? MT_USE_READS : MT_USE_NONE;
 }
 
+/* Elements up to 2^63, of a recipe that took something else for a number, may lie behind the end of all addresses. */
+static struct mt_range range_of(uint64_t begin, uint64_t elements, uint32_t size)
+{
+    return (struct mt_range){begin, elements > (UINT64_MAX - begin) / size ? UINT64_MAX : begin + elements * size};
+}
+
 struct mt_range mt_range_of(const struct mt_routing *routing)
 {
     uint64_t last = (routing->rows - 1) * routing->stride + (routing->k - 1) * routing->column;
-    return (struct mt_range){routing->ids, routing->ids + (last + 1) * mt_dtype_size(routing->dtype)};
+    return range_of(routing->ids, last + 1, mt_dtype_size(routing->dtype));
 }
 
 struct mt_range mt_weights_range_of(const struct mt_routing *routing)
@@ -33,5 +39,5 @@ struct mt_range mt_weights_range_of(const struct mt_routing *routing)
     if (!routing->weights)
         return (struct mt_range){0};
     uint64_t weights = (uint64_t) (routing->rows - 1) * routing->weights_stride + routing->k;
-    return (struct mt_range){routing->weights, routing->weights + weights * mt_weight_size(routing->weights_type)};
+    return range_of(routing->weights, weights, mt_weight_size(routing->weights_type));
 }

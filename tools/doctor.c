@@ -135,8 +135,7 @@ int verb_doctor(int argc, char **argv)
                                           {"source", required_argument, NULL, SOURCE},
                                           {"recipe", required_argument, NULL, RECIPE},
                                           {NULL, 0, NULL, 0}};
-    const char *output = NULL;
-    char *source = NULL, *recipe = NULL;
+    const char *output = NULL, *source = NULL, *recipe = NULL;
     int opt;
     while ((opt = getopt_long(argc, argv, "+:o:", longs, NULL)) != -1) {
         switch (opt) {
@@ -144,6 +143,8 @@ int verb_doctor(int argc, char **argv)
             output = optarg;
             break;
         case SOURCE:
+            if ((opt = check_source(optarg)))
+                return opt;
             source = optarg;
             break;
         case RECIPE:
@@ -155,37 +156,26 @@ int verb_doctor(int argc, char **argv)
     }
     if (optind == argc)
         return say_usage("doctor of what? moetap doctor [OPTIONS] -- CMD...");
+    if (output && !can_write(output))
+        return EXIT_FAILED;
     char folder[] = "/tmp/moetap-doctor-XXXXXX", log[64], trace[64];
     if (!mkdtemp(folder))
         return say_failed("%s: %s", folder, strerror(errno));
     snprintf(log, sizeof log, "%s/log", folder);
     snprintf(trace, sizeof trace, "%s/trace", folder);
     char **command = argv + optind;
-    size_t words = (size_t) (argc - optind), n = 0;
-    char **record = calloc(words + 12, sizeof *record);
-    if (!record || setenv("MOETAP_LOG", "2", 1) != 0 || setenv("MOETAP_LOG_FILE", log, 1) != 0) {
-        remove_folder(folder);
-        free(record);
-        return say_failed("out of memory");
-    }
-    char *head[] = {"record", "-q", "-o", trace, source ? "--source" : NULL, source, recipe ? "--recipe" : NULL,
-                    recipe};
-    for (size_t i = 0; i < sizeof head / sizeof *head; i++) {
-        if (head[i])
-            record[n++] = head[i];
-    }
-    record[n++] = "--";
-    memcpy(record + n, command, words * sizeof *record);
-    optind = 1;
-    int status = verb_record((int) (n + words), record), said = EXIT_OK;
-    /* Wrong usage, no such command: record has said it, and there is nothing to report. */
+    int status = EXIT_FAILED, said = EXIT_OK;
+    if (setenv("MOETAP_LOG", "2", 1) != 0 || setenv("MOETAP_LOG_FILE", log, 1) != 0)
+        say_failed("out of memory");
+    else
+        status = record_to_report(command, source, recipe, trace);
+    /* No such command: it was said, and there is nothing to report. */
     if (access(trace, F_OK) == 0) {
         if (output && !freopen(output, "we", stdout))
             said = say_failed("%s: cannot write it: %s", output, strerror(errno));
         else
             said = report(folder, command, status);
     }
-    free(record);
     remove_folder(folder);
     return said != EXIT_OK ? said : status;
 }

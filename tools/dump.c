@@ -5,7 +5,6 @@
 
 #include <errno.h>
 #include <getopt.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -171,18 +170,16 @@ int verb_dump(int argc, char **argv)
         trace_reader_close(reader);
         return status;
     }
-    signal(SIGPIPE, SIG_IGN); /* `| head` ends us quietly */
     dump.out = output ? fopen(output, "we") : stdout;
     int status = EXIT_FAILED;
     if (!dump.out) {
         say_failed("%s: cannot write it: %s", output, strerror(errno));
     } else {
         status = run(&dump, reader);
-        if ((output ? fclose(dump.out) : fflush(dump.out)) != 0 && !dump.out_error)
+        if (output && fclose(dump.out) != 0 && !dump.out_error)
             dump.out_error = errno;
-        if (dump.out_error && (output || dump.out_error != EPIPE))
-            status =
-                say_failed("%s: cannot write it: %s", output ? output : "standard output", strerror(dump.out_error));
+        if (output && dump.out_error) /* of standard output main() says it */
+            status = say_failed("%s: cannot write it: %s", output, strerror(dump.out_error));
     }
     trace_reader_close(reader);
     return status;

@@ -26,6 +26,8 @@ static void warn_of_config(const struct export *export)
 static int run(struct export *export)
 {
     export->trace = trace_reader_trace(export->reader);
+    if (!export->trace->segment_count)
+        return say_failed("%s: nothing was captured: it has no segment", export->path);
     export->pass_numbers = calloc(export->trace->segment_count + 1u, sizeof *export->pass_numbers);
     int result = export->pass_numbers ? sequences_assemble(export->reader, export->block_size, export->rules,
                                                            &export->requests, &export->error)
@@ -177,6 +179,9 @@ int verb_export(int argc, char **argv)
     else
         return say_usage("-o %s: .npz or .safetensors, or --format=npz|safetensors", export.output);
     export.path = argv[optind];
+    struct stat there;
+    if (stat(export.output, &there) == 0 && !S_ISREG(there.st_mode)) /* it would be replaced by one */
+        return say_failed("-o %s: is no regular file: arrays are written to one", export.output);
     if (same_file(export.path, export.output))
         return say_failed("-o %s: that is the trace itself", export.output);
     if (export.config_path && same_file(export.config_path, export.output))

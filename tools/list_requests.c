@@ -76,6 +76,8 @@ int verb_requests(int argc, char **argv)
         status = say_failed("%s", error.text);
     } else {
         uint32_t number = 0;
+        if (!trace_reader_trace(reader)->segment_count)
+            puts("no segment: nothing was captured");
         for (uint32_t i = 0; i < trace_reader_trace(reader)->segment_count; i++)
             print_segment(i, requests[i], &number);
         sequences_free(reader, requests);

@@ -3,27 +3,35 @@
 
 #include "../shm/reader.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
+#include <poll.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 static const struct verb {
     const char *name;
     int (*run)(int argc, char **argv);
     const char *help;
+    bool starts; /* a command, which is to find the signals as they were */
 } verbs[] = {
     {"record", verb_record,
      "record [-o FILE] [--source=auto|cupti|preload] [--recipe FILE] [--ring-size N]\n"
      "         [--on-full=drop|wait:TIME] [--weights] [--strict] [--force] [-q] -- CMD...\n"
-     "         runs CMD with the tap preloaded and writes what it routes to FILE"},
+     "         runs CMD with the tap preloaded and writes what it routes to FILE",
+     true},
     {"drain", verb_drain,
      "drain SEGMENT [-o FILE] [--strict] [--force] [-q]\n"
      "         the same for an engine that was started by hand with LD_PRELOAD"},
     {"table", verb_table,
      "table SEGMENT|--session S [--follow] [-o NAME] [--slots N] [--layers N] [--vllm ID --vllm-layers N] [--keep] "
-     "[-q]\n"
+     "[--strict] [-q]\n"
      "         keeps live tables of the experts of each KV slot, for any process to look into"},
     {"ls", verb_ls, "ls       lists the segments and tables on this machine"},
     {"clean", verb_clean, "clean [NAME...]\n         removes segments and tables whose writer has ended"},
@@ -39,18 +47,21 @@ static const struct verb {
     {"export", verb_export,
      "export FILE --request N|--all|--tokens LIST|--passes -o OUT.npz|OUT.safetensors [--format=npz|safetensors]\n"
      "         [--dtype=int32|int16|uint16|uint8] [--block-size N]\n         [--links=auto|proven|likely] "
-     "[--model-config CONFIG] [--ids=logical|physical]\n"
+     "[--model-config CONFIG] [--layers=moe|model] [--topk N]\n"
+     "         [--ids=logical|physical]\n"
      "         writes ids, and weights if they were recorded, as arrays [rows, layers, k], for trainers"},
     {"recipes", verb_recipes,
      "recipes [check FILE]\n"
      "         lists the built-in recipes, or says whether those of FILE are well-formed"},
     {"doctor", verb_doctor,
      "doctor [-o REPORT] [--source=auto|cupti|preload] [--recipe FILE] -- CMD...\n"
-     "         runs CMD and says what was seen, what fitted and what did not"},
+     "         runs CMD and says what was seen, what fitted and what did not",
+     true},
     {"probe", verb_probe,
      "probe [-o RECIPE] [--source=auto|cupti|preload] [--all] [--keep FOLDER] [-v] -- CMD...\n"
      "  moetap probe --from FOLDER [-o RECIPE] [-v]\n"
-     "         runs CMD and looks for a router that no recipe knows; writes a recipe for it"},
+     "         runs CMD and looks for a router that no recipe knows; writes a recipe for it",
+     true},
 };
 
 static void print_help(FILE *out)
@@ -101,12 +112,55 @@ int say_bad_option(char *const *argv, int opt)
     return say_usage("no such option %s, or it takes no value: see `moetap --help`", word);
 }
 
+bool can_write(const char *path)
+{
+    struct stat status;
+    const bool there = stat(path, &status) == 0;
+    /* Opening a pipe would be seen by who reads it. */
+    const bool opens = !there || S_ISREG(status.st_mode) || S_ISDIR(status.st_mode);
+    const int fd = opens ? open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0666) : -1;
+    if (opens ? fd < 0 : access(path, W_OK) != 0) {
+        say_failed("%s: cannot write it: %s", path, strerror(errno));
+        return false;
+    }
+    if (opens)
+        close(fd);
+    if (!there)
+        unlink(path);
+    return true;
+}
+
 bool parse_block_size(const char *text, uint32_t *size)
 {
     char *end;
-    unsigned long value = strtoul(text, &end, 10);
+    const long value = strtol(text, &end, 10);
     *size = (uint32_t) value;
     return end != text && !*end && value >= 1 && value <= 65536;
+}
+
+/*
+ * A closed descriptor 0 to 2 would be the number of the next file that is opened, and messages would go into it. As
+ * these are opened, reading and writing fail as before.
+ */
+static void keep_standard_numbers(void)
+{
+    for (int fd = 0; fd <= 2; fd++) {
+        if (fcntl(fd, F_GETFD) == -1 && open("/dev/null", (fd ? O_RDONLY : O_WRONLY) | O_CLOEXEC) != fd)
+            return;
+    }
+}
+
+/* Who has seen enough (`| head`) is told nothing, and nothing failed. */
+static int end_output(void)
+{
+    errno = 0;
+    if (fflush(stdout) == 0 && !ferror(stdout))
+        return EXIT_OK;
+    const int failure = errno ? errno : EIO;
+    struct pollfd out = {.fd = STDOUT_FILENO, .events = POLLOUT};
+    if (failure == EPIPE || (poll(&out, 1, 0) == 1 && (out.revents & POLLERR)))
+        return EXIT_OK;
+    return say_failed("standard output: cannot write it: %s", strerror(failure));
 }
 
 static int no_such_verb(const char *word)
@@ -122,29 +176,41 @@ static int no_such_verb(const char *word)
     return say_usage("no such verb '%s': %s", word, all);
 }
 
+static bool is_help(const char *word)
+{
+    return strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0;
+}
+
 int main(int argc, char **argv)
 {
+    const struct verb *verb = NULL;
+    for (size_t i = 0; argc > 1 && i < sizeof verbs / sizeof *verbs; i++) {
+        if (strcmp(argv[1], verbs[i].name) == 0)
+            verb = &verbs[i];
+    }
+    const bool help = verb && argc > 2 && is_help(argv[2]);
+    keep_standard_numbers();
+    if (!verb || !verb->starts || help)
+        signal(SIGPIPE, SIG_IGN);
     if (argc < 2) {
         print_help(stderr);
         return EXIT_USAGE;
     }
-    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0) {
+    if (is_help(argv[1]) || strcmp(argv[1], "help") == 0) {
         print_help(stdout);
-        return EXIT_OK;
+        return end_output();
     }
     if (strcmp(argv[1], "--version") == 0) {
         printf("moetap %s (segment layout %u.%u)\n", mt_version(), MT_ABI_MAJOR, MT_ABI_MINOR);
-        return EXIT_OK;
+        return end_output();
     }
-    for (size_t i = 0; i < sizeof verbs / sizeof *verbs; i++) {
-        if (strcmp(argv[1], verbs[i].name) != 0)
-            continue;
-        if (argc > 2 && strcmp(argv[2], "--help") == 0) {
-            printf("moetap %s\n", verbs[i].help);
-            return EXIT_OK;
-        }
-        opterr = 0; /* our own messages */
-        return verbs[i].run(argc - 1, argv + 1);
+    if (!verb)
+        return no_such_verb(argv[1]);
+    if (help) {
+        printf("moetap %s\n", verb->help);
+        return end_output();
     }
-    return no_such_verb(argv[1]);
+    opterr = 0; /* our own messages */
+    const int status = verb->run(argc - 1, argv + 1);
+    return status == EXIT_OK ? end_output() : status;
 }

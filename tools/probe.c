@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <getopt.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -331,13 +332,19 @@ int verb_probe(int argc, char **argv)
     int status = parse(argc, argv, &options);
     if (status)
         return status;
+    if (options.output && !can_write(options.output))
+        return EXIT_FAILED;
     bool ran = options.from != NULL;
+    if (ran)
+        signal(SIGPIPE, SIG_IGN); /* as main() does it for verbs that start nothing */
     int judged = ran ? EXIT_OK : sample(argv + optind, &options, folder, &status, &ran);
     if (judged)
         return judged;
     struct evidence evidence = {0};
     struct verdict verdict = {0};
     judged = read_folder(ran && options.from ? options.from : folder, options.from || (ran && options.keep), &evidence);
+    if (options.from && !judged && !evidence.kernel_count)
+        judged = say_failed("%s: nothing sampled is in it: it is a folder that probe --keep made", options.from);
     if (ran && !judged)
         judged = judge(&evidence, &verdict) ? report(&evidence, &verdict, options.output, options.verbose)
                                             : say_failed("out of memory");

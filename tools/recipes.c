@@ -30,6 +30,14 @@ static int list(void)
     return EXIT_OK;
 }
 
+static size_t lines(const char *text)
+{
+    size_t n = 1;
+    for (; *text; text++)
+        n += *text == '\n';
+    return n;
+}
+
 static int check(const char *path)
 {
     FILE *file = fopen(path, "re");
@@ -50,7 +58,7 @@ static int check(const char *path)
         size_t count;
         char why[512];
         if (strlen(text) != n)
-            status = say_failed("%s: found a zero byte, expected text", path);
+            status = say_failed("%s:%zu: found a zero byte, expected text", path, lines(text));
         else if (!mt_recipes_check(path, text, &count, why, sizeof why))
             status = say_failed("%s", why);
         else

@@ -23,6 +23,7 @@ struct options {
     const char *output;
     const char *source, *recipe, *ring_size, *on_full;
     bool weights, strict, force, quiet;
+    bool reported; /* what was captured, by `doctor` */
 };
 
 static volatile sig_atomic_t child; /* 0 once it was reaped */
@@ -135,8 +136,10 @@ static int set_environment(const struct options *options, const char *session)
     int status = find_shim(shim, sizeof shim);
     if (status)
         return status;
-    if (options->recipe && (!readable(options->recipe) || !realpath(options->recipe, recipe)))
-        return say_failed("--recipe %s: %s", options->recipe, strerror(errno ? errno : EISDIR));
+    if (options->recipe && !(realpath(options->recipe, recipe) && access(recipe, R_OK) == 0))
+        return say_failed("--recipe %s: %s", options->recipe, strerror(errno));
+    if (options->recipe && !readable(recipe))
+        return say_failed("--recipe %s: is no regular file", options->recipe);
     if ((status = set("MOETAP_SESSION", session)) || (status = set("MOETAP_SOURCE", options->source)) ||
         (status = set("MOETAP_RECIPE", options->recipe ? recipe : NULL)) ||
         (status = set("MOETAP_RING_SIZE", options->ring_size)) || (status = set("MOETAP_ON_FULL", options->on_full)) ||
@@ -312,31 +315,30 @@ int run_preloaded(char **command, const char *source, bool *ran)
     return WIFSIGNALED(wait_status) ? 128 + WTERMSIG(wait_status) : WEXITSTATUS(wait_status);
 }
 
-int verb_record(int argc, char **argv)
+static void summarize(const struct collect_total *total, const char *output, bool progress)
 {
-    struct options options = {0};
-    int status = parse(argc, argv, &options);
-    if (status)
-        return status;
+    collect_summary(total, output, progress);
+    if (!total->records && !total->not_captured && !collect_lost(total))
+        fprintf(stderr, "moetap: nothing was captured: did the command use CUDA, and is there a recipe for its router? "
+                        "`moetap doctor` explains\n");
+}
 
-    char session[32], output[64];
+static int record(const struct options *options, char **command)
+{
+    char session[32];
     uint32_t random = 0;
     if (getrandom(&random, sizeof random, GRND_NONBLOCK) != (ssize_t) sizeof random)
         random = (uint32_t) time(NULL);
     snprintf(session, sizeof session, "r%d-%08x", (int) getpid(), random);
-    if (!options.output) {
-        snprintf(output, sizeof output, "moetap-%d.moetap", (int) getpid());
-        options.output = output;
-    }
     /* Left over from a probe, they would turn the taps off. */
     unsetenv("MOETAP_PROBE");
     unsetenv("MOETAP_PROBE_ALL");
-    status = set_environment(&options, session);
+    int status = set_environment(options, session);
     if (status)
         return status;
     struct mt_error error = {""};
     struct trace_writer *writer;
-    if (trace_writer_open(options.output, options.force, &writer, &error) != 0)
+    if (trace_writer_open(options->output, options->force, &writer, &error) != 0)
         return say_failed("%s", error.text);
     struct collect *collect = collect_new(writer);
     if (!collect)
@@ -345,21 +347,19 @@ int verb_record(int argc, char **argv)
     catch_signals();
     prctl(PR_SET_CHILD_SUBREAPER, 1);
     int exec_error;
-    status = start(argv + optind, &exec_error);
+    status = start(command, &exec_error);
     if (status)
         return status;
-    bool progress = !options.quiet && isatty(STDERR_FILENO);
+    bool progress = !options->quiet && isatty(STDERR_FILENO);
     int wait_status = follow(collect, session, progress);
     struct collect_total total;
     int written = collect_end(collect, &total, &error);
     if (exec_error) {
-        remove_trace(options.output);
-        return not_run(argv[optind], exec_error);
+        remove_trace(options->output);
+        return not_run(command[0], exec_error);
     }
-    collect_summary(&total, options.output, progress);
-    if (!total.records && !total.not_captured && !collect_lost(&total))
-        fprintf(stderr, "moetap: nothing was captured: did the command use CUDA, and is there a recipe for its router? "
-                        "`moetap doctor` explains\n");
+    if (!options->reported)
+        summarize(&total, options->output, progress);
     if (WIFSIGNALED(wait_status))
         return 128 + WTERMSIG(wait_status);
     if (WEXITSTATUS(wait_status))
@@ -368,5 +368,26 @@ int verb_record(int argc, char **argv)
         return say_failed("%s", error.text);
     if (total.damaged)
         return EXIT_FAILED;
-    return options.strict && collect_lost(&total) + total.not_captured ? EXIT_LOST : EXIT_OK;
+    return options->strict && collect_lost(&total) + total.not_captured ? EXIT_LOST : EXIT_OK;
+}
+
+int record_to_report(char **command, const char *source, const char *recipe, const char *trace)
+{
+    const struct options options = {
+        .output = trace, .source = source, .recipe = recipe, .quiet = true, .reported = true};
+    return record(&options, command);
+}
+
+int verb_record(int argc, char **argv)
+{
+    struct options options = {0};
+    int status = parse(argc, argv, &options);
+    if (status)
+        return status;
+    char output[64];
+    if (!options.output) {
+        snprintf(output, sizeof output, "moetap-%d.moetap", (int) getpid());
+        options.output = output;
+    }
+    return record(&options, argv + optind);
 }

@@ -242,6 +242,10 @@ static bool over(const struct tables *tables)
 
 static void serve(struct tables *tables)
 {
+    if (tables->session)
+        discover(tables);
+    if (tables->session && !tables->count && !tables->wish.quiet)
+        fprintf(stderr, "moetap: no engine of session %s yet: waiting for one\n", tables->session);
     for (unsigned n = 0; !stop_wanted(); n++) {
         uint64_t records = turn(tables);
         if (tables->session && (n % DISCOVER_EVERY == 0 || over(tables)))

@@ -31,6 +31,11 @@ int verb_probe(int argc, char **argv);
  * ends with. `ran`: it could be started. `source` may be NULL.
  */
 int run_preloaded(char **command, const char *source, bool *ran);
+/* As `record` does, but what was captured is left to a report to say. `source` and `recipe` may be NULL. */
+int record_to_report(char **command, const char *source, const char *recipe, const char *trace);
+
+/* Asked before a command runs, so that it does not run for nothing: can this file be written? Says so if not. */
+bool can_write(const char *path);
 
 /* "moetap: ..." on stderr; returns EXIT_FAILED resp. EXIT_USAGE. */
 __attribute__((format(printf, 1, 2))) int say_failed(const char *format, ...);

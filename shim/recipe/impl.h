@@ -30,8 +30,8 @@ struct mt_term {
 };
 
 struct mt_expr {
-    struct mt_term a, b; /* a, a / b (must divide), a * b or a - b (not negative) */
-    char operation;      /* '/', '*' or '-' */
+    struct mt_term a, b; /* a, a / b (must divide), a * b, a + b or a - b (not negative) */
+    char operation;      /* '/', '*', '+' or '-' */
     unsigned line;
 };
 

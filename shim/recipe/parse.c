@@ -74,7 +74,7 @@ static int take_index(const struct parser *parser, const char **at, const char *
 {
     uint64_t n;
     if (!take_number(at, &n))
-        return mistake(parser, "found '%s', expected a number behind '%s'", skip_blanks(*at), what);
+        return mistake(parser, "found '%.80s', expected a number behind '%s'", skip_blanks(*at), what);
     if (n >= limit)
         return mistake(parser, "found %s %llu, expected at most %llu", what, (unsigned long long) n,
                        (unsigned long long) limit - 1);
@@ -91,8 +91,13 @@ static int take_term(const struct parser *parser, const char **at, struct mt_ter
         term->kind = TERM_PARAM;
         if (take_index(parser, at, "param", MT_KERNEL_PARAMS_MAX, &term->index))
             return -1;
-        if (take_char(at, '+') && take_index(parser, at, "+", 4096, &term->offset))
-            return -1;
+        /* A number behind it is an offset; all else is added to it. */
+        const char *behind = *at;
+        if (take_char(&behind, '+') && isdigit((unsigned char) *skip_blanks(behind))) {
+            *at = behind;
+            if (take_index(parser, at, "+", 4096, &term->offset))
+                return -1;
+        }
         term->bytes = take_word(at, "u8")    ? 1
                       : take_word(at, "u16") ? 2
                       : take_word(at, "u32") ? 4
@@ -127,7 +132,8 @@ static int take_term(const struct parser *parser, const char **at, struct mt_ter
         term->value = n;
         return 0;
     }
-    return mistake(parser, "found '%s', expected param N, template N, grid.x, k, rows or a number", skip_blanks(*at));
+    return mistake(parser, "found '%.80s', expected param N, template N, grid.x, k, rows or a number",
+                   skip_blanks(*at));
 }
 
 static int take_expr(const struct parser *parser, const char **at, struct mt_expr *expr)
@@ -135,7 +141,7 @@ static int take_expr(const struct parser *parser, const char **at, struct mt_exp
     *expr = (struct mt_expr){.line = parser->line};
     if (take_term(parser, at, &expr->a))
         return -1;
-    for (const char *operation = "*/-"; *operation; operation++) {
+    for (const char *operation = "*/-+"; *operation; operation++) {
         if (take_char(at, *operation)) {
             expr->operation = *operation;
             return take_term(parser, at, &expr->b);
@@ -147,7 +153,7 @@ static int take_expr(const struct parser *parser, const char **at, struct mt_exp
 static int at_end(const struct parser *parser, const char *at)
 {
     at = skip_blanks(at);
-    return *at ? mistake(parser, "found '%s', expected the end of the line", at) : 0;
+    return *at ? mistake(parser, "found '%.80s', expected the end of the line", at) : 0;
 }
 
 static int parse_expr(const struct parser *parser, const char *value, struct mt_expr *expr)
@@ -188,7 +194,7 @@ static int parse_word(const struct parser *parser, const char *value, const char
                  : words[i + 1] ? ", "
                                 : " or ",
                  words[i]);
-    return mistake(parser, "found '%s', expected %s", value, list);
+    return mistake(parser, "found '%.80s', expected %s", value, list);
 }
 
 static int parse_text(const struct parser *parser, const char *value, char *to, size_t size)
@@ -230,7 +236,7 @@ static int parse_layouts(const struct parser *parser, const char *value, struct 
             value = skip_blanks(value) + 2;
         }
         if (!layout->count)
-            return mistake(parser, "found '%s', expected the parameters' sizes in bytes", skip_blanks(value));
+            return mistake(parser, "found '%.80s', expected the parameters' sizes in bytes", skip_blanks(value));
     } while (take_char(&value, '|'));
     return at_end(parser, value);
 }
@@ -240,10 +246,10 @@ static int parse_range(const struct parser *parser, const char *value, uint32_t 
     const char *range = value;
     uint64_t from, to;
     if (!take_number(&value, &from) || strncmp(skip_blanks(value), "..", 2) != 0)
-        return mistake(parser, "found '%s', expected a range as 1..%u", range, most);
+        return mistake(parser, "found '%.80s', expected a range as 1..%u", range, most);
     value = skip_blanks(value) + 2;
     if (!take_number(&value, &to) || from < 1 || from > to || to > most)
-        return mistake(parser, "found a range outside of 1..%u", most);
+        return mistake(parser, "found a range outside of 1..%u, expected it within", most);
     *low = (uint32_t) from;
     *high = (uint32_t) to;
     return at_end(parser, value);
@@ -269,7 +275,7 @@ static int parse_dtype(const struct parser *parser, const char *value, struct mt
         recipe->dtype_template = (int) index;
         return at_end(parser, value);
     }
-    return mistake(parser, "found '%s', expected i32, i64, u32, i16, u16, u8 or template N", value);
+    return mistake(parser, "found '%.80s', expected i32, i64, u32, i16, u16, u8 or template N", value);
 }
 
 static int parse_weights_type(const struct parser *parser, const char *value, struct mt_recipe *recipe)
@@ -287,7 +293,7 @@ static int parse_weights_type(const struct parser *parser, const char *value, st
     }
     uint32_t index;
     if (!take_word(&value, "template"))
-        return mistake(parser, "found '%s', expected f32, f16, bf16 or template N", value);
+        return mistake(parser, "found '%.80s', expected f32, f16, bf16 or template N", value);
     if (take_index(parser, &value, "template", MT_TEMPLATE_ARGS_MAX, &index))
         return -1;
     recipe->weights_template = (int) index;
@@ -303,7 +309,7 @@ static int parse_require(const struct parser *parser, const char *value, struct 
         return -1;
     require->at_least = strncmp(skip_blanks(value), ">=", 2) == 0;
     if (!require->at_least && strncmp(skip_blanks(value), "==", 2) != 0)
-        return mistake(parser, "found '%s', expected == or >=", skip_blanks(value));
+        return mistake(parser, "found '%.80s', expected == or >=", skip_blanks(value));
     value = skip_blanks(value) + 2;
     return take_expr(parser, &value, &require->right) || at_end(parser, value) ? -1 : 0;
 }
@@ -312,7 +318,7 @@ static int parse_name(const struct parser *parser, const char *value, char *to, 
 {
     size_t n = strspn(value, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-");
     if (value[n])
-        return mistake(parser, "found '%s', expected a name of letters, digits, '.', '_' and '-'", value);
+        return mistake(parser, "found '%.80s', expected a name of letters, digits, '.', '_' and '-'", value);
     return parse_text(parser, value, to, size);
 }
 
@@ -519,8 +525,8 @@ static int check_exprs(struct parser *parser, const struct mt_recipe *recipe)
         if (read_by_gpu(all[i]) && !may_be_read_by_gpu(recipe, all[i]))
             return mistake(parser, "found 'at', expected it alone and only in ids, stride and block of a block table");
         if (!fits(recipe, &all[i]->a, bytes) || !fits(recipe, &all[i]->b, 0))
-            return mistake(parser,
-                           "found a parameter that params does not have, or that is smaller than what is read of it");
+            return mistake(parser, "found a parameter that params does not have, or a smaller one, expected one of "
+                                   "params, as wide as what is read of it");
     }
     for (unsigned i = 0; i < recipe->require_count; i++) {
         const struct mt_expr *left = &recipe->require[i].left, *right = &recipe->require[i].right;
@@ -529,7 +535,8 @@ static int check_exprs(struct parser *parser, const struct mt_recipe *recipe)
             return mistake(parser, "found 'at' in a condition, expected what the launch itself tells");
         if (!fits(recipe, &left->a, 0) || !fits(recipe, &left->b, 0) || !fits(recipe, &right->a, 0) ||
             !fits(recipe, &right->b, 0))
-            return mistake(parser, "found a condition on a parameter that params does not have");
+            return mistake(parser,
+                           "found a condition on a parameter that params does not have, expected one of params");
     }
     return 0;
 }
@@ -728,7 +735,7 @@ static int start_recipe(const struct parser *parser, struct mt_recipes *recipes,
 {
     char *close = strchr(line, ']');
     if (!close || close == line + 1 || *skip_blanks(close + 1))
-        return mistake(parser, "found '%s', expected [name]", line);
+        return mistake(parser, "found '%.80s', expected [name]", line);
     *close = '\0';
     for (size_t i = first; i < recipes->count; i++) {
         if (strcmp(recipes->all[i].name, line + 1) == 0)
@@ -771,9 +778,9 @@ int mt_recipes_parse(struct mt_recipes *recipes, const char *file, const char *t
         }
         char *equals = strchr(begin, '=');
         if (!equals)
-            return mistake(&parser, "found '%s', expected key = value", begin);
+            return mistake(&parser, "found '%.80s', expected key = value", begin);
         if (recipes->count == first)
-            return mistake(&parser, "found '%s' before any recipe, expected [name] first", begin);
+            return mistake(&parser, "found '%.80s' before any recipe, expected [name] first", begin);
         *equals = '\0';
         for (char *end = equals; end > begin && isspace((unsigned char) end[-1]);)
             *--end = '\0';

@@ -115,6 +115,8 @@ static bool read_expr(const struct mt_expr *expr, const struct mt_kernel_info *k
         return !__builtin_mul_overflow(*value, b, value);
     if (expr->operation == '-')
         return !__builtin_sub_overflow(*value, b, value);
+    if (expr->operation == '+')
+        return !__builtin_add_overflow(*value, b, value);
     if (b == 0 || *value % b)
         return false;
     *value /= b;

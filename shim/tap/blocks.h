@@ -29,10 +29,11 @@ struct mt_blocks_args {
     struct mt_blocks_word stride; /* blocks */
     struct mt_blocks_word block;  /* slots of a KV block */
     const int32_t *starts;        /* [sequences + 1]: rows */
-    const int64_t *positions;     /* [rows] */
+    const int64_t *positions;     /* of each row */
     const int32_t *index;         /* [sequences]: each one's row of the table; NULL: in order */
     uint32_t sequences;
     uint32_t site;
+    uint32_t positions_max; /* so many lie in memory, whatever `starts` says */
 };
 
 /* Shared by the threads. */
@@ -72,7 +73,8 @@ MT_FN uint64_t mt_blocks_row(const struct mt_blocks_args *args, uint32_t sequenc
 MT_FN uint32_t mt_blocks_ahead(const struct mt_blocks_args *args, const struct mt_blocks_plan *plan, uint32_t sequence)
 {
     const int32_t start = args->starts[sequence];
-    if (start < 0 || args->starts[sequence + 1] <= start || !plan->block || mt_blocks_row(args, sequence) >> 31)
+    if (start < 0 || (uint32_t) start >= args->positions_max || args->starts[sequence + 1] <= start || !plan->block ||
+        mt_blocks_row(args, sequence) >> 31)
         return 0;
     const uint64_t position = (uint64_t) args->positions[start];
     return position % plan->block || position / plan->block > plan->stride ? 0 : (uint32_t) (position / plan->block);

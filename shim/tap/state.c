@@ -6,18 +6,20 @@
 #include "tap.h"
 #include "blocks.h"
 #include "image.h"
+#include "reach.h"
 
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/statvfs.h>
 
-#define CONTEXTS_MAX 64
 #define RING_SIZE_SMALL (1u << 20)
-#define SCRATCH_EAGER 16384u /* more than launches in flight, so that two running taps never share one */
-#define SLAB (1u << 20)      /* bytes of memory for graph nodes, each of which keeps its own */
+#define SCRATCH_EAGER 16384u     /* more than launches in flight, so that two running taps never share one */
+#define SLAB (1u << 20)          /* bytes of memory for graph nodes, each of which keeps its own */
+#define POSITIONS_MAX (1u << 20) /* rows of a pass */
 
 struct mt_tap_state {
+    struct mt_tap_state *next;
     CUcontext context; /* NULL once it is gone */
     CUdevice device;
     bool primary;
@@ -44,7 +46,7 @@ struct mt_tap_state {
     size_t memory_count, memory_room;
 };
 
-static struct mt_tap_state *states[CONTEXTS_MAX]; /* filled from the front, never freed */
+static struct mt_tap_state *states; /* list, newest first: those that are gone come last. Never freed */
 static pthread_mutex_t states_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct mt_tap_settings settings;
 
@@ -210,14 +212,10 @@ static bool make(struct mt_tap_state *state)
 
 static struct mt_tap_state *find(CUcontext context)
 {
-    for (int i = 0; i < CONTEXTS_MAX; i++) {
-        struct mt_tap_state *state = __atomic_load_n(&states[i], __ATOMIC_ACQUIRE);
-        if (!state)
-            return NULL;
-        if (__atomic_load_n(&state->context, __ATOMIC_RELAXED) == context)
-            return state;
-    }
-    return NULL;
+    struct mt_tap_state *state = __atomic_load_n(&states, __ATOMIC_ACQUIRE);
+    while (state && __atomic_load_n(&state->context, __ATOMIC_RELAXED) != context)
+        state = state->next;
+    return state;
 }
 
 struct mt_tap_state *mt_tap_state_current(void)
@@ -229,14 +227,12 @@ struct mt_tap_state *mt_tap_state_current(void)
     if (!state) {
         pthread_mutex_lock(&states_lock);
         state = find(context);
-        int i = 0;
-        while (i < CONTEXTS_MAX && states[i])
-            i++;
-        if (!state && i < CONTEXTS_MAX && (state = calloc(1, sizeof *state))) {
+        if (!state && (state = calloc(1, sizeof *state))) {
+            state->next = states;
             state->context = context;
             pthread_mutex_init(&state->lock, NULL);
             state->off = !make(state);
-            __atomic_store_n(&states[i], state, __ATOMIC_RELEASE);
+            __atomic_store_n(&states, state, __ATOMIC_RELEASE);
         }
         pthread_mutex_unlock(&states_lock);
     }
@@ -386,6 +382,7 @@ static bool launch_blocks(const struct mt_tap_state *state, CUstream stream, con
         .index = (const int32_t *) (uintptr_t) routing->index,
         .sequences = routing->rows,
         .site = site,
+        .positions_max = (uint32_t) (mt_reach(routing->positions, POSITIONS_MAX * sizeof(int64_t)) / sizeof(int64_t)),
     };
     void *params[] = {&args};
     return launched(mt_driver.cuLaunchKernel(state->blocks, 1, 1, 1, MT_TAP_THREADS, 1, 1, 0, stream, params, NULL));
@@ -458,8 +455,7 @@ bool mt_tap_add_write(const struct mt_tap_state *state, CUgraph graph, const CUg
 void mt_tap_context_gone(CUcontext context)
 {
     pthread_mutex_lock(&states_lock);
-    for (int i = 0; i < CONTEXTS_MAX && states[i]; i++) {
-        struct mt_tap_state *state = states[i];
+    for (struct mt_tap_state *state = states; state; state = state->next) {
         if (!state->context)
             continue;
         bool gone = context == state->context;
@@ -481,10 +477,7 @@ void mt_tap_context_gone(CUcontext context)
 
 void mt_tap_close_all(void)
 {
-    for (int i = 0; i < CONTEXTS_MAX; i++) {
-        struct mt_tap_state *state = __atomic_load_n(&states[i], __ATOMIC_ACQUIRE);
-        if (!state)
-            break;
+    for (struct mt_tap_state *state = __atomic_load_n(&states, __ATOMIC_ACQUIRE); state; state = state->next) {
         if (state->has_segment)
             mt_segment_close(&state->segment);
     }

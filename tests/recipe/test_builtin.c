@@ -28,7 +28,8 @@ static const struct {
     enum mt_dtype dtype;
     uint32_t rows, k, experts;
     uint64_t stride;
-    const char *weights; /* their parameter and type; NULL: the recipe does not tell */
+    const char *weights;   /* their parameter and type; NULL: the recipe does not tell */
+    uint64_t column, skip; /* 0: 1, and none */
 } kernels[] = {
     /* clang-format off */
     {"moe-demo.i32", "moe_demo_topk_i32", "8 8 8 4 4 4", "1=0x1000 3=7 4=96 5=6", MT_DTYPE_I32, 7, 6, 96, 6, "2 f32"},
@@ -195,7 +196,7 @@ static const struct {
      MT_DTYPE_I32, 1, 1, 96, 1, "2 f32"},
     {"sglang.router_triton.one_row", "_router_triton_kernel", "8 8 8 8 4 4 4 4 4 8", "3=0x1000 6=96 7=6 8=6 x=1",
      MT_DTYPE_I32, 1, 6, 96, 6, "2 f32"},
-    {"sglang.route_radix", "_ZN12_GLOBAL__N_118route_radix_kernelILi1EEEvi", "120", NULL, 0, 0, 0, 0, 0},
+    {NULL, "_ZN12_GLOBAL__N_118route_radix_kernelILi1EEEvi", "120", NULL, 0, 0, 0, 0, 0},
     /* TensorRT-LLM and FlashInfer, from source */
     {"trtllm.deepseek_v3_topk", "_ZN12tensorrt_llm7kernels23deepseek_v3_topk_kernelIfffiLi256ELb1EEEvPT_PT1_PT2_PT0_llllllld",
      "8 8 8 8 8 8 8 8 8 8 8", "2=0x1000 4=7 5=8 6=4 7=6 8=96 9=12", MT_DTYPE_I32, 7, 6, 96, 6, "1 f32"},
@@ -203,10 +204,43 @@ static const struct {
      "8 8 8 8 8 8 8 8 8 8 8 8", "2=0x1000 4=7 5=8 6=4 7=6 8=96 9=12", MT_DTYPE_I32, 7, 6, 96, 6, "1 f32"},
     {"trtllm.customMoeRouting", "_ZN12tensorrt_llm7kernels22customMoeRoutingKernelI13__nv_bfloat16fiLi128ELi8ELb1EEEvPT_PT0_"
      "PT1_iii", "8 8 8 4 4 4", "2=0x1000 3=7 4=96 5=6", MT_DTYPE_I32, 7, 6, 96, 6, "1 f32"},
+    {"trtllm.gate_forward", "_ZN12tensorrt_llm3_v17kernels19gate_forward_kernelILi384ELi6ELb1EEEvPKfS4_PKiS6_PfPiif", "8 8 8 8 8 8 4 4",
+     "5=0x1000 6=7", MT_DTYPE_I32, 7, 6, 384, 6, "4 f32"},
     {"flashinfer.cake_deepseek_routing", "kernel_cake_deepseek_routing_grouped_k8g4_bf16_f32", "8 8 8 8 8 4 4 4 4 4 4 4",
      "3=0x1000 5=7 6=96 7=6", MT_DTYPE_I32, 7, 6, 96, 6},
     {"flashinfer.hash_topk", "_ZN10flashinfer19moe_hash_topk_fusedILb1EEEvNS_17MoEHashTopKParamsE", "64",
-     "0+24:8=0x1000 0+40:4=7 0+44:4=6 0+48:4=96", MT_DTYPE_I32, 7, 6, 96, 6},
+     "0+24:8=0x1000 0+40:4=7 0+44:4=5 0+48:4=96 0+52:4=1", MT_DTYPE_I32, 7, 6, 96, 6, "0+32 f32"},
+    {"flashinfer.hash_topk", "_ZN6sglang19moe_hash_topk_fusedIXadL_ZNS_3actEfEELb1EEEvNS_17MoEHashTopKParamsE", "64",
+     "0+24:8=0x1000 0+40:4=7 0+44:4=6 0+48:4=96", MT_DTYPE_I32, 7, 6, 96, 6, "0+32 f32"},
+    {"deepep.dispatch_layout", "_ZN7deep_ep6legacy6layout19get_dispatch_layoutILi256ELi4ELi8EEEvPKlPiS5_S5_Pbiiii", "8 8 8 8 8 4 4 4 4",
+     "0=0x1000 5=7 6=6 7=8 8=96", MT_DTYPE_I64, 7, 6, 96, 6},
+    {"cutlass.min_latency", "_ZN12tensorrt_llm7kernels15cutlass_kernels37buildMinLatencyActiveExpertMapsKernelILi256EEEvPiPfS3_PlPKiPKflii"
+     "iibiii", "8 8 8 8 8 8 8 4 4 4 4 1 4 4 4", "4=0x1000 6=7 7=6", MT_DTYPE_I32, 7, 6, 0, 6},
+    {"vllm.softplus_sqrt_fast", V "30topk_softplus_sqrt_fast_kernelILi256ELi6ELb0EEEvPKfS3_PKiS5_PfPiif", "8 8 8 8 8 8 4 4",
+     "5=0x1000 6=7", MT_DTYPE_I32, 7, 6, 256, 6, "4 f32"},
+    {"vllm.minimax_m2", V "36_GLOBAL__N__a4a9a764_4_m_cu_3aa0405a36minimax_m2_topk_sigmoid_quant_kernelI13__nv_bfloat16EEvPKT_PKfS8_PfPi"
+     "P13__nv_fp8_e4m3S9_llllllii", "8 8 8 8 8 8 8 8 8 8 8 8 8 4 4", "4=0x1000 10=8 11=8 x=7", MT_DTYPE_I32, 7, 8, 256, 8, "3 f32"},
+    {"gemma4.routing", "_gemma4_routing_kernel", "8 8 8 8 4 8 8", NULL, 0, 0, 0, 0, 0},
+    {"sglang.moe_fused_gate.jit", "_ZN12_GLOBAL__N_133moe_fused_gate_kernel_small_tokenILj8ELNS_11ScoringFuncE0EEEvNS_18MoEFusedGateParamsE",
+     "64", "0+24:8=0x1000 0+32:4=7 0+36:4=96 0+40:4=6", MT_DTYPE_I32, 7, 6, 96, 6, "0+16 f32"},
+    {"sglang.route_radix.flat", "_ZN6sglang18route_radix_kernelILi896ELi16EEEvPK13__nv_bfloat16PKfPfPiixxxfii", "8 8 8 8 4 8 8 8 4 4 4",
+     "3=0x1000 4=7 6=16 7=16", MT_DTYPE_I32, 7, 16, 896, 16, "2 f32"},
+    {"sglang.route_radix", "_ZN6sglang18route_radix_kernelILb1EEEvNS_16RouteRadixParamsE", "80",
+     "0+24:8=0x1000 0+32:4=7 0+48:8=16 0+56:8=16", MT_DTYPE_I32, 7, 16, 896, 16, "0+16 f32"},
+    {"sglang.route_radix.packed", "_ZN6sglang18route_radix_kernelILb1EfEEvNS_16RouteRadixParamsE", "96",
+     "0+24:8=0x1000 0+40:4=7 0+56:8=16 0+64:8=16", MT_DTYPE_I32, 7, 16, 896, 16, "0+16 f32"},
+    {"sglang.inkling", "_ZN6sglang31inkling_gate_topk_renorm_kernelILi4ELb0EEEvPKfS2_S2_PfS3_PlPillf", "8 8 8 8 8 8 8 8 8 4",
+     "5=0x1000 7=7", MT_DTYPE_I64, 7, 6, 256, 6, "3 f32"},
+    {"sglang.inkling.packed", "_ZN6sglang31inkling_gate_topk_renorm_kernelILi1ELb1EEEvPKfS2_S2_PfS3_PlPillf", "8 8 8 8 8 8 8 8 8 4",
+     "6=0x1000 7=7", MT_DTYPE_I16, 7, 6, 256, 12, NULL, 2, 2},
+    {"sglang.inkling_gemv", "_ZN6sglang24inkling_gate_gemv_kernelILi1ELb1ELb0ELb1EEEvPK13__nv_bfloat16S3_PKfS5_PfS6_PiS7_S6_S7_lf",
+     "8 8 8 8 8 8 8 8 8 8 8 4", "6=0x1000 10=7", MT_DTYPE_I32, 7, 6, 256, 6, "5 f32"},
+    {"sglang.inkling_gemv.packed", "_ZN6sglang24inkling_gate_gemv_kernelILi1ELb1ELb1ELb0EEEvPK13__nv_bfloat16S3_PKfS5_PfS6_PiS7_S6_S7_lf",
+     "8 8 8 8 8 8 8 8 8 8 8 4", "7=0x1000 10=7", MT_DTYPE_I16, 7, 6, 256, 12, NULL, 2, 2},
+    {"sglang.inkling_v2", "_ZN6sglang34inkling_gate_topk_renorm_v2_kernelILi4ELb0ELb1EEEvPKfS2_S2_PfPiS4_S3_llf", "8 8 8 8 8 8 8 8 8 4",
+     "4=0x1000 7=7", MT_DTYPE_I32, 7, 6, 256, 6, "3 f32"},
+    {"sglang.inkling_v2.packed", "_ZN6sglang34inkling_gate_topk_renorm_v2_kernelILi4ELb1ELb0EEEvPKfS2_S2_PfPiS4_S3_llf",
+     "8 8 8 8 8 8 8 8 8 4", "5=0x1000 7=7", MT_DTYPE_I16, 7, 6, 256, 12, NULL, 2, 2},
     {"trtllm.routing", "_ZN3moe3dev7routing15routingDeepSeek17routingMainKernelI1PEEvT_", "336", NULL, 0, 0, 0, 0, 0},
     {"trtllm.routing", "_ZN3moe3dev7routing13routingCustom25routingIndicesBlockKernelI1PEEvT_", "336", NULL, 0, 0, 0, 0, 0},
     {"flashinfer.monomoe", "_ZN7monomoe15moe_kernel_topkILi8EEEvi", "8 8", NULL, 0, 0, 0, 0, 0},
@@ -414,19 +448,21 @@ Test(builtin, kernels)
         if (!kernels[i].args)
             continue;
         if (kernels[i].weights)
-            arg_at(&rig, (unsigned) atoi(kernels[i].weights), 0, 0x7000, 8);
+            arg_at(&rig, (unsigned) atoi(kernels[i].weights),
+                   kernels[i].weights[1] == '+' ? (unsigned) atoi(kernels[i].weights + 2) : 0, 0x7000, 8);
         for (int packed = 0; packed < 2; packed++) {
             struct mt_routing r;
             if (packed)
                 rig_pack(&rig);
             cr_assert(mt_recipe_read(recipe, &rig.kernel, &rig.launch, &r, &why), "%s: %s", kernels[i].mangled, why);
-            cr_assert_eq(r.ids, mt_recipe_kind(recipe) == MT_RECIPE_BATCH ? 0u : 0x1000u, "%s", kernels[i].mangled);
+            cr_assert_eq(r.ids, mt_recipe_kind(recipe) == MT_RECIPE_BATCH ? 0 : 0x1000 + kernels[i].skip, "%s",
+                         kernels[i].mangled);
             cr_assert_eq(r.dtype, kernels[i].dtype, "%s", kernels[i].mangled);
             cr_assert_eq(r.rows, kernels[i].rows, "%s: %u rows", kernels[i].mangled, r.rows);
             cr_assert_eq(r.k, kernels[i].k, "%s: k %u", kernels[i].mangled, r.k);
             cr_assert_eq(r.experts, kernels[i].experts, "%s: %u experts", kernels[i].mangled, r.experts);
             cr_assert_eq(r.stride, kernels[i].stride, "%s", kernels[i].mangled);
-            cr_assert_eq(r.column, 1);
+            cr_assert_eq(r.column, kernels[i].column ? kernels[i].column : 1);
             check_weights(i, &r);
         }
     }
@@ -521,6 +557,9 @@ Test(builtin, others)
         {"_ZN2at6native6mbtopk18computeDigitCumSumEPsPjj", "8 8 4"},
         {"_Z17k_argsort_f32_i32IL15ggml_sort_order1EEvPKfPiii", "8 8 4 4"},
         {"_topk_index_kernel", "8 8 8 8 8 4"},
+        /* not fused: it makes logits only */
+        {"_ZN6sglang24inkling_gate_gemv_kernelILi1ELb0ELb1ELb1EEEvPK13__nv_bfloat16S3_PKfS5_PfS6_PiS7_S6_S7_lf",
+         "8 8 8 8 8 8 8 8 8 8 8 4"},
     };
     struct mt_recipes *recipes = recipes_of(NULL);
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {

@@ -54,7 +54,12 @@ Test(command, check)
     cr_assert_eq(check(bad, sizeof bad - 1), 1, "%s", out);
     cr_assert(strstr(out, ":2: found 'kernel f', expected key = value\n"), "%s", out);
     cr_assert_eq(check(good, sizeof good), 1, "%s", out);
-    cr_assert(strstr(out, "found a zero byte"), "%s", out);
+    cr_assert(strstr(out, ":6: found a zero byte, expected text\n"), "%s", out);
+    /* What was found is cut, what is expected is not. */
+    char many[400] = "[a]\n";
+    memset(many + 4, 'x', sizeof many - 4);
+    cr_assert_eq(check(many, sizeof many), 1, "%s", out);
+    cr_assert(strstr(out, ":2: found 'xxx") && strstr(out, ", expected key = value\n"), "%s", out);
     cr_assert_eq(check("", 0), 0, "%s", out);
     cr_assert(strstr(out, ": 0 recipes\n"), "%s", out);
 }

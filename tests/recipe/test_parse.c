@@ -121,8 +121,8 @@ static const char *const mistakes[][2] = {
      "my.recipe:1: found a narrow dtype in [a], expected i32, i64, u32 or template N"},
     {KERNEL "kind = slots\nids = any\ndtype = i32\nrows = 1",
      "my.recipe:4: found ids = any in [a], expected it only in a consumer without rows, k and dtype"},
-    {SLOTS "once = param 2",
-     "my.recipe:8: found a parameter that params does not have, or that is smaller than what is read of it"},
+    {SLOTS "once = param 2", "my.recipe:8: found a parameter that params does not have, or a smaller one, expected one "
+                             "of params, as wide as what is read of it"},
     {SLOTS "once = 7", "my.recipe:8: found something else, expected once = param N or param N + OFFSET"},
     {SLOTS "starts = param 0",
      "my.recipe:1: found no sequences in [a], expected it in slots, positions or tokens beside starts"},
@@ -152,7 +152,8 @@ static const char *const mistakes[][2] = {
     {BLOCKS "starts = param 0\nblock = 16", "my.recipe:1: found no positions in [a], expected it in blocks"},
     {BLOCKS "starts = param 0\npositions = param 0\n", "my.recipe:1: found no block in [a], expected it in blocks"},
     {BLOCKS "starts = param 2\npositions = param 0\nblock = 4",
-     "my.recipe:8: found a parameter that params does not have, or that is smaller than what is read of it"},
+     "my.recipe:8: found a parameter that params does not have, or a smaller one, expected one of params, as wide as "
+     "what is read of it"},
     {SLOTS "once = layers", "my.recipe:8: found 'layers', expected "},
     {SLOTS "once = layer\nonce = layer", "my.recipe:9: found this key a second time, expected it once in a recipe"},
     {SLOTS "once = param 0\nonce = param 0", "my.recipe:9: found this key a second time, expected it once in a recipe"},
@@ -182,7 +183,7 @@ static const char *const mistakes[][2] = {
     {KERNEL "ids = param", "my.recipe:3: found '', expected a number behind 'param'"},
     {KERNEL "ids = param x", "my.recipe:3: found 'x', expected a number behind 'param'"},
     {KERNEL "ids = param 64", "my.recipe:3: found param 64, expected at most 63"},
-    {KERNEL "ids = param 1 +", "my.recipe:3: found '', expected a number behind '+'"},
+    {KERNEL "ids = param 1 +", "my.recipe:3: found '', expected param N, template N, grid.x, k, rows or a number"},
     {KERNEL "ids = param 1 + 4096", "my.recipe:3: found + 4096, expected at most 4095"},
     {KERNEL "ids = param 1 2", "my.recipe:3: found '2', expected the end of the line"},
     {KERNEL "rows = template 24", "my.recipe:3: found template 24, expected at most 23"},
@@ -195,12 +196,12 @@ static const char *const mistakes[][2] = {
     {KERNEL "dtype = template", "my.recipe:3: found '', expected a number behind 'template'"},
     /* ranges and conditions */
     {KERNEL "limit.k = 1", "my.recipe:3: found '1', expected a range as 1..32"},
-    {KERNEL "limit.k = 0..4", "my.recipe:3: found a range outside of 1..32"},
-    {KERNEL "limit.k = 1..33", "my.recipe:3: found a range outside of 1..32"},
-    {KERNEL "limit.k = 5..4", "my.recipe:3: found a range outside of 1..32"},
-    {KERNEL "limit.k = 5..", "my.recipe:3: found a range outside of 1..32"},
+    {KERNEL "limit.k = 0..4", "my.recipe:3: found a range outside of 1..32, expected it within"},
+    {KERNEL "limit.k = 1..33", "my.recipe:3: found a range outside of 1..32, expected it within"},
+    {KERNEL "limit.k = 5..4", "my.recipe:3: found a range outside of 1..32, expected it within"},
+    {KERNEL "limit.k = 5..", "my.recipe:3: found a range outside of 1..32, expected it within"},
     {KERNEL "limit.experts = x", "my.recipe:3: found 'x', expected a range as 1..1024"},
-    {KERNEL "limit.experts = 1..2000", "my.recipe:3: found a range outside of 1..1024"},
+    {KERNEL "limit.experts = 1..2000", "my.recipe:3: found a range outside of 1..1024, expected it within"},
     {KERNEL "limit.experts = 1..2 3", "my.recipe:3: found '3', expected the end of the line"},
     {KERNEL "require = param 1", "my.recipe:3: found '', expected == or >="},
     {KERNEL "require = param 1 = 2", "my.recipe:3: found '= 2', expected == or >="},
@@ -213,20 +214,23 @@ static const char *const mistakes[][2] = {
     {KERNEL "params = 8 4\nids = param 0 / 2\nrows = 1\nk = 1\ndtype = i32",
      "my.recipe:4: found something else, expected ids = param N or param N + OFFSET"},
     {ROUTER "input = k", "my.recipe:8: found something else, expected input = param N or param N + OFFSET"},
-    {ROUTER "experts = param 4",
-     "my.recipe:8: found a parameter that params does not have, or that is smaller than what is read of it"},
-    {ROUTER "column = 2 * param 9",
-     "my.recipe:8: found a parameter that params does not have, or that is smaller than what is read of it"},
-    {ROUTER "stride = k / param 9",
-     "my.recipe:8: found a parameter that params does not have, or that is smaller than what is read of it"},
-    {ROUTER "experts = param 2 u64",
-     "my.recipe:8: found a parameter that params does not have, or that is smaller than what is read of it"},
+    {ROUTER "experts = param 4", "my.recipe:8: found a parameter that params does not have, or a smaller one, expected "
+                                 "one of params, as wide as what is read of it"},
+    {ROUTER "column = 2 * param 9", "my.recipe:8: found a parameter that params does not have, or a smaller one, "
+                                    "expected one of params, as wide as what is read of it"},
+    {ROUTER "stride = k / param 9", "my.recipe:8: found a parameter that params does not have, or a smaller one, "
+                                    "expected one of params, as wide as what is read of it"},
+    {ROUTER "experts = param 2 u64", "my.recipe:8: found a parameter that params does not have, or a smaller one, "
+                                     "expected one of params, as wide as what is read of it"},
     {KERNEL "params = 8 4\nids = param 1\nrows = 1\nk = 1\ndtype = i32",
-     "my.recipe:4: found a parameter that params does not have, or that is smaller than what is read of it"},
+     "my.recipe:4: found a parameter that params does not have, or a smaller one, expected one of params, as wide as "
+     "what is read of it"},
     {KERNEL "params = 8 16\nids = param 1 + 12\nrows = 1\nk = 1\ndtype = i32",
-     "my.recipe:4: found a parameter that params does not have, or that is smaller than what is read of it"},
+     "my.recipe:4: found a parameter that params does not have, or a smaller one, expected one of params, as wide as "
+     "what is read of it"},
     {KERNEL "params = 8 8 | 8\nids = param 1\nrows = 1\nk = 1\ndtype = i32",
-     "my.recipe:4: found a parameter that params does not have, or that is smaller than what is read of it"},
+     "my.recipe:4: found a parameter that params does not have, or a smaller one, expected one of params, as wide as "
+     "what is read of it"},
     /* weights */
     {ROUTER "weights = param 0",
      "my.recipe:8: found no weights_dtype in [a], expected weights_dtype = f32 or the like"},
@@ -243,9 +247,11 @@ static const char *const mistakes[][2] = {
     {ROUTER "weights_dtype = f32\nweights = 8",
      "my.recipe:9: found something else, expected weights = param N or param N + OFFSET"},
     {ROUTER "weights_dtype = f32\nweights = param 2",
-     "my.recipe:9: found a parameter that params does not have, or that is smaller than what is read of it"},
+     "my.recipe:9: found a parameter that params does not have, or a smaller one, expected one of params, as wide as "
+     "what is read of it"},
     {ROUTER "weights_dtype = f32\nweights = param 0\nweights_stride = param 4",
-     "my.recipe:10: found a parameter that params does not have, or that is smaller than what is read of it"},
+     "my.recipe:10: found a parameter that params does not have, or a smaller one, expected one of params, as wide as "
+     "what is read of it"},
     {SLOTS "weights_dtype = f32\nweights = param 0",
      "my.recipe:9: found weights in [a], expected them only in routers"},
     {KERNEL "kind = final\nweights_dtype = f32", "my.recipe:4: found weights in [a], expected them only in routers"},
@@ -255,17 +261,18 @@ static const char *const mistakes[][2] = {
      "my.recipe:8: found rows in [a], expected it not in a map: its shape is the router's"},
     {MAP "mapped = param 1\nk = 3", "my.recipe:8: found k in [a], expected it not in a map: its shape is the router's"},
     {MAP "mapped = k", "my.recipe:7: found something else, expected mapped = param N or param N + OFFSET"},
-    {MAP "mapped = param 2",
-     "my.recipe:7: found a parameter that params does not have, or that is smaller than what is read of it"},
+    {MAP "mapped = param 2", "my.recipe:7: found a parameter that params does not have, or a smaller one, expected one "
+                             "of params, as wide as what is read of it"},
     {MAP "mapped = param 1\nweights = param 0", "my.recipe:8: found weights in [a], expected them only in routers"},
     {KERNEL "kind = map\nparams = 8 8\nids = param 0\nmapped = param 1",
      "my.recipe:1: found no dtype in [a], expected dtype = i32 or the like"},
     {KERNEL "kind = map\nparams = 8 8\nids = any\nmapped = param 1\ndtype = i32",
      "my.recipe:1: found ids = any in [a], expected ids = param N in a map"},
     {ROUTER "mapped = param 0", "my.recipe:8: found mapped in [a], expected it only in maps"},
-    {ROUTER "require = param 4 == 1", "my.recipe:8: found a condition on a parameter that params does not have"},
+    {ROUTER "require = param 4 == 1",
+     "my.recipe:8: found a condition on a parameter that params does not have, expected one of params"},
     {ROUTER "require = 1 == param 0 / param 4",
-     "my.recipe:8: found a condition on a parameter that params does not have"},
+     "my.recipe:8: found a condition on a parameter that params does not have, expected one of params"},
 };
 
 Test(parse, mistakes)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """check_export.py MOETAP WRITE_TRACE: what trainers load is what the scheduler's model routed; a token id names its row."""
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -100,6 +101,17 @@ with tempfile.TemporaryDirectory() as folder:
         tokens.write_text(text)
         bad = subprocess.run([moetap, 'export', trace, '--tokens', tokens, '-o', given], capture_output=True, text=True)
         assert bad.returncode == 1 and bad.stderr.count('\n') == 1 and why in bad.stderr, (text, bad.stderr)
+    # What is no regular file is not replaced by one; a list that is not there; a trace without a segment.
+    fifo, nothing = Path(folder, 'fifo'), Path(folder, 'nothing.moetap')
+    os.mkfifo(fifo)
+    nothing.write_bytes(trace.read_bytes()[:32])
+    for options, why in (([trace, '--all', '-o', fifo, '--format=npz'], 'no regular file'),
+                         ([trace, '--all', '-o', fifo, '--format=safetensors'], 'no regular file'),
+                         ([trace, '--tokens', Path(folder, 'none'), '-o', given], 'none: No such file'),
+                         *(([nothing, *what, '-o', given], 'nothing was captured') for what in (['--all'], ['--passes'], ['--tokens', tokens]))):
+        bad = subprocess.run([moetap, 'export'] + options, capture_output=True, text=True)
+        assert bad.returncode == 1 and bad.stderr.count('\n') == 1 and why in bad.stderr, (options, bad)
+    assert fifo.is_fifo()
     for options, status in ((['--links=maybe'], 2), (['--block-size=7'], 1)):
         for verb in (['requests', trace], ['export', trace, '--all', '-o', out_path]):
             bad = subprocess.run([moetap] + verb + options, capture_output=True, text=True)

@@ -275,6 +275,17 @@ static void unload(void)
     embed(f);
 }
 
+static void reload(void)
+{
+    for (int i = 0; i < 5; i++) {
+        CUmodule module;
+        route(load(&module, router_name), NULL, PLAIN);
+        OK(cuda.cuModuleUnload(module));
+        embed(load(&module, "moe_demo_embed"));
+        OK(cuda.cuModuleUnload(module));
+    }
+}
+
 static void contexts(void)
 {
     CUmodule module;
@@ -291,6 +302,29 @@ static void contexts(void)
     }
     OK(cuda.cuCtxDestroy_v2(second));
     route(in_first, NULL, PLAIN);
+}
+
+/* More than live at any one time, and more than a small table would hold. */
+static void contexts_in_turn(void)
+{
+    for (int i = 0; i < 70; i++) {
+        CUmodule module;
+        CUcontext context;
+        OK(cuda.cuCtxCreate_v2(&context, 0, 0));
+        route(load(&module, router_name), NULL, PLAIN);
+        OK(cuda.cuCtxDestroy_v2(context));
+    }
+}
+
+static void many_streams(void)
+{
+    CUmodule module;
+    CUfunction f = load(&module, router_name);
+    for (int i = 0; i < 1100; i++) {
+        CUstream stream;
+        OK(cuda.cuStreamCreate(&stream, CU_STREAM_NON_BLOCKING));
+        route(f, stream, PLAIN);
+    }
 }
 
 static void reset(void)
@@ -424,10 +458,16 @@ int main(int argc, char **argv)
         kernel_in_disguise();
     else if (strcmp(what, "unload") == 0)
         unload();
+    else if (strcmp(what, "reload") == 0)
+        reload();
     else if (strcmp(what, "nodes") == 0)
         nodes();
     else if (strcmp(what, "contexts") == 0)
         contexts();
+    else if (strcmp(what, "contexts-in-turn") == 0)
+        contexts_in_turn();
+    else if (strcmp(what, "streams") == 0)
+        many_streams();
     else if (strcmp(what, "reset") == 0)
         reset();
     else if (strcmp(what, "devices") == 0)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The hooked dlsym: each trap that another hooker fell into (docs/hooking.md), in a process with the shim preloaded. */
+/* The hooked dlsym: each trap that another hooker fell into, in a process with the shim preloaded. */
 #include "command.h"
 
 #include <criterion/criterion.h>

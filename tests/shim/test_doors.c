@@ -59,6 +59,32 @@ Test(doors, unload)
     check("unload", "from 1 segment;", 1);
 }
 
+/* A kernel that comes again and again is captured each time; that its recipe is outdated, or tells no weights, is one
+ * line all the same. */
+Test(doors, reload)
+{
+    static const struct {
+        const char *options, *recipe, *says;
+    } cases[] = {
+        {"", "kernel = moe_demo_embed\nparams = 8 8 8 4 4 4\nids = param 1\ndtype = i32\nrows = param 3\nk = param 5",
+         "not captured: moe_demo_embed: looks like [mine]"},
+        {"--weights",
+         "kernel = moe_demo_topk_i32\nparams = 8 8 8 4 4 4\nids = param 1\ndtype = i32\nrows = param 3\nk = param 5",
+         "no weights of moe_demo_topk_i32: "},
+    };
+    struct outcome o;
+    check_one(&o, "reload", "dlsym", "auto", "from 1 segment;", 5);
+    for (size_t i = 0; i < 2; i++) {
+        command(&o,
+                "cd %s && printf '[mine]\n%s\n' >mine && rm -f t truth; %s record -q %s "
+                "--recipe mine -o t -- %s %s truth dlsym reload",
+                scratch(), cases[i].recipe, MOETAP, cases[i].options, DOOR_PROBE, SOFTCUDA);
+        cr_assert_eq(o.status, 0, "%s", o.text);
+        const char *said = strstr(o.text, cases[i].says);
+        cr_assert(said && !strstr(said + 1, cases[i].says) && strstr(o.text, "captured 5 records"), "%s", o.text);
+    }
+}
+
 Test(doors, graph_made_by_hand_is_counted)
 {
     struct outcome o;
@@ -75,6 +101,30 @@ Test(doors, graph_made_by_hand_is_counted)
 Test(doors, second_context)
 {
     check("contexts", "from 2 segments;", 10);
+}
+
+Test(doors, contexts_in_turn)
+{
+    struct outcome o;
+    setenv("MOETAP_RING_SIZE", "1M", 1);
+    check_one(&o, "contexts-in-turn", "dlsym", "auto", "from 70 segments;", 70);
+}
+
+/* More streams than there are lanes for: what is not tapped there is counted, and said once. */
+Test(doors, many_streams)
+{
+    struct outcome o;
+    unsigned captured = 0, not_captured = 0;
+    command(&o, "cd %s && rm -f t truth; %s record -q -o t -- %s %s truth dlsym streams", scratch(), MOETAP, DOOR_PROBE,
+            SOFTCUDA);
+    cr_assert_eq(o.status, 0, "%s", o.text);
+    const char *account = strstr(o.text, "moetap: captured "), *not_all = strstr(o.text, "; not captured ");
+    cr_assert(account && not_all && sscanf(account, "moetap: captured %u", &captured) == 1 &&
+                  sscanf(not_all, "; not captured %u", &not_captured) == 1,
+              "%s", o.text);
+    cr_assert(captured + not_captured == 1100 && not_captured > 0, "%s", o.text);
+    const char *line = strstr(o.text, "routers on later ones are counted as not captured");
+    cr_assert(line && !strstr(line + 1, "routers on later ones"), "%s", o.text);
 }
 
 Test(doors, device_reset)

@@ -346,6 +346,17 @@ Test(run, two_router_kernels)
     }
 }
 
+/* Nobody reads standard error any more: a line of ours does not end the engine. */
+Test(run, standard_error_is_gone)
+{
+    struct outcome o;
+    command(&o,
+            "cd %s && rm -f t; { MOETAP_LOG=2 %s record -q -o t -- sh -c 'sleep 0.2; exec %s --steps 3 >said'; echo $? "
+            ">status; } 2>&1 | true; cat status said",
+            scratch(), MOETAP, MOE_DEMO);
+    cr_assert(strncmp(o.text, "0\n", 2) == 0 && strstr(o.text, "checksum"), "%s", o.text);
+}
+
 Test(run, bad_recipe_is_named_with_its_line)
 {
     struct outcome o;

@@ -298,7 +298,7 @@ static CUresult destroy(CUcontext context)
     soft_drain_all(context, false);
     soft_forget_all(context);
     if (current == context)
-        current = NULL;
+        current = depth ? stack[--depth] : NULL;
     context->gone = true; /* the struct stays: a late look at it is told so */
     return CUDA_SUCCESS;
 }

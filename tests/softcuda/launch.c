@@ -40,11 +40,10 @@ static void *run_blocks(void *user)
         n = (n + run->first) % run->blocks; /* no order of blocks is promised */
         if (run->pause_us)
             usleep(run->pause_us);
-        const struct softcuda_block block = {op->grid,
-                                             op->block,
-                                             {n % op->grid.x, n / op->grid.x % op->grid.y, n / op->grid.x / op->grid.y},
-                                             run->params,
-                                             run->pause_us};
+        const struct softcuda_block block = {
+            op->kernel,  op->grid,
+            op->block,   {n % op->grid.x, n / op->grid.x % op->grid.y, n / op->grid.x / op->grid.y},
+            run->params, run->pause_us};
         op->kernel->run(&block);
     }
     return NULL;

@@ -40,7 +40,10 @@ static const struct softcuda_kernel *find_kernel(const char *name)
         size_t n = strcspn(at, ":");
         snprintf(path, sizeof path, "%.*s", (int) n, at);
         void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
-        found = library ? find_in(dlsym(library, "softcuda_kernels"), name) : NULL;
+        const struct softcuda_kernel *(*find)(const char *) = NULL;
+        void *symbol = library ? dlsym(library, "softcuda_find") : NULL;
+        memcpy(&find, &symbol, sizeof find);
+        found = find ? find(name) : library ? find_in(dlsym(library, "softcuda_kernels"), name) : NULL;
         at += n + (at[n] == ':');
     }
     if (!found)

@@ -17,6 +17,7 @@ struct softcuda_dim {
 
 /* One block of a running grid. `params[i]` points at a copy of the i-th argument taken at launch. */
 struct softcuda_block {
+    const struct softcuda_kernel *kernel;
     struct softcuda_dim grid, block, index;
     void *const *params;
     unsigned pause_us; /* SOFTCUDA_SLOW */
@@ -42,8 +43,10 @@ struct softcuda_kernel {
 
 /*
  * A plugin (SOFTCUDA_KERNELS=a.so:b.so) exports `const struct softcuda_kernel softcuda_kernels[]`, ended by name ==
- * NULL. A kernel of a plugin goes before a built-in one of the same name.
+ * NULL, or a function that finds its kernels by what a module is asked for. A kernel of a plugin goes before a built-in
+ * one of the same name.
  */
 extern const struct softcuda_kernel softcuda_kernels[];
+const struct softcuda_kernel *softcuda_find(const char *name);
 
 #endif

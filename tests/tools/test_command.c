@@ -168,6 +168,8 @@ Test(command, usage)
         {"record -z -- true", "no such option -z:"},
         {"record -zq -- true", "no such option -z:"},
         {"record --strict -zq -- true", "no such option -z:"},
+        {"doctor --source=magic -- true", "--source=magic: it is auto, cupti or preload"},
+        {"requests --block-size=-18446744073709551615 t", "--block-size=-18446744073709551615: it is a number"},
         {"record --frob -- true", "no such option --frob"},
         {"record --strict=1 -- true", "--strict=1, or it takes no value"},
         {"record --quiet=1 -- true", "--quiet=1, or it takes no value"},
@@ -223,8 +225,70 @@ Test(command, help)
         RUN(0, "%s %s --help 2>&-", MOETAP, verbs[i]);
         SAYS(verbs[i]);
     }
+    RUN(0, "%s dump -h", MOETAP);
+    SAYS("moetap dump FILE");
     RUN(0, "%s --version 2>&-", MOETAP);
     SAYS("segment layout 1.");
+}
+
+/* What a verb says is there, or the verb failed. Who has seen enough is told nothing, and nothing failed. */
+Test(command, standard_output)
+{
+    struct outcome o;
+    RUN(0, "%s record -q -o t -- %s", MOETAP, ENGINE);
+    RUN(0, "%s --steps 1", ENGINE); /* something for `ls` */
+    static const char *const says[] = {"--help", "--version", "dump --help", "info t", "requests t", "recipes", "ls"};
+    for (size_t i = 0; i < sizeof says / sizeof *says; i++) {
+        RUN(1, "%s %s >/dev/full", MOETAP, says[i]);
+        one_line(o.text);
+        SAYS("standard output: cannot write it: No space");
+        RUN(1, "%s %s >&-", MOETAP, says[i]);
+        one_line(o.text);
+        SAYS("standard output: cannot write it: Bad file");
+        RUN(0, "{ %s %s; echo $? >status; } | true && cat status", MOETAP, says[i]);
+        cr_assert_str_eq(o.text, "0\n");
+    }
+}
+
+/* A closed standard error: its number is no trace's and no segment's, into which messages would go. */
+Test(command, standard_error_is_closed)
+{
+    struct outcome o;
+    RUN(0, "exec 9>/dev/null; %s record -o t -- sh -c 'ls -l /proc/self/fd/2' 2>&-; true", MOETAP);
+    SAYS_NOT("/dev/null"); /* CMD finds it closed, too */
+    RUN(1, "%s --steps 30 >/dev/null; %s drain -o /dev/full $(ls shm) 0<&- 1>&- 2>&-", ENGINE, MOETAP);
+    cr_assert_str_eq(o.text, "");
+    RUN(0, "%s --steps 30 >/dev/null; %s drain -o u $(ls shm) 0<&- 1>&- 2>&- && %s info u", ENGINE, MOETAP, MOETAP);
+    cr_assert_eq(check_ids("u", 2), 60);
+}
+
+/* The command does not run for a report that nobody can get. */
+Test(command, reports_that_cannot_be_written)
+{
+    struct outcome o;
+    static const char *const verbs[] = {"doctor", "probe"}, *const places[] = {"no/such/folder/r", "shm", "/proc/r"};
+    for (size_t i = 0; i < 6; i++) {
+        RUN(1, "%s %s -o %s -- touch ran", MOETAP, verbs[i / 3], places[i % 3]);
+        one_line(o.text);
+        SAYS("cannot write it");
+    }
+    RUN(0, "echo mine >r; ! %s doctor -o r -- ./no-such-command 2>&1 && grep mine r", MOETAP);
+    RUN(127, "%s doctor -o new -- ./no-such-command", MOETAP);
+    cr_assert(access("ran", F_OK) != 0 && access("new", F_OK) != 0);
+    RUN(0, "%s doctor -o new -- true", MOETAP);
+    cr_assert_str_eq(o.text, "", "what it says is on the page");
+    RUN(0, "grep 'exit status: 0' new");
+    RUN(1, "mkdir none; %s probe --from none", MOETAP);
+    one_line(o.text);
+    SAYS("nothing sampled is in it");
+}
+
+Test(command, what_is_waited_for_is_said)
+{
+    struct outcome o;
+    RUN(124, "timeout 0.3 %s table --session nosuch", MOETAP);
+    one_line(o.text);
+    SAYS("no engine of session nosuch yet");
 }
 
 /* ---- record: CMD's end is ours */
@@ -612,6 +676,9 @@ Test(command, unwritable)
         one_line(o.text);
         SAYS("cannot write it");
     }
+    RUN(1, "%s record -o t --recipe shm -- touch ran", MOETAP);
+    one_line(o.text);
+    SAYS("--recipe shm: is no regular file");
     cr_assert_neq(access("ran", F_OK), 0);
 }
 

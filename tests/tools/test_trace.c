@@ -290,6 +290,22 @@ Test(trace, nothing_in_it)
     free(found.text);
 }
 
+/* Weights of a type that is not known here: those that come later are refused, the site holds none. */
+Test(trace, unknown_type_of_weights)
+{
+    struct mt_error error;
+    struct trace_writer *writer = open_writer(false);
+    struct trace_segment info = segment_of(0);
+    struct mt_site site = site_of(0, 0, true);
+    site.weights = 64;
+    cr_assert(trace_writer_segment(writer, &info) == 0 && trace_writer_sites(writer, 0, &site, 1) == 0);
+    cr_assert_eq(trace_writer_close(writer, &error), 0);
+    struct trace_reader *reader;
+    cr_assert_eq(trace_reader_open(path, &reader, &error), 0, "%s", error.text);
+    cr_assert_eq(trace_reader_trace(reader)->segments[0].sites[0].weights, MT_WEIGHT_NONE);
+    trace_reader_close(reader);
+}
+
 static int stop_at_third(uint32_t segment, const struct mt_record *record, const void *ids, void *user)
 {
     return ++*(int *) user == 3 ? 77 : 0;

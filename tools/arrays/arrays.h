@@ -37,7 +37,7 @@ size_t array_size(const struct array *array);
 
 struct word {
     const char *key;
-    char value[256];
+    char value[4096];
 };
 
 /* Writes a whole file or none. 0, or -errno with a line in `error`. */

@@ -6,6 +6,7 @@
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* The last token may not have run. Returns how many rows are known, or -errno. */
 static int match(struct export *export, uint32_t segment, const int32_t *tokens, uint32_t count,
@@ -78,8 +79,11 @@ int export_tokens(struct export *export)
     json_error_t error;
     json_t *lists = json_load_file(export->tokens_path, 0, &error);
     if (!lists) {
-        snprintf(export->error.text, sizeof export->error.text, "%.140s:%d: %.80s", export->tokens_path, error.line,
-                 error.text);
+        if (error.line < 0) /* not opened */
+            snprintf(export->error.text, sizeof export->error.text, "%.140s: %s", export->tokens_path, strerror(errno));
+        else
+            snprintf(export->error.text, sizeof export->error.text, "%.140s:%d: no JSON: %.80s", export->tokens_path,
+                     error.line, error.text);
         return -EINVAL;
     }
     size_t total = json_array_size(lists);

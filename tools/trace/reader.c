@@ -116,8 +116,11 @@ static int take_sites(struct trace_reader *reader, const struct trace_block *blo
     if (!sites)
         return -ENOMEM;
     memcpy(sites, reader->raw + sizeof head, head.count * sizeof *sites);
-    for (uint32_t i = 0; i < head.count; i++)
+    for (uint32_t i = 0; i < head.count; i++) {
         sites[i].kernel[sizeof sites[i].kernel - 1] = sites[i].recipe[sizeof sites[i].recipe - 1] = '\0';
+        if (!mt_weight_size(sites[i].weights)) /* of a type that is not known here */
+            sites[i].weights = MT_WEIGHT_NONE;
+    }
     free(view->sites);
     view->sites = sites;
     view->site_count = head.count;
