@@ -141,7 +141,8 @@ static const char *const mistakes[][2] = {
     {BLOCKS "starts = param 0\npositions = param 0\nblock = at param 1 u16",
      "my.recipe:10: found 'at', expected it alone and only in ids, stride and block of a block table"},
     {BLOCKS "starts = param 0\npositions = param 0\nblock = at param 2",
-     "my.recipe:10: found a parameter that params does not have, or that is smaller than what is read of it"},
+     "my.recipe:10: found a parameter that params does not have, or a smaller one, expected one of params, as wide as "
+     "what is read of it"},
     {BLOCKS "starts = param 0\npositions = param 0\nblock = at 2", "my.recipe:10: found '2', expected at param N"},
     {BLOCKS "starts = param 0\npositions = param 0\nblock = 4\nrequire = at param 0 == 1",
      "my.recipe:11: found 'at' in a condition, expected what the launch itself tells"},
