@@ -392,18 +392,37 @@ static void take_context(struct mt_lane *lane, const struct mt_kernel *kernel, c
 /* What the rows and sequences of a pass are: once, although most kernels that read it run in every layer. */
 static void on_context(struct mt_lane *lane, const struct mt_kernel *kernel, const struct mt_launch *launch)
 {
-    struct mt_routing routing;
+    const struct mt_recipe *recipes[1 + MT_KERNEL_ALSO];
+    struct mt_routing routings[1 + MT_KERNEL_ALSO];
     const char *why = "";
-    const struct mt_recipe *recipe = read_launch(kernel, launch, &routing, &why);
-    if (recipe)
-        take_context(lane, kernel, recipe, &routing);
+    unsigned count = 0;
+    recipes[0] = read_launch(kernel, launch, &routings[0], &why);
+    if (recipes[0])
+        count++;
     else
         explain_no_tap(kernel, why);
     for (unsigned i = 0; i < MT_KERNEL_ALSO && kernel->also[i]; i++) {
-        if (reads(kernel->also[i], kernel, launch, &routing, &why))
-            take_context(lane, kernel, kernel->also[i], &routing);
+        recipes[count] = kernel->also[i];
+        if (reads(recipes[count], kernel, launch, &routings[count], &why))
+            count++;
         else
             explain_no_tap(kernel, why);
+    }
+    /* Group by group: blocks are those of the slots before them. */
+    bool more = true;
+    for (uint32_t group = 0; more; group++) {
+        more = false;
+        for (unsigned i = 0; i < count; i++) {
+            struct mt_routing routing = routings[i];
+            more |= group + 1 < routing.groups;
+            if (group >= routing.groups)
+                continue;
+            mt_routing_of_group(&routing, group);
+            if (group == 0 || in_memory(&routing))
+                take_context(lane, kernel, recipes[i], &routing);
+            else
+                explain_no_tap(kernel, beyond);
+        }
     }
 }
 

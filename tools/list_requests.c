@@ -30,6 +30,11 @@ static void print_segment(uint32_t segment, const struct requests *requests, uin
     if (requests_blind_rows(requests))
         printf("  %llu rows have no slots and positions: they belong to no request\n",
                (unsigned long long) requests_blind_rows(requests));
+    if (requests_filled(requests))
+        printf("  the cache holds rows that no pass of the trace stored (offload, transfer): what is ahead of %u "
+               "sequences is "
+               "missing, and of others it may be wrong\n",
+               requests_filled(requests));
     if (requests_foreign(requests))
         puts("  the cache holds rows that no pass of the trace stored: no request is followed over a block's end");
     else if (requests_proven(requests))

@@ -17,7 +17,8 @@ struct context {
     uint64_t kernel;  /* a hash of its name */
     uint8_t kind;
     uint32_t site, stream, rows;
-    size_t room; /* values that fit */
+    uint32_t ran; /* of a planner's slots: rows of those that a kernel then used, with padding */
+    size_t room;  /* values that fit */
     int32_t *values;
     bool routed;    /* routers with exactly this number came: what lies before it is an earlier pass's */
     uint32_t lane;  /* of the first of them */
@@ -77,7 +78,6 @@ struct passes {
     char home_recipe[64];
     uint64_t home_kernel;
     uint64_t planner; /* the kernel that shows a pass's sequences, as a hash of its name */
-    uint64_t planned; /* number of its latest slots */
     struct pass_layer *shown;
     uint32_t shown_room;
 };
@@ -183,7 +183,8 @@ static bool same_slots(const struct context *a, const struct context *b)
 /*
  * Slots by another recipe than the first one's are of a second kind of cache, which has slots of its own, unless both
  * read the same kernel. But where a
- * kernel makes the slots of a pass and shows its sequences, slots are compared with those.
+ * kernel makes the slots of a pass and shows its sequences, that is all that is needed: those that use them afterwards,
+ * in the midst of the pass, for each of its groups, only tell how many rows the model ran.
  */
 static bool of_another_space(struct passes *passes, const struct mt_site *site, const struct context *context)
 {
@@ -192,12 +193,16 @@ static bool of_another_space(struct passes *passes, const struct mt_site *site, 
     if (!passes->planner)
         return strncmp(passes->home_recipe, site->recipe, sizeof passes->home_recipe) != 0 &&
                (!site->kernel[0] || context->kernel != passes->home_kernel);
-    if (context->kernel == passes->planner) {
-        passes->planned = context->number;
+    if (context->kernel == passes->planner)
         return false;
+    for (uint64_t n = context->number - 1; n > 0 && context->number - n < WINDOW; n--) {
+        struct context *made = &passes->contexts[n % WINDOW];
+        if (made->number != n || !made->seen || made->routed)
+            break;
+        if (made->kind == MT_SITE_SLOTS && made->kernel == passes->planner && same_slots(made, context))
+            made->ran = context->rows;
     }
-    const struct context *planned = &passes->contexts[passes->planned % WINDOW];
-    return !passes->planned || planned->number != passes->planned || !same_slots(planned, context);
+    return true;
 }
 
 /* A kernel shows a pass's sequences for the first time: the slots that it showed just before are its pass's, too. */
@@ -208,10 +213,7 @@ static void find_planner(struct passes *passes, const struct context *starts)
         struct context *context = &passes->contexts[n % WINDOW];
         if (context->number != n || !context->seen || context->kernel != starts->kernel)
             return;
-        if (context->kind == MT_SITE_SLOTS) {
-            context->foreign = false;
-            passes->planned = n;
-        }
+        context->foreign = false;
     }
 }
 
@@ -238,7 +240,7 @@ static int take_context(struct passes *passes, const struct mt_site *site, const
     context->kind = site->kind;
     context->stream = site->stream;
     context->graph = site->flags & MT_SITE_GRAPH;
-    context->rows = record->rows;
+    context->rows = context->ran = record->rows;
     context->kernel = hash_of(site->kernel, sizeof site->kernel);
     context->foreign = of_another_space(passes, site, context);
     if (context->kind == MT_SITE_STARTS && !passes->planner)
@@ -286,7 +288,9 @@ static bool is_anothers(const struct lane *lane, const struct context *context, 
 
 static void show(struct pass *pass, struct context *const *of_kind)
 {
-    pass->slots = of_kind[MT_SITE_SLOTS] ? of_kind[MT_SITE_SLOTS]->values : NULL;
+    if (of_kind[MT_SITE_SLOTS] && !pass->group_count)
+        pass->groups[pass->group_count++].slots = of_kind[MT_SITE_SLOTS]->values;
+    pass->slots = pass->group_count ? pass->groups[0].slots : NULL;
     pass->positions = of_kind[MT_SITE_POSITIONS] ? of_kind[MT_SITE_POSITIONS]->values : NULL;
     pass->tokens = of_kind[MT_SITE_TOKENS] ? of_kind[MT_SITE_TOKENS]->values : NULL;
 }
@@ -310,10 +314,10 @@ static void show_batch(struct pass *pass, struct context *const *of_kind)
     pass->cache_after = address(cache->values + 2);
 }
 
-static void leave_unplaced(struct pass *pass, const struct context *slots)
+static void leave_unplaced(struct pass *pass, const int32_t *slots, uint32_t rows)
 {
-    pass->unplaced = slots->values;
-    pass->unplaced_rows = slots->rows;
+    pass->unplaced = slots;
+    pass->unplaced_rows = rows;
 }
 
 /* Rows that a pass's sequences have, 0 if they make no sense. */
@@ -326,6 +330,45 @@ static uint32_t sequence_rows(const struct context *starts)
             return 0;
     }
     return (uint32_t) starts->values[starts->rows - 1];
+}
+
+/* What the kernel of these starts showed at `number`. */
+static struct context *plan_at(struct passes *passes, const struct context *starts, uint64_t number)
+{
+    struct context *context = &passes->contexts[number % WINDOW];
+    bool there = number > 0 && context->number == number && context->seen;
+    return there && context->kernel == starts->kernel && context->stream == starts->stream ? context : NULL;
+}
+
+/*
+ * The kernel that shows the sequences runs for each group of the cache: for the first one it shows them, too, and for
+ * all their slots, and behind these their blocks. False: the model did not run as many rows as its routers.
+ */
+static bool find_groups(struct passes *passes, const struct lane *lane, const struct context *starts, struct pass *pass)
+{
+    const uint32_t most = lane->layers[0].shown.rows;
+    uint64_t first = starts->number;
+    struct context *context;
+    bool model_ran_all = false;
+    while ((context = plan_at(passes, starts, first - 1)) && !context->routed && context->kind != MT_SITE_STARTS &&
+           context->kind != MT_SITE_BLOCKS)
+        first--;
+    for (uint64_t n = first; n <= lane->context; n++) {
+        context = plan_at(passes, starts, n);
+        if (!context)
+            continue;
+        struct pass_group *group = pass->group_count ? &pass->groups[pass->group_count - 1] : NULL;
+        if (context->kind == MT_SITE_BLOCKS && group && !group->blocks) {
+            group->blocks = context->values;
+            group->block_words = context->rows;
+        }
+        if (context->kind != MT_SITE_SLOTS || pass->group_count == PASS_GROUPS ||
+            (context->rows != pass->rows && context->rows != most))
+            continue;
+        pass->groups[pass->group_count++].slots = context->values;
+        model_ran_all |= context->ran == most;
+    }
+    return model_ran_all;
 }
 
 /*
@@ -348,27 +391,25 @@ static bool find_sequences(struct passes *passes, const struct lane *lane, struc
         if (is_anothers(lane, context, own_stream))
             continue;
         context->taken = true;
-        if (context->kind == MT_SITE_BLOCKS ? context->number < starts->number || of_kind[MT_SITE_BLOCKS]
-                                            : context->rows != rows && context->rows != most)
+        if (context->kind >= KINDS || context->kind == MT_SITE_SLOTS ||
+            (context->rows != rows && context->rows != most))
             continue;
-        model_ran_all |= context->kind != MT_SITE_BLOCKS && context->rows == most;
-        struct context **best = context->kind < KINDS ? &of_kind[context->kind] : NULL;
-        if (best && (!*best || (context->rows == rows && (*best)->rows != rows)))
+        model_ran_all |= context->rows == most;
+        struct context **best = &of_kind[context->kind];
+        if (!*best || (context->rows == rows && (*best)->rows != rows))
             *best = context;
     }
+    pass->rows = rows;
+    model_ran_all |= find_groups(passes, lane, starts, pass);
     if (!model_ran_all) {
-        if (of_kind[MT_SITE_SLOTS])
-            leave_unplaced(pass, of_kind[MT_SITE_SLOTS]);
+        if (pass->group_count)
+            leave_unplaced(pass, pass->groups[0].slots, rows);
+        pass->rows = pass->group_count = 0;
         return true;
     }
-    pass->rows = rows;
     show(pass, of_kind);
     pass->starts = starts->values;
     pass->sequences = starts->rows - 1;
-    if (of_kind[MT_SITE_BLOCKS]) {
-        pass->blocks = of_kind[MT_SITE_BLOCKS]->values;
-        pass->block_words = of_kind[MT_SITE_BLOCKS]->rows;
-    }
     return true;
 }
 
@@ -425,7 +466,7 @@ static void find_context(struct passes *passes, const struct lane *lane, struct 
         pass->read_count = reads->rows;
     }
     if (slots && !pass->slots)
-        leave_unplaced(pass, slots);
+        leave_unplaced(pass, slots->values, slots->rows);
 }
 
 /*

@@ -19,20 +19,29 @@ struct pass_layer {
     const float *weights; /* [rows, k], NULL: the record has none */
 };
 
+/* A hybrid model's layers keep their cache in groups, each with slots and block tables of its own. */
+#define PASS_GROUPS 16u
+struct pass_group {
+    const int32_t *slots;  /* [rows] */
+    const int32_t *blocks; /* as MT_SITE_BLOCKS says; NULL: no sequence begins at a block's start */
+    uint32_t block_words;
+};
+
 struct pass {
     uint64_t first_seq;
     uint64_t time_ns;
     /* Of its row context, 0 if it has none. Its routers have these rows first; what they have more is padding. */
     uint32_t rows;
-    /* [rows]; NULL: the engine shows none, or it was lost. */
+    /* [rows]; NULL: the engine shows none, or it was lost. The slots are the first group's. */
     const int32_t *slots, *positions, *tokens;
+    struct pass_group groups[PASS_GROUPS];
+    uint32_t group_count; /* 0 without slots */
     /* Slots that rows of this pass went to, but which rows nothing tells. */
     const int32_t *unplaced;
     uint32_t unplaced_rows;
     /* What the engine shows of the sequences in these rows; NULL: nothing, or it was lost. starts[sequences + 1] */
-    const int32_t *starts,
-        *blocks; /* blocks: as MT_SITE_BLOCKS says. NULL with starts: none begins at a block's start */
-    uint32_t sequences, block_words;
+    const int32_t *starts;
+    uint32_t sequences;
     /* Slots that its sequences attend to, as MT_SITE_READS says; NULL: not shown, or none but those of the pass. */
     const int32_t *reads;
     uint32_t read_count;

@@ -50,7 +50,7 @@ struct mt_recipe {
     } layouts[MT_RECIPE_LAYOUTS];
     unsigned layout_count;
     struct mt_expr ids, rows, k, experts, stride, column, start, input, once, starts, sequences, positions, index,
-        block;
+        block, groups, apart;
     struct mt_expr weights, weights_stride, mapped;
     uint32_t skip; /* bytes from where ids points to the first id: ids packed with something else */
     enum mt_id_space id_space;

@@ -350,7 +350,8 @@ static int parse_key(const struct parser *parser, struct mt_recipe *recipe, cons
         {"experts", &recipe->experts}, {"stride", &recipe->stride},       {"input", &recipe->input},
         {"starts", &recipe->starts},   {"positions", &recipe->positions}, {"block", &recipe->block},
         {"start", &recipe->start},     {"weights", &recipe->weights},     {"weights_stride", &recipe->weights_stride},
-        {"mapped", &recipe->mapped},   {"sequences", &recipe->sequences}, {"index", &recipe->index}};
+        {"mapped", &recipe->mapped},   {"sequences", &recipe->sequences}, {"index", &recipe->index},
+        {"groups", &recipe->groups},   {"apart", &recipe->apart}};
     for (size_t i = 0; i < sizeof exprs / sizeof *exprs; i++) {
         if (strcmp(exprs[i].key, key) == 0)
             return parse_expr(parser, value, exprs[i].expr);
@@ -414,7 +415,7 @@ static int parse_key(const struct parser *parser, struct mt_recipe *recipe, cons
         parser,
         "found key '%s', expected kernel, kind, within, suffix, params, ids, dtype, rows, k, experts, stride, column, "
         "start, skip, input, weights, weights_dtype, weights_stride, mapped, id_space, require, limit.experts, "
-        "limit.k, final, once, until, behind, starts, sequences, positions, index, block or note",
+        "limit.k, final, once, until, behind, starts, sequences, positions, index, block, groups, apart or note",
         key);
 }
 
@@ -515,7 +516,7 @@ static int check_exprs(struct parser *parser, const struct mt_recipe *recipe)
                                    &recipe->experts, &recipe->stride,         &recipe->column,    &recipe->start,
                                    &recipe->once,    &recipe->starts,         &recipe->positions, &recipe->block,
                                    &recipe->weights, &recipe->weights_stride, &recipe->mapped,    &recipe->sequences,
-                                   &recipe->index};
+                                   &recipe->index,   &recipe->groups,         &recipe->apart};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
         bool address = false;
         for (size_t n = 0; n < sizeof addresses / sizeof *addresses; n++)
@@ -575,6 +576,7 @@ static int check_blocks(struct parser *parser, const struct mt_recipe *recipe)
     const bool blocks = recipe->kind == MT_RECIPE_BLOCKS;
     const bool rows =
         recipe->kind == MT_RECIPE_SLOTS || recipe->kind == MT_RECIPE_POSITIONS || recipe->kind == MT_RECIPE_TOKENS;
+    const bool slots = recipe->kind == MT_RECIPE_SLOTS, groups = recipe->groups.a.kind != TERM_NONE;
     const bool counted = rows && (recipe->sequences.a.kind != TERM_NONE || recipe->starts.a.kind != TERM_NONE);
     const struct {
         const char *key, *where;
@@ -585,7 +587,11 @@ static int check_blocks(struct parser *parser, const struct mt_recipe *recipe)
                 {"sequences", "slots, positions or tokens beside starts", &recipe->sequences, counted, false},
                 {"positions", "blocks", &recipe->positions, blocks, false},
                 {"block", "blocks", &recipe->block, blocks, false},
-                {"index", "blocks", &recipe->index, false, blocks}};
+                {"index", "blocks", &recipe->index, false, blocks},
+                {"groups", "slots and blocks", &recipe->groups, false, slots || blocks},
+                /* What the GPU reads lies side by side for the groups. */
+                {"apart", "slots and blocks beside groups, but for ids = at param N", &recipe->apart,
+                 groups && !recipe->ids.a.device, false}};
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
         const bool found = keys[i].expr->a.kind != TERM_NONE;
         if (found == keys[i].wanted || (found && keys[i].allowed))

@@ -15,6 +15,7 @@ struct mt_launch; /* cupti/launch.h; only who reads launches needs it, and with 
 
 #define MT_KERNEL_PARAMS_MAX 64
 #define MT_TEMPLATE_ARGS_MAX 24
+#define MT_GROUPS_MAX 16 /* of the KV cache; engines have up to 7 */
 
 /* What the driver says of a kernel, taken at its first launch. */
 struct mt_kernel_info {
@@ -75,6 +76,8 @@ struct mt_routing {
     uint64_t positions; /* and of the rows' positions, int64 */
     uint64_t index;     /* and of [rows] int32, which of the table's rows is each sequence's; 0: in order */
     uint64_t block;     /* slots of a KV block; 0: no block table */
+    uint32_t groups; /* of the KV cache that one launch is for, each with slots or a block table of its own; else 1 */
+    uint64_t apart;  /* bytes from the ids of a group to those of the next */
     /* Of a block table: these are device addresses of so many bytes that hold them; 0: they are themselves. */
     uint8_t ids_at, stride_at, block_at;
     uint64_t once;    /* what differs from layer to layer, 0 if the recipe does not say */
@@ -102,6 +105,8 @@ const char *mt_recipe_note(const struct mt_recipe *recipe);
 enum mt_id_space mt_recipe_id_space(const struct mt_recipe *recipe);
 /* What its records hold; MT_SITE_ROUTER for all but row context. */
 enum mt_site_kind mt_recipe_site_kind(const struct mt_recipe *recipe);
+/* What a launch for several groups of the KV cache says of this one; it was read for the first. */
+void mt_routing_of_group(struct mt_routing *routing, uint32_t group);
 /* Row context that comes once a layer, and only the weights before it tell which layer that is? */
 bool mt_recipe_once_by_layer(const struct mt_recipe *recipe);
 /* Row context only if a launch of the batch that it names soon follows? */

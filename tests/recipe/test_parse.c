@@ -131,6 +131,11 @@ static const char *const mistakes[][2] = {
     {ROUTER "sequences = 1",
      "my.recipe:8: found sequences in [a], expected it only in slots, positions or tokens beside starts"},
     {SLOTS "index = param 0", "my.recipe:8: found index in [a], expected it only in blocks"},
+    {ROUTER "groups = 2", "my.recipe:8: found groups in [a], expected it only in slots and blocks"},
+    {SLOTS "groups = 2",
+     "my.recipe:1: found no apart in [a], expected it in slots and blocks beside groups, but for ids = at param N"},
+    {SLOTS "apart = 64", "my.recipe:8: found apart in [a], expected it only in slots and blocks beside groups, but for "
+                         "ids = at param N"},
     /* what only the GPU can read */
     {SLOTS "stride = at param 0",
      "my.recipe:8: found 'at', expected it alone and only in ids, stride and block of a block table"},

@@ -19,6 +19,9 @@ struct engine_options {
     bool apart;         /* passes of prompts and of decoding */
     bool sequences;     /* shows which rows are one, and the blocks ahead of them; slots without the rows of padding */
     bool reads;         /* shows the slots that a pass attends to, as transformers does */
+    uint32_t window;    /* to which every second layer attends, in a cache of their own; 0: all attend to everything */
+    bool window_alone;  /* all layers do */
+    uint32_t filled;    /* one in so many prefixes that are found goes on with blocks from elsewhere; 0 none */
     bool name_rows;     /* a token id is its row's number, from which its experts follow */
     uint32_t words;     /* that the model knows; 0: many */
     uint32_t noise;     /* one row in so many goes another way than the same row elsewhere, 0 none */
@@ -41,7 +44,7 @@ struct engine_row {
 struct engine_truth {
     struct engine_row *rows; /* from 1 */
     uint32_t *first;         /* row of each pass; a pass is at first_ns = its number in ms */
-    uint32_t row_count, pass_count, finished, preempted, hits, lost;
+    uint32_t row_count, pass_count, finished, preempted, hits, filled, lost;
     int32_t *said;       /* tokens of finished requests, one behind the other */
     uint32_t *said_rows; /* and which rows they attended to in the end */
     uint64_t *said_to;   /* where each ends */

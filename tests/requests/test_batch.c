@@ -49,6 +49,8 @@ static void feed(struct requests *r, int (*take)(struct requests *, const struct
             pass.positions = m->positions;
             pass.tokens = m->tokens;
             pass.slots = m->slotted ? m->slots : NULL;
+            pass.groups[0].slots = pass.slots;
+            pass.group_count = m->slotted;
             pass.batch = m->batch;
             pass.cache_before = m->before;
             pass.cache_after = m->after;

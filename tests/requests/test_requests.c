@@ -174,7 +174,7 @@ static void compare(const char *path, const struct engine_options *options, enum
         free(rows);
     }
     match(r, &numbers, truth, score);
-    if (shows_sequences(options))
+    if (shows_sequences(options) && !options->window_alone) /* that cache may have found another copy */
         check_finished(r, &numbers, truth, score);
     free(seen);
     free(numbers.of);
@@ -213,8 +213,9 @@ static void run_rules(struct engine_options options, enum requests_rules rules, 
             (double) score.rows / (double) score.kept, (double) score.matched / (double) score.kept,
             (unsigned long long) score.wrong, (unsigned long long) score.rejected, (unsigned long long) score.unsure,
             finished, preempted, hits);
-    cr_assert_eq(score.wrong, 0);
-    if (shows_sequences(&options) && !options.loss)
+    /* A block from elsewhere may have held another one behind the same tokens: nothing tells. */
+    cr_assert(options.filled ? score.wrong * 300 <= score.requests : score.wrong == 0);
+    if (shows_sequences(&options) && !options.loss && !options.window_alone && !options.filled)
         cr_assert(score.exact == finished && score.in_front * 500 <= finished, "%llu, %llu in front of others",
                   (unsigned long long) score.exact, (unsigned long long) score.in_front);
     cr_assert_eq(score.rejected, 0);
@@ -447,6 +448,44 @@ Test(reads, losses)
     o.draft = 2;
     o.blocks = 200;
     run(o, 4, 300, 50);
+}
+
+/* Layers in two groups, of which the one that is shown first lets go of what is ahead of its window. */
+Test(shown, windows)
+{
+    struct engine_options o = usual;
+    o.window = 40;
+    run_shown(o);
+    o.prefix_cache = o.turns = true;
+    run_shown(o);
+    o.blocks = 120;
+    run_shown(o);
+    o.draft = 2;
+    run_shown(o);
+}
+
+/* Nothing but what is in the window is shown of a prefix that was found: what lies ahead is missing. */
+Test(shown, windows_alone)
+{
+    struct engine_options o = usual;
+    o.window = 40;
+    o.window_alone = o.sequences = true;
+    run(o, 4, 900, 900);
+    o.prefix_cache = o.turns = true;
+    run(o, 4, 300, 300);
+    o.blocks = 120;
+    run(o, 4, 300, 300);
+}
+
+/* Of blocks that come from elsewhere no pass tells; what they held before is seldom taken for their rows. */
+Test(shown, blocks_from_elsewhere)
+{
+    struct engine_options o = usual;
+    o.prefix_cache = o.turns = o.sequences = true;
+    o.filled = 10;
+    run(o, 4, 900, 850);
+    o.blocks = 120;
+    run(o, 4, 900, 850);
 }
 
 /* The same tokens twice in the cache, routed in two ways: which of them a request found, its table says. */

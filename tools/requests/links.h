@@ -78,6 +78,17 @@ struct read_sequences {
     uint32_t words, block_room;
 };
 
+/* What was seen of one group of the cache. */
+struct surveyed {
+    uint32_t divisor, told_block; /* by the engine, 0: not at all */
+    struct seen_slot *seen;       /* while surveying */
+    uint32_t seen_count;
+    uint32_t rewritten; /* greatest divisor of the positions that were written again */
+    uint32_t *padding;  /* slots that padded rows are sent to */
+    uint32_t padding_count;
+    uint64_t found, gone; /* blocks ahead of a sequence, as shown, that hold its positions, and that hold others */
+};
+
 struct proof;
 struct shown;
 
@@ -87,13 +98,10 @@ struct requests {
     uint32_t site_count;
     enum requests_rules rules;
     uint32_t block, layers, k, experts;
-    uint32_t divisor, told_block; /* by the engine, 0: not at all */
-    struct seen_slot *seen;       /* while surveying */
-    uint32_t seen_count, seen_rows, seen_passes;
-    uint32_t rewritten; /* greatest divisor of the positions that were written again */
-    bool drafts;        /* draft tokens were rejected somewhere */
-    uint32_t *padding;  /* slots that padded rows are sent to */
-    uint32_t padding_count;
+    struct surveyed surveyed[PASS_GROUPS];
+    uint32_t group; /* whose slots are followed */
+    uint32_t seen_rows, seen_passes;
+    bool drafts;      /* draft tokens were rejected somewhere */
     uint32_t fullest; /* rows of the largest pass */
     struct node *nodes;
     uint32_t node_count, node_room;
@@ -112,6 +120,7 @@ struct requests {
     bool hits;                        /* a request began behind a prefix that it found in the cache */
     bool foreign;                     /* something is in the cache that no pass of the trace wrote */
     uint64_t blind_rows;
+    uint32_t filled; /* sequences behind blocks that no pass of the trace wrote */
     struct entry *entries;
     uint32_t entry_count, entry_room;
     struct bridge *bridges;

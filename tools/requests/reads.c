@@ -133,7 +133,7 @@ int links_show_reads(struct requests *r, struct pass *pass)
         return result;
     pass->starts = r->reads.starts;
     pass->sequences = r->reads.count;
-    pass->blocks = r->reads.words > 1 ? r->reads.blocks : NULL;
-    pass->block_words = r->reads.words;
+    pass->groups[r->group].blocks = r->reads.words > 1 ? r->reads.blocks : NULL;
+    pass->groups[r->group].block_words = r->reads.words;
     return 0;
 }

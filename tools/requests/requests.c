@@ -39,8 +39,10 @@ void requests_free(struct requests *r)
     free(r->held);
     free(r->held_slots);
     free(r->open);
-    free(r->seen);
-    free(r->padding);
+    for (uint32_t i = 0; i < PASS_GROUPS; i++) {
+        free(r->surveyed[i].seen);
+        free(r->surveyed[i].padding);
+    }
     links_proof_free(r->proof);
     free(r->entries);
     links_shown_free(r->said);
@@ -215,7 +217,7 @@ static int write_rows(struct work *w, const struct pass *pass)
 {
     struct requests *r = w->r;
     for (uint32_t i = 0; i < pass->rows; i++) {
-        int32_t slot = pass->slots[i], position = pass->positions[i];
+        int32_t slot = pass->groups[r->group].slots[i], position = pass->positions[i];
         if (slot < 0 || position < 0 || links_is_padding(r, (uint32_t) slot))
             continue;
         if ((uint32_t) slot >= SLOTS_MAX || (uint32_t) position >= POSITIONS_MAX)
@@ -290,7 +292,7 @@ int requests_add(struct requests *r, const struct pass *given)
         return 0; /* a draft model's: the cache it writes is its own */
     if (pass->batch && pass->positions && !r->slotted)
         return links_batch(&w, pass);
-    bool shown = pass->slots && pass->positions;
+    bool shown = r->group < pass->group_count && pass->positions;
     if (shown && r->reads_shown && !pass->starts) {
         const int result = links_show_reads(r, &with_sequences);
         if (result && result != -EDOM)
@@ -423,6 +425,11 @@ bool requests_foreign(const struct requests *r)
 bool requests_batches(const struct requests *r)
 {
     return r->tail_lines != 0;
+}
+
+uint32_t requests_filled(const struct requests *r)
+{
+    return r->filled;
 }
 
 uint32_t requests_layers(const struct requests *r)
