@@ -30,6 +30,25 @@ struct mt_lane {
         int32_t layer;
     } pending;
 
+    /* A launch that shows what the rows of a batch are, if this batch's launch soon follows. */
+    struct mt_lane_waiting {
+        const struct mt_recipe *recipe; /* NULL: none */
+        const struct mt_kernel *kernel;
+        struct mt_routing routing;
+        uint32_t launch; /* its number on the stream */
+    } waiting;
+
+    /* The cache whose slots a batch's pass wrote, until what is read of it was tapped: `once` of both recipes. */
+    uint64_t written;
+
+    /* The latest batch: the recipe that showed it, NULL: none, how many rows it has, and whether its cache is yet to be
+     * seen. */
+    struct mt_lane_batch {
+        const struct mt_recipe *recipe;
+        uint64_t rows;
+        bool open;
+    } batch;
+
     struct mt_branch branch; /* a tap that is not joined yet */
 
     /* The latest router that was tapped, whose ids a map may turn into others. */

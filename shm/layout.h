@@ -135,6 +135,12 @@ enum mt_site_kind {
     MT_SITE_BLOCKS = 5, /* slots of a KV block, and then, for each sequence whose first row begins a block and is not
                            its position 0: that row, how many blocks are ahead of it, and their numbers. No record if
                            there is no such sequence. Slot = block's number * slots of a block + place in it */
+    MT_SITE_BATCH = 6,  /* two values: how many sequences the pass has, and how many rows each, padding among them. The
+                           rows of a sequence are side by side. */
+    MT_SITE_CACHE = 7, /* four values: the address of the KV cache that the pass goes on with, 0 if none, and of the one
+                          that it leaves, the low half of each first */
+    MT_SITE_READS = 8, /* slots that the pass attends to: of each sequence all up to its last row, one sequence after
+                          another. No record if none attends to what was there before the pass. */
 };
 
 /*

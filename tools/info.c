@@ -15,7 +15,7 @@
 
 static const char *const id_spaces[] = {"unknown", "logical", "physical"};
 static const char *const weight_types[] = {"-", "f32", "f16", "bf16"};
-static const char *const dtypes[] = {"?", "int32", "int64", "uint32", "int16", "uint16", "uint8"};
+static const char *const dtypes[] = {"-", "int32", "int64", "uint32", "int16", "uint16", "uint8"};
 
 /* NULL: none was given. */
 static const char *config_path;

@@ -21,8 +21,12 @@ static void print_when(uint64_t ns)
 
 static void print_segment(uint32_t segment, const struct requests *requests, uint32_t others, uint32_t *number)
 {
-    printf("segment %u: %u requests, %u layers, top %u of %u, blocks of %u slots\n", segment, requests_count(requests),
-           requests_layers(requests), requests_k(requests), requests_experts(requests), requests_block_size(requests));
+    printf("segment %u: %u requests, %u layers, top %u of %u, ", segment, requests_count(requests),
+           requests_layers(requests), requests_k(requests), requests_experts(requests));
+    if (requests_batches(requests))
+        puts("in batches");
+    else
+        printf("blocks of %u slots\n", requests_block_size(requests));
     if (others)
         printf("  %u layers run apart from these: of a draft, or another model's; left out\n", others);
     if (requests_blind_rows(requests))

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define KINDS 6u    /* enum mt_site_kind */
+#define KINDS 9u    /* enum mt_site_kind */
 #define WINDOW 128u /* numbers of row context that are remembered: a pass takes a few of them */
 
 /* One number of row context: its record, if it came, and who routed right behind it. */
@@ -76,6 +76,7 @@ struct passes {
     bool has_home;    /* the slot space: */
     uint32_t home;    /* its first site */
     char home_recipe[64];
+    uint64_t home_kernel;
     uint64_t planner; /* the kernel that shows a pass's sequences, as a hash of its name */
     struct pass_layer *shown;
     uint32_t shown_room;
@@ -136,6 +137,14 @@ static int know_site(struct passes *passes, uint32_t site)
     return 0;
 }
 
+static uint64_t hash_of(const char *text, size_t size)
+{
+    uint64_t hash = 14695981039346656037u; /* FNV-1a */
+    for (size_t i = 0; i < size && text[i]; i++)
+        hash = (hash ^ (unsigned char) text[i]) * 1099511628211u;
+    return hash | 1;
+}
+
 void passes_know_slots(struct passes *passes, uint32_t index, const struct mt_site *site)
 {
     if (site->kind != MT_SITE_SLOTS || (passes->has_home && passes->home <= index))
@@ -143,6 +152,7 @@ void passes_know_slots(struct passes *passes, uint32_t index, const struct mt_si
     passes->has_home = true;
     passes->home = index;
     memcpy(passes->home_recipe, site->recipe, sizeof passes->home_recipe);
+    passes->home_kernel = hash_of(site->kernel, sizeof site->kernel);
 }
 
 /* The number that ties, of those that a record was given: slots of another space come in the midst of a pass. */
@@ -171,7 +181,8 @@ static bool same_slots(const struct context *a, const struct context *b)
 }
 
 /*
- * Slots by another recipe than the first one's are of a second kind of cache, which has slots of its own. But where a
+ * Slots by another recipe than the first one's are of a second kind of cache, which has slots of its own, unless both
+ * read the same kernel. But where a
  * kernel makes the slots of a pass and shows its sequences, that is all that is needed: those that use them afterwards,
  * in the midst of the pass, for each of its groups, only tell how many rows the model ran.
  */
@@ -180,7 +191,8 @@ static bool of_another_space(struct passes *passes, const struct mt_site *site, 
     if (site->kind != MT_SITE_SLOTS)
         return false;
     if (!passes->planner)
-        return strncmp(passes->home_recipe, site->recipe, sizeof passes->home_recipe) != 0;
+        return strncmp(passes->home_recipe, site->recipe, sizeof passes->home_recipe) != 0 &&
+               (!site->kernel[0] || context->kernel != passes->home_kernel);
     if (context->kernel == passes->planner)
         return false;
     for (uint64_t n = context->number - 1; n > 0 && context->number - n < WINDOW; n--) {
@@ -203,14 +215,6 @@ static void find_planner(struct passes *passes, const struct context *starts)
             return;
         context->foreign = false;
     }
-}
-
-static uint64_t hash_of(const char *text, size_t size)
-{
-    uint64_t hash = 14695981039346656037u; /* FNV-1a */
-    for (size_t i = 0; i < size && text[i]; i++)
-        hash = (hash ^ (unsigned char) text[i]) * 1099511628211u;
-    return hash | 1;
 }
 
 static int take_context(struct passes *passes, const struct mt_site *site, const struct mt_record *record,
@@ -289,6 +293,25 @@ static void show(struct pass *pass, struct context *const *of_kind)
     pass->slots = pass->group_count ? pass->groups[0].slots : NULL;
     pass->positions = of_kind[MT_SITE_POSITIONS] ? of_kind[MT_SITE_POSITIONS]->values : NULL;
     pass->tokens = of_kind[MT_SITE_TOKENS] ? of_kind[MT_SITE_TOKENS]->values : NULL;
+}
+
+static uint64_t address(const int32_t *halves)
+{
+    return (uint32_t) halves[0] | (uint64_t) (uint32_t) halves[1] << 32;
+}
+
+/* A batch that has the pass's rows, and its cache. */
+static void show_batch(struct pass *pass, struct context *const *of_kind)
+{
+    const struct context *batch = of_kind[MT_SITE_BATCH], *cache = of_kind[MT_SITE_CACHE];
+    if (!batch || batch->rows != 2 || batch->values[0] < 1 || batch->values[1] < 1 ||
+        (uint64_t) batch->values[0] * (uint64_t) batch->values[1] != pass->rows)
+        return;
+    pass->batch = (uint32_t) batch->values[0];
+    if (!cache || cache->rows != 4 || cache->number < batch->number)
+        return;
+    pass->cache_before = address(cache->values);
+    pass->cache_after = address(cache->values + 2);
 }
 
 static void leave_unplaced(struct pass *pass, const int32_t *slots, uint32_t rows)
@@ -436,6 +459,12 @@ static void find_context(struct passes *passes, const struct lane *lane, struct 
             pass->rows = rows;
     }
     show(pass, of_kind);
+    show_batch(pass, of_kind);
+    const struct context *reads = of_kind[MT_SITE_READS];
+    if (reads && slots && pass->slots && reads->number > slots->number) {
+        pass->reads = reads->values;
+        pass->read_count = reads->rows;
+    }
     if (slots && !pass->slots)
         leave_unplaced(pass, slots->values, slots->rows);
 }

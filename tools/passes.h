@@ -43,6 +43,13 @@ struct pass {
     /* What the engine shows of the sequences in these rows; NULL: nothing, or it was lost. starts[sequences + 1] */
     const int32_t *starts;
     uint32_t sequences;
+    /* Slots that its sequences attend to, as MT_SITE_READS says; NULL: not shown, or none but those of the pass. */
+    const int32_t *reads;
+    uint32_t read_count;
+    /* Where the engine shows a batch of sequences with as many rows each: how many; 0: it does not. And the KV cache
+     * that the pass goes on with, and the one that it leaves; 0: not known. */
+    uint32_t batch;
+    uint64_t cache_before, cache_after;
     const struct pass_layer *layers; /* in the order of their records; each site at most once */
     uint32_t layer_count;
     uint32_t lost; /* records lost since the pass before, as far as known */

@@ -65,8 +65,8 @@ struct mt_recipe {
     } require[MT_RECIPE_REQUIRES];
     unsigned require_count;
     uint32_t experts_min, experts_max, k_min, k_max;
-    char final[64];
-    unsigned final_line;
+    char final[64], until[64], behind[64];
+    unsigned final_line, until_line, behind_line;
     char note[160];
     uint32_t keys_seen; /* while parsing */
 };

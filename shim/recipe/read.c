@@ -240,9 +240,40 @@ static bool read_sequences(const struct mt_recipe *recipe, const struct mt_kerne
     return true;
 }
 
+/* What a launch tells itself: of a batch its sequences and the rows of each, of a cache where it is. */
+static bool read_told(const struct mt_recipe *recipe, const struct mt_kernel_info *kernel,
+                      const struct mt_launch *launch, struct mt_routing *routing, const char **why)
+{
+    const struct known known = {0};
+    uint64_t rows = 0, stride = 0;
+    *routing = (struct mt_routing){.k = 1, .column = 1, .groups = 1, .no_weights = "it is no router"};
+    if (recipe->rows.a.kind != TERM_NONE &&
+        (!read_expr(&recipe->rows, kernel, launch, &known, &rows) || !rows || rows > INT32_MAX)) {
+        *why = "no rows";
+        return false;
+    }
+    if (recipe->stride.a.kind != TERM_NONE &&
+        (!read_expr(&recipe->stride, kernel, launch, &known, &stride) || !stride || stride > INT32_MAX)) {
+        *why = "no rows of a sequence";
+        return false;
+    }
+    if (!conditions_hold(recipe, kernel, launch, &known)) {
+        *why = "a condition of the recipe does not hold";
+        return false;
+    }
+    routing->rows = (uint32_t) rows;
+    routing->stride = stride;
+    routing->input = read_address(&recipe->input, kernel, launch);
+    routing->ids = read_address(&recipe->ids, kernel, launch);
+    *why = recipe->kind == MT_RECIPE_CACHE && !routing->ids ? "no cache" : NULL;
+    return !*why;
+}
+
 bool mt_recipe_read(const struct mt_recipe *recipe, const struct mt_kernel_info *kernel, const struct mt_launch *launch,
                     struct mt_routing *routing, const char **why)
 {
+    if (recipe->kind == MT_RECIPE_BATCH || recipe->kind == MT_RECIPE_CACHE)
+        return read_told(recipe, kernel, launch, routing, why);
     struct known known = {0};
     uint64_t k, rows, experts = 0, stride, column = 1, start = 0;
     if (!read_expr(&recipe->k, kernel, launch, &known, &k) || k < recipe->k_min || k > recipe->k_max) {

@@ -290,6 +290,30 @@ static const struct {
      "1=0x5000 2=0x1000 3=7 4=4096 5=151936", MT_DTYPE_I64, 7, 1, 151936, 1},
     {"torch.embedding", "_ZN2at6native24vectorized_gather_kernelILi16EiEEvPcS2_PT0_illllb", "8 8 8 4 8 8 8 8 1",
      "1=0x5000 2=0x1000 3=7 4=4096 5=32000", MT_DTYPE_I32, 7, 1, 32000, 1},
+    /* torch 2.11.0, wheel: a cast of int64 (param 5, the first byte) to float; [3, 7, 64] and [3, 4, 9, 64] */
+    {"torch.positions", "_ZN2at6native27unrolled_elementwise_kernelIZZZNS0_23direct_copy_kernel_cudaERNS_18TensorIteratorBaseEENKUlvE1_clEvENKUlvE5_clEvEUlfE_St5arrayIPcLm2EELi4E23TrivialOffsetCalculatorILi1EjESB_NS0_6memory12LoadWithCastILi1EEENSC_13StoreWithCastILi1EEEEEviT_T0_T2_T3_T4_T5_",
+     "4 1 16 1 1 8 8", "0=7 2+8:8=0x1000 5+0:1=4", MT_DTYPE_I64, 7, 1, 0, 1},
+    {"torch.rotary", "_ZN2at6native12_GLOBAL__N_119CatArrayBatchedCopyINS1_10OpaqueTypeILj4EEEjLi3ELi64ELi64EEEvPT_NS1_25CatArrInputTensorMetadataIS5_T0_XT2_EXT3_EEENS1_16TensorSizeStrideIS8_Lj4EEEiS8_",
+     "8 2720 32 4 4", "2+0:4=7 2+4:4=5 3=2", MT_DTYPE_NONE, 7, 1, 0, 5},
+    {"torch.cache", "_ZN2at6native12_GLOBAL__N_130CatArrayBatchedCopy_vectorizedINS1_10OpaqueTypeILj2EEEjLi4ELi128ELi1ELi16ELi8EEEvPcNS1_25CatArrInputTensorMetadataIT_T0_XT2_EXT3_EEENS1_16TensorSizeStrideIS8_Lj4EEEiS8_",
+     "8 2720 32 4 4", "0=0x1000 1+0:8=0x5000 3=2", MT_DTYPE_NONE, 0, 1, 0, 0},
+    {"torch.positions.i32", "_ZN2at6native27unrolled_elementwise_kernelIZZZNS0_23direct_copy_kernel_cudaERNS_18TensorIteratorBaseEENKUlvE1_clEvENKUlvE5_clEvEUlfE_St5arrayIPcLm2EELi4E23TrivialOffsetCalculatorILi1EjESB_NS0_6memory12LoadWithCastILi1EEENSC_13StoreWithCastILi1EEEEEviT_T0_T2_T3_T4_T5_",
+     "4 1 16 1 1 8 8", "0=7 2+8:8=0x1000 5+0:1=3", MT_DTYPE_I32, 7, 1, 0, 1},
+    /* slots of [4 * 64], of [4, 64] and one alone; what of them is read again */
+    {"torch.slots", "_ZN2at6native24index_elementwise_kernelILi128ELi4EZNS0_22index_copy_kernel_implINS0_10OpaqueTypeILi2EEEEEvRNS_14TensorIteratorElllEUliE_EEvlT1_",
+     "8 648", "0=1792 1+0:4=2 1+4:4=256 1+16:4=7 1+320:4=8 1+608:8=0x5000 1+616:8=0x1000 1+640:8=256", MT_DTYPE_I64, 7, 1, 0, 1},
+    {"torch.slots.heads", "_ZN2at6native24index_elementwise_kernelILi128ELi4EZNS0_22index_copy_kernel_implINS0_10OpaqueTypeILi2EEEEEvRNS_14TensorIteratorElllEUliE_EEvlT1_",
+     "8 648", "0=1792 1+0:4=3 1+4:4=64 1+16:4=4 1+28:4=7 1+332:4=8 1+608:8=0x5000 1+616:8=0x1000 1+640:8=256", MT_DTYPE_I64, 7,
+     1, 0, 1},
+    {"torch.slots.one", "_ZN2at6native24index_elementwise_kernelILi128ELi4EZNS0_22index_copy_kernel_implINS0_10OpaqueTypeILi2EEEEEvRNS_14TensorIteratorElllEUliE_EEvlT1_",
+     "8 648", "0=256 1+0:4=1 1+4:4=256 1+608:8=0x5000 1+616:8=0x1000 1+640:8=256", MT_DTYPE_I64, 1, 1, 0, 1},
+    {"torch.reads", "_ZN2at6native24vectorized_gather_kernelILi16ElEEvPcS2_PT0_illllb", "8 8 8 4 8 8 8 8 1",
+     "1=0x5000 2=0x1000 3=7 4=512 5=1608", MT_DTYPE_I64, 7, 1, 0, 1},
+    {"torch.reads.small", "_ZN2at6native21indexSelectSmallIndexIN3c108BFloat16EljLi2ELi2ELin2EEEvNS_4cuda6detail10TensorInfoIT_T1_EE"
+     "NS6_IKS7_S8_EENS6_IKT0_S8_EEiiS8_l", "216 216 216 4 4 4 8", "1+0:8=0x5000 2+0:8=0x1000 2+8:4=7 5=256 6=1608",
+     MT_DTYPE_I64, 7, 1, 0, 1},
+    {"torch.cache.static", "_ZN2at6native24index_elementwise_kernelILi128ELi4EZNS0_22index_copy_kernel_implINS0_10OpaqueTypeILi2EEEEEvRNS_14TensorIteratorElllEUliE_EEvlT1_",
+     "8 648", "0=896 1+608:8=0x1000 1+640:8=128", MT_DTYPE_NONE, 7, 1, 0, 0},
     {"torch.embedding.small", "_ZN2at6native21indexSelectSmallIndexIN3c108BFloat16EljLi2ELi2ELin2EEEvNS_4cuda6detail10TensorInfoIT_T1_EE"
      "NS6_IKS7_S8_EENS6_IKT0_S8_EEiiS8_l", "216 216 216 4 4 4 8", "1+0:8=0x5000 2+0:8=0x1000 2+8:4=7 5=2048 6=151936",
      MT_DTYPE_I64, 7, 1, 151936, 1},
@@ -431,7 +455,8 @@ Test(builtin, kernels)
             if (packed)
                 rig_pack(&rig);
             cr_assert(mt_recipe_read(recipe, &rig.kernel, &rig.launch, &r, &why), "%s: %s", kernels[i].mangled, why);
-            cr_assert_eq(r.ids, 0x1000 + kernels[i].skip, "%s", kernels[i].mangled);
+            cr_assert_eq(r.ids, mt_recipe_kind(recipe) == MT_RECIPE_BATCH ? 0 : 0x1000 + kernels[i].skip, "%s",
+                         kernels[i].mangled);
             cr_assert_eq(r.dtype, kernels[i].dtype, "%s", kernels[i].mangled);
             cr_assert_eq(r.rows, kernels[i].rows, "%s: %u rows", kernels[i].mangled, r.rows);
             cr_assert_eq(r.k, kernels[i].k, "%s: k %u", kernels[i].mangled, r.k);
@@ -481,6 +506,11 @@ Test(builtin, decoys)
         /* experts' weights by their ids */
         {"_ZL10k_get_rowsILi32ELi1EfEvPKvPKiPT1_ll5uint3mmmmmmmmm", "8 8 8 8 8 12 8 8 8 8 8 8 8 8 8",
          "0=0x5000 1=0x1000 4=7 12=1 x=7"},
+        /* a cast of bool; queries whose halves are turned */
+        {"_ZN2at6native27unrolled_elementwise_kernelIZZZNS0_23direct_copy_kernel_cudaERNS_18TensorIteratorBaseEENKUlvE1_clEvENKUlvE5_clEvEUlfE_St5arrayIPcLm2EELi4E23TrivialOffsetCalculatorILi1EjESB_NS0_6memory12LoadWithCastILi1EEENSC_13StoreWithCastILi1EEEEEviT_T0_T2_T3_T4_T5_",
+         "4 1 16 1 1 8 8", "0=7 2+8:8=0x1000 5+0:1=11"},
+        {"_ZN2at6native12_GLOBAL__N_130CatArrayBatchedCopy_vectorizedINS1_10OpaqueTypeILj2EEEjLi4ELi128ELi1ELi16ELi8EEEvPcNS1_25CatArrInputTensorMetadataIT_T0_XT2_EXT3_EEENS1_16TensorSizeStrideIS8_Lj4EEEiS8_", "8 2720 32 4 4",
+         "0=0x1000 1+0:8=0x5000 3=3"},
         /* a layer without a cache */
         {"_ZN4vllm24reshape_and_cache_kernelIttLNS_18Fp8KVCacheDataTypeE0EEEvPKT_S4_PT0_S6_PKliiiiiiPKfSA_",
          "8 8 8 8 8 4 4 4 4 4 4 8 8", "2=0 4=0x1000 x=7"},

@@ -60,6 +60,9 @@ struct engine {
     uint32_t rows;
     int32_t starts[REQUESTS + 1], table[2][REQUESTS * 1026]; /* of the pass's sequences */
     uint32_t sequences, words;
+    int32_t reads[1 << 19];
+    uint32_t read_count;
+    bool looks_back; /* some sequence of the pass has rows of passes before */
 };
 
 int32_t engine_id(uint64_t route, uint32_t layer, uint32_t j)
@@ -94,7 +97,8 @@ void engine_truth_free(struct engine_truth *truth)
 
 /* Behind the sites that every model has. */
 #define STORE_SITE 11u
-#define DRAFT_SITE 12u
+#define READS_SITE 12u
+#define DRAFT_SITE 13u
 
 static void record(struct engine *e, uint32_t site, uint32_t rows, const int32_t *values, uint32_t layer)
 {
@@ -175,6 +179,8 @@ static void run_pass(struct engine *e, bool graph)
         record(e, 6, e->rows, e->tokens, 0);
         record(e, 7, e->rows, e->positions, 0);
         record(e, 8, e->rows, e->slots[0], 0);
+        if (e->o->reads && e->looks_back)
+            record(e, READS_SITE, e->read_count, e->reads, 0);
     }
     for (uint32_t i = 0; i < ENGINE_LAYERS; i++) {
         if (e->o->window) /* what stores, in each layer, is given the slots of its group */
@@ -189,7 +195,8 @@ static void run_pass(struct engine *e, bool graph)
     e->process = 0;
     run_draft(e, graph);
     e->rows = 0;
-    e->sequences = e->words = 0;
+    e->sequences = e->words = e->read_count = 0;
+    e->looks_back = false;
 }
 
 /* What the engine gives its kernel for the slots; of a table only what goes on at a block's start. */
@@ -199,6 +206,11 @@ static void plan_sequence(struct engine *e, const struct sequence *s)
     if (!e->words)
         e->table[0][e->words] = e->table[1][e->words] = (int32_t) e->o->block, e->words++;
     e->starts[e->sequences++] = (int32_t) e->rows;
+    for (uint32_t i = 0; e->o->reads && s->planned && i < s->computed + s->planned; i++) {
+        assert(e->read_count < sizeof e->reads / sizeof *e->reads);
+        e->reads[e->read_count++] = (int32_t) (s->tables[0].blocks[i / e->o->block] * e->o->block + i % e->o->block);
+    }
+    e->looks_back |= s->planned && s->computed > 0;
     if (!s->planned || s->computed == 0 || s->computed % e->o->block)
         return;
     for (uint32_t group = 0; group < 2; group++) {
@@ -653,6 +665,7 @@ static void write_sites(struct engine *e, uint32_t process)
     sites[10].kind = MT_SITE_BLOCKS;
     sites[STORE_SITE].kind = MT_SITE_SLOTS;
     strcpy(sites[STORE_SITE].kernel, "store");
+    sites[READS_SITE].kind = MT_SITE_READS;
     trace_writer_sites(e->writer, process, sites, count);
 }
 

@@ -21,6 +21,7 @@ struct engine_options {
     bool fill_holes;    /* a request's place is taken by a new one or the last one; otherwise they close up */
     bool apart;         /* passes of prompts and of decoding */
     bool sequences;     /* shows which rows are one, and the blocks ahead of them; slots without the rows of padding */
+    bool reads;         /* shows the slots that a pass attends to, as transformers does */
     uint32_t window;    /* to which every second layer attends, in a cache of their own; 0: all attend to everything */
     bool window_alone;  /* all layers do */
     uint32_t filled;    /* one in so many prefixes that are found goes on with blocks from elsewhere; 0 none */

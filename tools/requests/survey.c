@@ -123,6 +123,24 @@ static int see_rows(struct requests *r, struct surveyed *s, const struct pass *p
     return 0;
 }
 
+/* All that is attended to has a position, too. */
+static int see_reads(struct requests *r, const struct pass *pass)
+{
+    const int result = links_reads(r, pass);
+    if (result)
+        return result == -EDOM ? 0 : result;
+    r->reads_shown = true;
+    for (uint32_t i = 0; i < r->reads.count; i++) {
+        const uint32_t count = (uint32_t) pass->positions[r->reads.starts[i]];
+        for (uint32_t position = 0; position < count; position++) {
+            const uint32_t slot = (uint32_t) pass->reads[r->reads.from[i] + position];
+            r->surveyed[0].divisor =
+                greatest_divisor(slot > position ? slot - position : position - slot, r->surveyed[0].divisor);
+        }
+    }
+    return 0;
+}
+
 int requests_survey(struct requests *r, const struct pass *pass)
 {
     for (uint32_t i = 0; i < pass->layer_count; i++) {
@@ -133,6 +151,9 @@ int requests_survey(struct requests *r, const struct pass *pass)
         if (r->surveyed[i].seen)
             memset(r->surveyed[i].seen, 0, r->surveyed[i].seen_count * sizeof *r->surveyed[i].seen);
     }
+    r->slotted |= pass->group_count || pass->unplaced;
+    if (pass->reads && pass->positions && see_reads(r, pass) != 0)
+        return -ENOMEM;
     if (!pass->positions || !pass->group_count)
         return 0;
     r->seen_passes++;
