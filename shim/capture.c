@@ -36,6 +36,8 @@ static void tap(struct mt_lane *lane, struct mt_group *group, const struct mt_ke
     if (status == CU_STREAM_CAPTURE_STATUS_INVALIDATED)
         return; /* that graph will never exist */
     bool capturing = status == CU_STREAM_CAPTURE_STATUS_ACTIVE;
+    if (mt_recipe_site_kind(group->recipe) == MT_SITE_ROUTER && !group->from)
+        mt_group_ran(lane, group, capturing, routing, layer);
     struct mt_group_site *site = mt_group_site(lane, group, state, kernel, routing, layer);
     /* What rows are must be in line: their number is counted up before the pass's routers read it. */
     bool context = mt_recipe_site_kind(group->recipe) != MT_SITE_ROUTER;
@@ -302,6 +304,8 @@ static bool tap_context(struct mt_lane *lane, const struct mt_kernel *kernel, co
     struct mt_group *group = mt_group_find(lane, recipe, 0, 1);
     if (!group)
         return false;
+    if (mt_recipe_kind(recipe) == MT_RECIPE_TOKENS)
+        lane->seen = (struct mt_runs_seen){lane->seen.lookups + 1, routing->once, routing->rows};
     if (mt_recipe_once_by_layer(recipe) && mt_group_identify(lane, group) != 0)
         return false;
     struct mt_tap_state *state = mt_tap_state_current();
@@ -579,6 +583,8 @@ static void capture_ends(CUstream stream)
     for (unsigned i = 0; (lane = mt_lane_get(i)); i++) {
         mt_lane_lock(lane);
         count_lost(lane, mt_branch_finish(&lane->branch, stream));
+        if (lane->stream == stream)
+            mt_group_captured(lane);
         mt_lane_unlock(lane);
     }
     mt_quiet_end();

@@ -6,6 +6,7 @@
 
 #include "tap/branch.h"
 #include "layer/layer.h"
+#include "layer/runs.h"
 
 struct mt_group; /* layer/group.h: the routers of one recipe, E and k on one lane */
 
@@ -16,6 +17,7 @@ struct mt_lane {
     uint32_t locked;   /* mt_lane_lock() */
     int32_t number;    /* in the order in which routers were seen on the streams; -1: none yet */
     struct mt_history history;
+    struct mt_runs_seen seen; /* that tells whose layers come next */
 
     /* A router whose ids a sort may still reorder in place: tapped before whatever comes next on the stream. */
     struct mt_lane_pending {

@@ -163,7 +163,8 @@ struct mt_site {
     /* Since ABI 1.2: another site's index + 1, whose ids a kernel turned into the ids of this one (load balancing:
      * logical ones into physical ones). Steps of both count the same runs. 0: a router's own. */
     uint32_t mapped_from;
-    uint32_t reserved1;
+    uint32_t model; /* live: which model of this E and k its layer is of, where the shim could tell several apart, as a
+                       draft from its target; 0: the first, or not told. Since ABI 1.2 */
     uint64_t reserved[4];
 };
 

@@ -517,6 +517,7 @@ static int hand_out(struct passes *passes, struct lane *lane)
     }
     struct pass pass = {.first_seq = lane->first_seq,
                         .time_ns = lane->time_ns,
+                        .run = lane->step,
                         .layers = passes->shown,
                         .layer_count = lane->layer_count,
                         .bare = lane->context == 0};
@@ -551,10 +552,10 @@ static int hand_out_before(struct passes *passes, uint64_t context, bool all)
 }
 
 /* Routers of one recipe are of one model, and so are those whose layers are known: several kernels may take turns, or
- * have layers each. */
+ * have layers each. But for those that are known to be of several. */
 static bool same_model(const struct mt_site *a, const struct mt_site *b, bool by_layer)
 {
-    if (a->stream != b->stream || a->experts != b->experts || a->k != b->k)
+    if (a->stream != b->stream || a->experts != b->experts || a->k != b->k || a->model != b->model)
         return false;
     return by_layer ? a->layer != MT_LAYER_UNKNOWN && b->layer != MT_LAYER_UNKNOWN
                     : strncmp(a->recipe, b->recipe, sizeof a->recipe) == 0;
@@ -564,9 +565,12 @@ static struct lane *lane_of(struct passes *passes, const struct mt_site *site, u
 {
     if (know_site(passes, index) != 0)
         return NULL;
-    uint32_t *found = &passes->sites[index].lane;
+    struct counted *counted = &passes->sites[index];
+    uint32_t *found = &counted->lane;
+    if (*found && counted->site.model != site->model)
+        *counted = (struct counted){0}; /* found out only now */
     if (!*found)
-        passes->sites[index].site = *site;
+        counted->site = *site;
     for (int by_layer = 0; by_layer < 2; by_layer++) {
         for (uint32_t i = 0; !*found && i < passes->site_count; i++) {
             if (passes->sites[i].lane && same_model(&passes->sites[i].site, site, by_layer))

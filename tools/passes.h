@@ -30,6 +30,7 @@ struct pass_group {
 struct pass {
     uint64_t first_seq;
     uint64_t time_ns;
+    uint64_t run; /* of its layers on their stream, from 0; lost ones count */
     /* Of its row context, 0 if it has none. Its routers have these rows first; what they have more is padding. */
     uint32_t rows;
     /* [rows]; NULL: the engine shows none, or it was lost. The slots are the first group's. */

@@ -50,7 +50,11 @@ struct engine {
     struct sequence *places[REQUESTS]; /* in the order of a pass's rows; NULL: left */
     uint32_t waiting_count, running_count, place_count, row_room, pass_room, said_room;
     struct sequence *old[OLD];
-    uint64_t seq, context, steps[16], lost, losing, time;
+    struct process {
+        uint64_t seq, context, steps[16], lost;
+    } processes[2];
+    uint32_t process; /* that runs */
+    uint64_t losing, time;
     int32_t slots[2][TOKENS], positions[TOKENS], tokens[TOKENS];
     uint64_t routes[TOKENS];
     uint32_t rows;
@@ -91,25 +95,31 @@ void engine_truth_free(struct engine_truth *truth)
     free(truth->said_to);
 }
 
+/* Behind the sites that every model has. */
+#define STORE_SITE 11u
+#define READS_SITE 12u
+#define DRAFT_SITE 13u
+
 static void record(struct engine *e, uint32_t site, uint32_t rows, const int32_t *values, uint32_t layer)
 {
     bool router = values == NULL;
-    e->context += !router;
-    struct mt_record r = {.seq = e->seq++,
+    struct process *p = &e->processes[e->process];
+    p->context += !router;
+    struct mt_record r = {.seq = p->seq++,
                           .time_ns = e->time,
-                          .step = e->steps[site]++,
-                          .lost = e->lost,
+                          .step = p->steps[site]++,
+                          .lost = p->lost,
                           .site = site,
                           .rows = rows,
                           .k = router ? ENGINE_K : 1,
                           .width = router ? 1 : 4,
-                          .context = e->context};
+                          .context = p->context};
     r.bytes = rows * r.k * r.width;
     if (!e->losing && e->o->loss && below(e, e->o->loss) == 0)
         e->losing = 1 + below(e, 12);
     if (e->losing && (!router || !e->o->context_alone)) {
         e->losing--;
-        e->lost++;
+        p->lost++;
         e->truth->lost++;
         return;
     }
@@ -118,7 +128,7 @@ static void record(struct engine *e, uint32_t site, uint32_t rows, const int32_t
         for (uint32_t j = 0; j < ENGINE_K; j++)
             ids[i * ENGINE_K + j] = (uint8_t) engine_id(e->routes[i], layer, j);
     }
-    int result = trace_writer_record(e->writer, 0, &r, router ? (const void *) ids : values);
+    int result = trace_writer_record(e->writer, e->process, &r, router ? (const void *) ids : values);
     assert(result == 0);
     (void) result;
 }
@@ -137,6 +147,17 @@ static void record_plan(struct engine *e, uint32_t rows)
         record(e, 8, rows, e->slots[0], 0);
         if (e->words > 1)
             record(e, 10, e->words, e->table[0], 0);
+    }
+}
+
+/* The draft's layer runs on all rows of the pass, then on a row or so of each sequence, for which it stores slots. */
+static void run_draft(struct engine *e, bool graph)
+{
+    for (uint32_t i = 0; i < e->o->draft_runs; i++) {
+        uint32_t rows = i ? 1 + e->rows / 4 : e->rows;
+        if (i)
+            record(e, 8, rows, e->slots[0], 0);
+        record(e, DRAFT_SITE + graph, rows, NULL, ENGINE_LAYERS);
     }
 }
 
@@ -159,13 +180,20 @@ static void run_pass(struct engine *e, bool graph)
         record(e, 7, e->rows, e->positions, 0);
         record(e, 8, e->rows, e->slots[0], 0);
         if (e->o->reads && e->looks_back)
-            record(e, 12, e->read_count, e->reads, 0);
+            record(e, READS_SITE, e->read_count, e->reads, 0);
     }
     for (uint32_t i = 0; i < ENGINE_LAYERS; i++) {
         if (e->o->window) /* what stores, in each layer, is given the slots of its group */
-            record(e, 11, e->rows, e->slots[e->o->window_alone || i % 2 == 0], 0);
+            record(e, STORE_SITE, e->rows, e->slots[e->o->window_alone || i % 2 == 0], 0);
+        e->process = e->o->stages && i == ENGINE_LAYERS - 1;
+        if (e->process) {
+            record(e, 7, e->rows, e->positions, 0);
+            record(e, 8, e->rows, e->slots[0], 0);
+        }
         record(e, (graph ? ENGINE_LAYERS : 0) + i, e->rows, NULL, i);
     }
+    e->process = 0;
+    run_draft(e, graph);
     e->rows = 0;
     e->sequences = e->words = e->read_count = 0;
     e->looks_back = false;
@@ -614,14 +642,18 @@ static void step(struct engine *e)
     }
 }
 
-static void write_sites(struct trace_writer *writer)
+static void write_sites(struct engine *e, uint32_t process)
 {
-    struct mt_site sites[13];
+    struct mt_site sites[DRAFT_SITE + 2];
+    const int32_t first = e->o->draft_first ? 1 : process ? 1 - (int32_t) ENGINE_LAYERS : 0;
+    const uint32_t count = DRAFT_SITE + (e->o->draft_runs ? 2 : 0);
     memset(sites, 0, sizeof sites);
-    for (uint32_t i = 0; i < 13; i++) {
-        bool router = i < 2 * ENGINE_LAYERS;
-        sites[i].layer = router ? (int32_t) (i % ENGINE_LAYERS) : MT_LAYER_UNKNOWN;
-        sites[i].flags = router && i >= ENGINE_LAYERS ? MT_SITE_GRAPH : 0;
+    for (uint32_t i = 0; i < count; i++) {
+        bool draft = i >= DRAFT_SITE, router = i < 2 * ENGINE_LAYERS || draft;
+        sites[i].layer = draft    ? (e->o->draft_first ? 0 : (int32_t) ENGINE_LAYERS)
+                         : router ? first + (int32_t) (i % ENGINE_LAYERS)
+                                  : MT_LAYER_UNKNOWN;
+        sites[i].flags = router && (draft ? i > DRAFT_SITE : i >= ENGINE_LAYERS) ? MT_SITE_GRAPH : 0;
         sites[i].experts = router ? ENGINE_EXPERTS : 0;
         sites[i].k = router ? ENGINE_K : 1;
         strcpy(sites[i].recipe, router ? "r" : "c");
@@ -631,10 +663,10 @@ static void write_sites(struct trace_writer *writer)
     sites[8].kind = MT_SITE_SLOTS;
     sites[9].kind = MT_SITE_STARTS;
     sites[10].kind = MT_SITE_BLOCKS;
-    sites[11].kind = MT_SITE_SLOTS;
-    strcpy(sites[11].kernel, "store");
-    sites[12].kind = MT_SITE_READS;
-    trace_writer_sites(writer, 0, sites, 13);
+    sites[STORE_SITE].kind = MT_SITE_SLOTS;
+    strcpy(sites[STORE_SITE].kernel, "store");
+    sites[READS_SITE].kind = MT_SITE_READS;
+    trace_writer_sites(e->writer, process, sites, count);
 }
 
 void engine_run(const char *path, const struct engine_options *options, struct engine_truth *truth)
@@ -662,13 +694,19 @@ void engine_run(const char *path, const struct engine_options *options, struct e
     int result = trace_writer_open(path, true, &e->writer, &error);
     assert(result == 0);
     (void) result;
-    struct trace_segment segment = {.number = 0};
-    trace_writer_segment(e->writer, &segment);
-    write_sites(e->writer);
+    for (uint32_t i = 0; i <= options->stages; i++) {
+        struct trace_segment segment = {.number = i};
+        trace_writer_segment(e->writer, &segment);
+        write_sites(e, i);
+        for (uint32_t site = 0; i && site < 2 * ENGINE_LAYERS; site++)
+            e->processes[i].steps[site] = 3;
+    }
     for (uint32_t i = 0; i < options->steps; i++)
         step(e);
-    struct trace_stats stats = {.lost_full = e->lost};
-    trace_writer_stats(e->writer, &stats);
+    for (uint32_t i = 0; i <= options->stages; i++) {
+        struct trace_stats stats = {.segment = i, .lost_full = e->processes[i].lost};
+        trace_writer_stats(e->writer, &stats);
+    }
     trace_writer_close(e->writer, &error);
     for (uint32_t i = 0; i < e->running_count; i++)
         free(e->running[i]);

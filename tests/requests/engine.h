@@ -12,6 +12,9 @@
 
 struct engine_options {
     uint32_t block, blocks, batch, budget, draft; /* draft tokens of a decode step */
+    uint32_t draft_runs;                          /* of a model of one layer, of the same E and k, behind each pass */
+    bool stages;      /* the last layer is another process's, which shows no tokens and ran some passes more */
+    bool draft_first; /* it is numbered ahead of the target's layers */
     uint32_t prompt_max, output_max;
     bool prefix_cache;
     bool turns;         /* some prompts are what an earlier request said and got, and more */

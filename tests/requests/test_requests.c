@@ -137,8 +137,9 @@ static void compare(const char *path, const struct engine_options *options, enum
     struct requests **requests;
     struct numbers numbers = {NULL, 0, 0};
     cr_assert_eq(trace_reader_open(path, &reader, &error), 0, "%s", error.text);
-    cr_assert_eq(sequences_passes(reader, number_pass, &numbers, &error), 0, "%s", error.text);
     cr_assert_eq(sequences_assemble(reader, 0, rules, &requests, &error), 0, "%s", error.text);
+    cr_assert_eq(sequences_passes(reader, number_pass, &numbers, &error), 0, "%s", error.text);
+    cr_assert_eq(requests_layers(requests[0]), ENGINE_LAYERS);
     struct requests *r = requests[0];
     uint8_t *seen = calloc(truth->row_count + 1u, 1);
     for (uint32_t i = 0; i < requests_count(r); i++) {
@@ -286,6 +287,19 @@ Test(requests, rejected_draft_tokens)
     run(o, 4, 400, 999);
 }
 
+/* A draft model of the same E and k adds no layer and no row, wherever its layer stands in the numbering. */
+Test(requests, draft_model)
+{
+    struct engine_options o = usual;
+    o.draft = 2;
+    o.draft_runs = 2;
+    run(o, 2, 400, 999);
+    o.draft = 0;
+    o.draft_first = true;
+    o.loss = 500;
+    run(o, 2, 400, 700);
+}
+
 Test(requests, rejected_draft_tokens_and_prefix_hits)
 {
     struct engine_options o = usual;
@@ -393,6 +407,14 @@ Test(shown, drafts)
     o.draft = 1;
     o.blocks = 200;
     o.prefix_cache = o.turns = true;
+    run_shown(o);
+}
+
+Test(shown, draft_model)
+{
+    struct engine_options o = usual;
+    o.draft = 3;
+    o.draft_runs = 3;
     run_shown(o);
 }
 

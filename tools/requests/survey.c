@@ -3,6 +3,8 @@
  */
 #include "links.h"
 
+#include "../models.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -177,9 +179,13 @@ static uint32_t best_group(const struct requests *r)
     return best;
 }
 
-static bool same_model(const struct mt_site *a, const struct mt_site *b)
+/* Numbers of other models' layers are left out. */
+static int32_t column_of(const struct requests *r, uint32_t index)
 {
-    return a->experts == b->experts && a->k == b->k;
+    const struct mt_site *site = &r->sites[index];
+    return site->layer >= 0 && site->layer < 65536
+               ? site->layer - (int32_t) models_others_below(r->sites, r->site_count, site)
+               : -1;
 }
 
 /*
@@ -200,7 +206,7 @@ int requests_surveyed(struct requests *r)
     for (uint32_t i = 0; most != NONE && i < r->site_count; i++) {
         struct site *site = &r->site[i];
         uint32_t t = top(r, i);
-        if (!site->seen || !same_model(&r->sites[i], &r->sites[most]) || r->site[t].count * 2 <= r->site[most].count)
+        if (!site->seen || !models_same(&r->sites[i], &r->sites[most]) || r->site[t].count * 2 <= r->site[most].count)
             continue;
         bool known = false;
         int32_t rank = 0;
@@ -211,7 +217,7 @@ int requests_surveyed(struct requests *r)
             }
         }
         /* Where no layer is known, sites are numbered in the order of their first launch. */
-        site->column = !known ? rank : r->sites[i].layer >= 0 && r->sites[i].layer < 65536 ? r->sites[i].layer : -1;
+        site->column = known ? column_of(r, i) : rank;
         if (site->column >= 0 && (uint32_t) site->column + 1 > r->layers)
             r->layers = (uint32_t) site->column + 1;
         r->k = r->sites[i].k;
