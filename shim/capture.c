@@ -13,6 +13,8 @@
 
 #include <pthread.h>
 
+#define BATCH_LAUNCHES 8u /* from a pass's positions to its batch; a product of two matrices lies between */
+
 static unsigned open_count; /* pending taps and open branches; lets before() and fence() leave at once */
 static bool beside;         /* taps of graphs may run beside the engine's kernels */
 static bool routers_seen;   /* a launch was read by a router's recipe */
@@ -34,6 +36,8 @@ static void tap(struct mt_lane *lane, struct mt_group *group, const struct mt_ke
     if (status == CU_STREAM_CAPTURE_STATUS_INVALIDATED)
         return; /* that graph will never exist */
     bool capturing = status == CU_STREAM_CAPTURE_STATUS_ACTIVE;
+    if (mt_recipe_site_kind(group->recipe) == MT_SITE_ROUTER && !group->from)
+        mt_group_ran(lane, group, capturing, routing, layer);
     struct mt_group_site *site = mt_group_site(lane, group, state, kernel, routing, layer);
     /* What rows are must be in line: their number is counted up before the pass's routers read it. */
     bool context = mt_recipe_site_kind(group->recipe) != MT_SITE_ROUTER;
@@ -199,7 +203,7 @@ static bool reads(const struct mt_recipe *recipe, const struct mt_kernel *kernel
 {
     if (!mt_recipe_read(recipe, kernel->info, launch, routing, why))
         return false;
-    if (in_memory(routing))
+    if (routing->dtype == MT_DTYPE_NONE || in_memory(routing)) /* none: told by the launch itself */
         return true;
     *why = beyond;
     return false;
@@ -304,36 +308,135 @@ static void on_map(struct mt_lane *lane, const struct mt_kernel *kernel, const s
         tap(lane, group, kernel, &mapped, routed.layer);
 }
 
-static void tap_context(struct mt_lane *lane, const struct mt_kernel *kernel, const struct mt_recipe *recipe,
+static bool tap_context(struct mt_lane *lane, const struct mt_kernel *kernel, const struct mt_recipe *recipe,
                         const struct mt_routing *routing)
 {
     struct mt_group *group = mt_group_find(lane, recipe, 0, 1);
     if (!group)
-        return;
+        return false;
+    if (mt_recipe_kind(recipe) == MT_RECIPE_TOKENS)
+        lane->seen = (struct mt_runs_seen){lane->seen.lookups + 1, routing->once, routing->rows};
     if (mt_recipe_once_by_layer(recipe) && mt_group_identify(lane, group) != 0)
-        return;
+        return false;
     struct mt_tap_state *state = mt_tap_state_current();
     if (!state || (routing->once && !mt_group_speaks(group, state, routing->once)))
-        return;
+        return false;
     settle(lane); /* a branch follows the stream node by node and knows nothing of taps in line */
     tap(lane, group, kernel, routing, MT_LAYER_UNKNOWN);
+    return true;
+}
+
+/* Values that the launch itself told: a tap reads nothing, and its record is in line all the same. */
+static struct mt_routing told(uint64_t first, uint64_t second, uint32_t values)
+{
+    return (struct mt_routing){
+        .ids = first, .stride = second, .rows = values, .k = 1, .column = 1, .dtype = MT_DTYPE_NONE};
+}
+
+/*
+ * Kernels that anything is done with show a batch: only both together, the positions of as many rows and then, a few
+ * launches later, the batch, are a pass's.
+ */
+static void on_batch(struct mt_lane *lane, const struct mt_kernel *kernel, const struct mt_recipe *recipe,
+                     const struct mt_routing *batch)
+{
+    const struct mt_lane_waiting waiting = lane->waiting;
+    const uint64_t rows = batch->rows * batch->stride;
+    lane->waiting.recipe = NULL;
+    if (!waiting.recipe || !mt_recipe_waits_for(waiting.recipe, recipe) || waiting.routing.rows != rows ||
+        lane->history.count - waiting.launch > BATCH_LAUNCHES)
+        return;
+    const struct mt_routing values = told(batch->rows | batch->stride << 32, 0, 2);
+    tap_context(lane, waiting.kernel, waiting.recipe, &waiting.routing);
+    tap_context(lane, kernel, recipe, &values);
+    lane->batch = (struct mt_lane_batch){recipe, rows, true};
+}
+
+/* The first one behind a batch is that of its pass's first layer. Its heads tell it from a cache that holds a row side
+ * by side, where all sequences are one. */
+static void on_cache(struct mt_lane *lane, const struct mt_kernel *kernel, const struct mt_recipe *recipe,
+                     const struct mt_routing *cache)
+{
+    const uint64_t rows = lane->batch.rows;
+    if (!lane->batch.open || (cache->rows && (cache->rows == rows || cache->rows % rows)))
+        return;
+    lane->batch.open = false;
+    const struct mt_routing values = told(cache->input, cache->ids, 4);
+    tap_context(lane, kernel, recipe, &values);
+}
+
+/* Of kernels that anything is done with, what has as many rows as the batch is the pass's. */
+static void on_rows_of_batch(struct mt_lane *lane, const struct mt_kernel *kernel, const struct mt_recipe *recipe,
+                             const struct mt_routing *routing)
+{
+    const struct mt_lane_batch *batch = &lane->batch;
+    if (batch->recipe && mt_recipe_needs(recipe, batch->recipe) && batch->rows == routing->rows &&
+        tap_context(lane, kernel, recipe, routing) && mt_recipe_kind(recipe) == MT_RECIPE_SLOTS)
+        lane->written = routing->once;
+}
+
+/* Of the cache that the pass's slots were just written to; that one speaks for all layers already. */
+static void on_reads(struct mt_lane *lane, const struct mt_kernel *kernel, const struct mt_recipe *recipe,
+                     const struct mt_routing *attended)
+{
+    struct mt_routing routing = *attended;
+    if (!lane->written || routing.once != lane->written)
+        return;
+    lane->written = routing.once = 0;
+    tap_context(lane, kernel, recipe, &routing);
+}
+
+static void take_context(struct mt_lane *lane, const struct mt_kernel *kernel, const struct mt_recipe *recipe,
+                         const struct mt_routing *routing)
+{
+    if (mt_recipe_kind(recipe) == MT_RECIPE_BATCH)
+        on_batch(lane, kernel, recipe, routing);
+    else if (mt_recipe_kind(recipe) == MT_RECIPE_CACHE)
+        on_cache(lane, kernel, recipe, routing);
+    else if (mt_recipe_kind(recipe) == MT_RECIPE_READS)
+        on_reads(lane, kernel, recipe, routing);
+    else if (mt_recipe_waits(recipe))
+        lane->waiting = (struct mt_lane_waiting){recipe, kernel, *routing, lane->history.count};
+    else if (mt_recipe_needs_batch(recipe))
+        on_rows_of_batch(lane, kernel, recipe, routing);
+    else
+        tap_context(lane, kernel, recipe, routing);
 }
 
 /* What the rows and sequences of a pass are: once, although most kernels that read it run in every layer. */
 static void on_context(struct mt_lane *lane, const struct mt_kernel *kernel, const struct mt_launch *launch)
 {
-    struct mt_routing routing;
+    const struct mt_recipe *recipes[1 + MT_KERNEL_ALSO];
+    struct mt_routing routings[1 + MT_KERNEL_ALSO];
     const char *why = "";
-    const struct mt_recipe *recipe = read_launch(kernel, launch, &routing, &why);
-    if (recipe)
-        tap_context(lane, kernel, recipe, &routing);
+    unsigned count = 0;
+    recipes[0] = read_launch(kernel, launch, &routings[0], &why);
+    if (recipes[0])
+        count++;
     else
         explain_no_tap(kernel, why);
     for (unsigned i = 0; i < MT_KERNEL_ALSO && kernel->also[i]; i++) {
-        if (reads(kernel->also[i], kernel, launch, &routing, &why))
-            tap_context(lane, kernel, kernel->also[i], &routing);
+        recipes[count] = kernel->also[i];
+        if (reads(recipes[count], kernel, launch, &routings[count], &why))
+            count++;
         else
             explain_no_tap(kernel, why);
+    }
+    /* Group by group: blocks are those of the slots before them. */
+    bool more = true;
+    for (uint32_t group = 0; more; group++) {
+        more = false;
+        for (unsigned i = 0; i < count; i++) {
+            struct mt_routing routing = routings[i];
+            more |= group + 1 < routing.groups;
+            if (group >= routing.groups)
+                continue;
+            mt_routing_of_group(&routing, group);
+            if (group == 0 || in_memory(&routing))
+                take_context(lane, kernel, recipes[i], &routing);
+            else
+                explain_no_tap(kernel, beyond);
+        }
     }
 }
 
@@ -354,6 +457,9 @@ static void on_recipe(struct mt_lane *lane, const struct mt_kernel *kernel, cons
     case MT_RECIPE_TOKENS:
     case MT_RECIPE_STARTS:
     case MT_RECIPE_BLOCKS:
+    case MT_RECIPE_BATCH:
+    case MT_RECIPE_CACHE:
+    case MT_RECIPE_READS:
     case MT_RECIPE_LENGTHS:
     case MT_RECIPE_KV_INDICES:
         on_context(lane, kernel, launch);
@@ -489,6 +595,8 @@ static void capture_ends(CUstream stream)
     for (unsigned i = 0; (lane = mt_lane_get(i)); i++) {
         mt_lane_lock(lane);
         count_lost(lane, mt_branch_finish(&lane->branch, stream));
+        if (lane->stream == stream)
+            mt_group_captured(lane);
         mt_lane_unlock(lane);
     }
     mt_quiet_end();

@@ -6,6 +6,7 @@
 
 #include "tap/branch.h"
 #include "layer/layer.h"
+#include "layer/runs.h"
 
 struct mt_group; /* layer/group.h: the routers of one recipe, E and k on one lane */
 
@@ -16,6 +17,7 @@ struct mt_lane {
     uint32_t locked;   /* mt_lane_lock() */
     int32_t number;    /* in the order in which routers were seen on the streams; -1: none yet */
     struct mt_history history;
+    struct mt_runs_seen seen; /* that tells whose layers come next */
 
     /* A router whose ids a sort may still reorder in place: tapped before whatever comes next on the stream. */
     struct mt_lane_pending {
@@ -27,6 +29,25 @@ struct mt_lane {
         const struct mt_kernel *kernel;
         int32_t layer;
     } pending;
+
+    /* A launch that shows what the rows of a batch are, if this batch's launch soon follows. */
+    struct mt_lane_waiting {
+        const struct mt_recipe *recipe; /* NULL: none */
+        const struct mt_kernel *kernel;
+        struct mt_routing routing;
+        uint32_t launch; /* its number on the stream */
+    } waiting;
+
+    /* The cache whose slots a batch's pass wrote, until what is read of it was tapped: `once` of both recipes. */
+    uint64_t written;
+
+    /* The latest batch: the recipe that showed it, NULL: none, how many rows it has, and whether its cache is yet to be
+     * seen. */
+    struct mt_lane_batch {
+        const struct mt_recipe *recipe;
+        uint64_t rows;
+        bool open;
+    } batch;
 
     struct mt_branch branch; /* a tap that is not joined yet */
 

@@ -131,14 +131,20 @@ enum mt_site_kind {
     MT_SITE_POSITIONS = 2, /* position of each row in its sequence, from 0 */
     MT_SITE_TOKENS = 3,    /* token id of each row */
     /* Of sequences, not rows; since ABI 1.2. */
-    MT_SITE_STARTS = 4,  /* row at which each sequence of the pass begins, and behind the last where it ends */
-    MT_SITE_BLOCKS = 5,  /* slots of a KV block, and then, for each sequence whose first row begins a block and is not
-                            its position 0: that row, how many blocks are ahead of it, and their numbers. No record if
-                            there is no such sequence. Slot = block's number * slots of a block + place in it */
-    MT_SITE_LENGTHS = 6, /* of a pass of prompts: how many rows each sequence has */
-    MT_SITE_KV_INDICES = 7, /* how many sequences there are, and then, for each that has KV slots: its number in the
-                               pass, how many slots, how many of these are told, and those, the last ones. They are the
-                               slots of its rows of the pass and of all ahead of them, or of the latter alone */
+    MT_SITE_STARTS = 4, /* row at which each sequence of the pass begins, and behind the last where it ends */
+    MT_SITE_BLOCKS = 5, /* slots of a KV block, and then, for each sequence whose first row begins a block and is not
+                           its position 0: that row, how many blocks are ahead of it, and their numbers. No record if
+                           there is no such sequence. Slot = block's number * slots of a block + place in it */
+    MT_SITE_BATCH = 6,  /* two values: how many sequences the pass has, and how many rows each, padding among them. The
+                           rows of a sequence are side by side. */
+    MT_SITE_CACHE = 7, /* four values: the address of the KV cache that the pass goes on with, 0 if none, and of the one
+                          that it leaves, the low half of each first */
+    MT_SITE_READS = 8, /* slots that the pass attends to: of each sequence all up to its last row, one sequence after
+                          another. No record if none attends to what was there before the pass. */
+    MT_SITE_LENGTHS = 9,     /* of a pass of prompts: how many rows each sequence has */
+    MT_SITE_KV_INDICES = 10, /* how many sequences there are, and then, for each that has KV slots: its number in the
+                                pass, how many slots, how many of these are told, and those, the last ones. They are
+                                the slots of its rows of the pass and of all ahead of them, or of the latter alone */
 };
 
 /*
@@ -161,7 +167,8 @@ struct mt_site {
     /* Since ABI 1.2: another site's index + 1, whose ids a kernel turned into the ids of this one (load balancing:
      * logical ones into physical ones). Steps of both count the same runs. 0: a router's own. */
     uint32_t mapped_from;
-    uint32_t reserved1;
+    uint32_t model; /* live: which model of this E and k its layer is of, where the shim could tell several apart, as a
+                       draft from its target; 0: the first, or not told. Since ABI 1.2 */
     uint64_t reserved[4];
 };
 

@@ -222,6 +222,11 @@ void mt_segment_add_flags(struct mt_segment *segment, uint32_t site, uint32_t fl
     __atomic_fetch_or(&segment->sites[site].flags, flags, __ATOMIC_RELAXED);
 }
 
+void mt_segment_set_model(struct mt_segment *segment, uint32_t site, uint32_t model)
+{
+    __atomic_store_n(&segment->sites[site].model, model, __ATOMIC_RELAXED);
+}
+
 void mt_segment_set_weights(struct mt_segment *segment, uint32_t site, enum mt_weight_type type)
 {
     __atomic_store_n(&segment->sites[site].weights, (uint8_t) type, __ATOMIC_RELAXED);

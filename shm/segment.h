@@ -35,6 +35,7 @@ int mt_segment_add_site(struct mt_segment *segment, const struct mt_site *site);
 /* Changes a live field. Thread-safe. */
 void mt_segment_set_layer(struct mt_segment *segment, uint32_t site, int32_t layer);
 void mt_segment_add_flags(struct mt_segment *segment, uint32_t site, uint32_t flags);
+void mt_segment_set_model(struct mt_segment *segment, uint32_t site, uint32_t model);
 void mt_segment_set_weights(struct mt_segment *segment, uint32_t site, enum mt_weight_type type);
 void mt_segment_count_not_captured(struct mt_segment *segment);
 

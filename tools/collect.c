@@ -3,6 +3,8 @@
 
 #include "verbs.h"
 
+#include "table/rank.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -83,6 +85,12 @@ static struct trace_tally written(const struct followed *f, uint64_t *unwritten)
                                 f->taken.context - dropped.context};
 }
 
+/* As traces have it. */
+static uint8_t rank_told(int rank)
+{
+    return rank >= 0 && rank < UINT8_MAX ? (uint8_t) (rank + 1) : 0;
+}
+
 int collect_follow(struct collect *collect, mt_reader *reader)
 {
     struct followed **more = realloc(collect->all, (collect->count + 1) * sizeof *more);
@@ -98,10 +106,14 @@ int collect_follow(struct collect *collect, mt_reader *reader)
     f->collect = collect;
     collect->all[collect->count++] = f;
     const struct mt_header *header = mt_header(f->reader);
+    const struct rank rank = rank_of(header);
     struct trace_segment info = {
         .number = f->number,
         .pid = header->writer_pid,
         .device = header->device,
+        .data = rank_told(rank.data),
+        .tensor = rank_told(rank.tensor),
+        .stage = rank_told(rank.stage),
         .created_ns = header->created_ns,
     };
     snprintf(info.name, sizeof info.name, "%s", mt_name(f->reader));

@@ -15,10 +15,12 @@ static void warn_of_config(const struct export *export)
 {
     for (uint32_t s = 0; export->config && !export->model_layers && s < export->trace->segment_count; s++) {
         const struct requests *r = export->requests[s];
+        if (!export_is_first_stage(export, s))
+            continue;
         if (!export_layers_known(export, s))
             model_config_warn_unknown(export->config_path, s);
         else if (requests_layers(r) && !export_fits_config(export, s))
-            model_config_warn(export->config, export->config_path, s, requests_layers(r), requests_experts(r),
+            model_config_warn(export->config, export->config_path, s, export_layers(export, s), requests_experts(r),
                               export->k ? export->k : requests_k(r));
     }
 }
@@ -32,6 +34,8 @@ static int run(struct export *export)
     int result = export->pass_numbers ? sequences_assemble(export->reader, export->block_size, export->rules,
                                                            &export->requests, &export->error)
                                       : -ENOMEM;
+    if (!result && (export->auto_stages || export->stage_count))
+        result = export_find_stages(export);
     if (!result)
         warn_of_config(export);
     if (!result)
@@ -61,6 +65,8 @@ static int run(struct export *export)
     free(export->groups);
     free(export->wanted);
     free(export->pass_numbers);
+    for (uint32_t i = 0; i < export->stage_count; i++)
+        free(export->stages[i].passes);
     if (export->requests)
         sequences_free(export->reader, export->requests);
     return result ? say_failed("%s", export->error.text) : EXIT_OK;
@@ -80,7 +86,20 @@ static bool same_file(const char *a, const char *b)
 
 int verb_export(int argc, char **argv)
 {
-    enum { REQUEST = 256, ALL, PASSES, DTYPE, BLOCK_SIZE, LINKS, TOKENS_OF, MODEL_CONFIG, LAYERS_OF, TOPK, SPACE };
+    enum {
+        REQUEST = 256,
+        ALL,
+        PASSES,
+        DTYPE,
+        BLOCK_SIZE,
+        LINKS,
+        TOKENS_OF,
+        MODEL_CONFIG,
+        LAYERS_OF,
+        TOPK,
+        SPACE,
+        STAGES
+    };
     static const struct option longs[] = {{"request", required_argument, NULL, REQUEST},
                                           {"all", no_argument, NULL, ALL},
                                           {"passes", no_argument, NULL, PASSES},
@@ -94,6 +113,7 @@ int verb_export(int argc, char **argv)
                                           {"layers", required_argument, NULL, LAYERS_OF},
                                           {"topk", required_argument, NULL, TOPK},
                                           {"ids", required_argument, NULL, SPACE},
+                                          {"stages", required_argument, NULL, STAGES},
                                           {NULL, 0, NULL, 0}};
     struct export export = {.request = -1, .type = -1};
     bool all = false;
@@ -158,6 +178,13 @@ int verb_export(int argc, char **argv)
             if (!trace_ids_parse(optarg, &ids))
                 return say_usage("--ids=%s: it is logical or physical", optarg);
             break;
+        case STAGES:
+            if (!export_parse_stages(&export, optarg))
+                return say_usage(
+                    "--stages=%s: it is the numbers of two segments or more, in the order of their layers, "
+                    "as 0,1",
+                    optarg);
+            break;
         default:
             return say_bad_option(argv, opt);
         }
@@ -166,6 +193,8 @@ int verb_export(int argc, char **argv)
         return say_usage("export what, where to? moetap export FILE --request N|--all|--tokens FILE|--passes -o OUT");
     if ((export.request >= 0) + all + export.passes + (export.tokens_path != NULL) != 1)
         return say_usage("one of --request N, --all, --tokens FILE and --passes");
+    if ((export.auto_stages || export.stage_count) && export.passes)
+        return say_usage("--stages is for requests, not for --passes");
     if (export.model_layers && !export.config_path)
         return say_usage("--layers=model: which layers are dense? --model-config CONFIG tells");
     if (!format)
@@ -198,5 +227,6 @@ int verb_export(int argc, char **argv)
                                                                              : say_failed("%s", export.error.text);
     trace_reader_close(export.reader);
     model_config_free(export.config);
+    free(export.stages);
     return status;
 }

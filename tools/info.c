@@ -3,6 +3,8 @@
 
 #include "format/format.h"
 #include "model_config.h"
+#include "models.h"
+#include "requests/sequences.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -13,7 +15,7 @@
 
 static const char *const id_spaces[] = {"unknown", "logical", "physical"};
 static const char *const weight_types[] = {"-", "f32", "f16", "bf16"};
-static const char *const dtypes[] = {"?", "int32", "int64", "uint32", "int16", "uint16", "uint8"};
+static const char *const dtypes[] = {"-", "int32", "int64", "uint32", "int16", "uint16", "uint8"};
 
 /* NULL: none was given. */
 static const char *config_path;
@@ -53,9 +55,9 @@ static void print_time(const char *what, uint64_t ns)
 /* `weights`: with a column for them, which few traces need. */
 static void print_site(uint32_t index, const struct mt_site *site, const struct tally *tally, bool weights)
 {
-    char layer[16] = "unknown";
+    char layer[32] = "unknown";
     if (site->layer != MT_LAYER_UNKNOWN)
-        snprintf(layer, sizeof layer, "%d", site->layer);
+        snprintf(layer, sizeof layer, site->model ? "%d of %u" : "%d", site->layer, site->model);
     /* All layers share what the rows are. */
     if (site->kind)
         snprintf(layer, sizeof layer, "%s", format_kind(site));
@@ -116,17 +118,33 @@ static void print_model_layers(const struct routers *routers, uint32_t segment)
     printf("  model layers %s of %u: layers 0-%u here\n", text, config->layers, config->moe_layers - 1);
 }
 
+/* Of those that the engine told. */
+static const char *ranks_text(const struct trace_segment *info)
+{
+    static char text[64];
+    const char *const names[] = {"data parallel", "tensor parallel", "pipeline stage"};
+    const uint8_t ranks[] = {info->data, info->tensor, info->stage};
+    size_t at = 0;
+    for (size_t i = 0; i < 3; i++) {
+        if (ranks[i])
+            at += (size_t) snprintf(text + at, sizeof text - at, " %s %u", names[i], ranks[i] - 1u);
+    }
+    return text;
+}
+
 static void print_view(const struct trace_view *view, const struct tally *tallies)
 {
     static const char *const ends[] = {"was still running", "ended by itself", "was killed or crashed"};
     printf("segment %u: %s, process %d (%s), device %d: %s\n", view->info.number, view->info.name, view->info.pid,
            view->info.command, view->info.device, view->info.device_name);
+    if (view->info.data || view->info.tensor || view->info.stage)
+        printf("  rank:%s\n", ranks_text(&view->info));
     print_time("started", view->info.created_ns);
     uint64_t records = 0, rows = 0, context = 0, mapped = 0;
     int32_t layers = 0;
     struct routers routers = {0};
     uint64_t steps = 0;
-    bool weights = false;
+    bool weights = false, beside = false;
     for (uint32_t i = 0; i < view->site_count; i++)
         weights |= view->sites[i].weights != MT_WEIGHT_NONE;
     print_site_head(true, weights);
@@ -140,6 +158,10 @@ static void print_view(const struct trace_view *view, const struct tally *tallie
         records += tallies[i].records;
         rows += tallies[i].rows;
         if (!(site->flags & MT_SITE_RETRACTED) && tallies[i].records) {
+            if (models_beside(view->sites, view->site_count, site)) {
+                beside = true;
+                continue;
+            }
             add_router(&routers, site);
             if (site->layer + 1 > layers)
                 layers = site->layer + 1;
@@ -150,6 +172,8 @@ static void print_view(const struct trace_view *view, const struct tally *tallie
     printf("  %llu records, %llu rows, %d layers, %llu steps\n", (unsigned long long) records,
            (unsigned long long) rows, layers, (unsigned long long) steps);
     print_model_layers(&routers, view->info.number);
+    if (beside)
+        puts("  some layers run apart from these: of a draft, or another model's (\"4 of 1\": layer 4, of model 1)");
     if (mapped)
         printf("  %llu records of ids that a kernel made of these\n", (unsigned long long) mapped);
     if (context)
@@ -178,7 +202,9 @@ static int info_trace(const char *path, struct trace_reader *reader)
     if (!survey.tallies)
         return say_failed("out of memory");
     trace_reader_choose(reader, TRACE_IDS_ALL, &error);
-    if (trace_reader_records(reader, count, &survey, &error) != 0)
+    int result = sequences_models(reader, &error);
+    if (trace_reader_records(reader, count, &survey, &error) != 0 ||
+        result != 0) /* what is whole is shown all the same */
         status = say_failed("%s", error.text);
     printf("%s: %u segment%s%s\n", path, trace->segment_count, trace->segment_count == 1 ? "" : "s",
            trace->complete ? "" : ", cut off: its recorder did not end it");

@@ -19,13 +19,24 @@ static void print_when(uint64_t ns)
     printf(" %s.%06u", text, (unsigned) (ns % 1000000000u / 1000u));
 }
 
-static void print_segment(uint32_t segment, const struct requests *requests, uint32_t *number)
+static void print_segment(uint32_t segment, const struct requests *requests, uint32_t others, uint32_t *number)
 {
-    printf("segment %u: %u requests, %u layers, top %u of %u, blocks of %u slots\n", segment, requests_count(requests),
-           requests_layers(requests), requests_k(requests), requests_experts(requests), requests_block_size(requests));
+    printf("segment %u: %u requests, %u layers, top %u of %u, ", segment, requests_count(requests),
+           requests_layers(requests), requests_k(requests), requests_experts(requests));
+    if (requests_batches(requests))
+        puts("in batches");
+    else
+        printf("blocks of %u slots\n", requests_block_size(requests));
+    if (others)
+        printf("  %u layers run apart from these: of a draft, or another model's; left out\n", others);
     if (requests_blind_rows(requests))
         printf("  %llu rows have no slots and positions: they belong to no request\n",
                (unsigned long long) requests_blind_rows(requests));
+    if (requests_filled(requests))
+        printf("  the cache holds rows that no pass of the trace stored (offload, transfer): what is ahead of %u "
+               "sequences is "
+               "missing, and of others it may be wrong\n",
+               requests_filled(requests));
     if (requests_foreign(requests))
         puts("  the cache holds rows that no pass of the trace stored: no request is followed over a block's end");
     else if (requests_proven(requests))
@@ -75,7 +86,7 @@ int verb_requests(int argc, char **argv)
         if (!trace_reader_trace(reader)->segment_count)
             puts("no segment: nothing was captured");
         for (uint32_t i = 0; i < trace_reader_trace(reader)->segment_count; i++)
-            print_segment(i, requests[i], &number);
+            print_segment(i, requests[i], sequences_other_layers(reader, i), &number);
         sequences_free(reader, requests);
     }
     trace_reader_close(reader);

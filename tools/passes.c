@@ -5,9 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define KINDS 8u    /* enum mt_site_kind */
+#define KINDS 11u       /* enum mt_site_kind */
 #define LISTS_MAX 65536 /* sequences */
-#define WINDOW 128u /* numbers of row context that are remembered: a pass takes a few of them */
+#define WINDOW 128u     /* numbers of row context that are remembered: a pass takes a few of them */
 
 /* One number of row context: its record, if it came, and who routed right behind it. */
 struct context {
@@ -18,7 +18,8 @@ struct context {
     uint64_t kernel;  /* a hash of its name */
     uint8_t kind;
     uint32_t site, stream, rows;
-    size_t room; /* values that fit */
+    uint32_t ran; /* of a planner's slots: rows of those that a kernel then used, with padding */
+    size_t room;  /* values that fit */
     int32_t *values;
     bool routed;    /* routers with exactly this number came: what lies before it is an earlier pass's */
     uint32_t lane;  /* of the first of them */
@@ -76,8 +77,8 @@ struct passes {
     bool has_home;    /* the slot space: */
     uint32_t home;    /* its first site */
     char home_recipe[64];
+    uint64_t home_kernel;
     uint64_t planner; /* the kernel that shows a pass's sequences, as a hash of its name */
-    uint64_t planned; /* number of its latest slots */
     struct pass_layer *shown;
     uint32_t shown_room;
     int32_t *lists; /* starts, and blocks of one slot behind them, of kv_indices */
@@ -140,6 +141,14 @@ static int know_site(struct passes *passes, uint32_t site)
     return 0;
 }
 
+static uint64_t hash_of(const char *text, size_t size)
+{
+    uint64_t hash = 14695981039346656037u; /* FNV-1a */
+    for (size_t i = 0; i < size && text[i]; i++)
+        hash = (hash ^ (unsigned char) text[i]) * 1099511628211u;
+    return hash | 1;
+}
+
 void passes_know_slots(struct passes *passes, uint32_t index, const struct mt_site *site)
 {
     if (site->kind != MT_SITE_SLOTS || (passes->has_home && passes->home <= index))
@@ -147,6 +156,7 @@ void passes_know_slots(struct passes *passes, uint32_t index, const struct mt_si
     passes->has_home = true;
     passes->home = index;
     memcpy(passes->home_recipe, site->recipe, sizeof passes->home_recipe);
+    passes->home_kernel = hash_of(site->kernel, sizeof site->kernel);
 }
 
 /* The number that ties, of those that a record was given: slots of another space come in the midst of a pass. */
@@ -175,21 +185,28 @@ static bool same_slots(const struct context *a, const struct context *b)
 }
 
 /*
- * Slots by another recipe than the first one's are of a second kind of cache, which has slots of its own. But where a
- * kernel makes the slots of a pass and shows its sequences, slots are compared with those.
+ * Slots by another recipe than the first one's are of a second kind of cache, which has slots of its own, unless both
+ * read the same kernel. But where a
+ * kernel makes the slots of a pass and shows its sequences, that is all that is needed: those that use them afterwards,
+ * in the midst of the pass, for each of its groups, only tell how many rows the model ran.
  */
 static bool of_another_space(struct passes *passes, const struct mt_site *site, const struct context *context)
 {
     if (site->kind != MT_SITE_SLOTS)
         return false;
     if (!passes->planner)
-        return strncmp(passes->home_recipe, site->recipe, sizeof passes->home_recipe) != 0;
-    if (context->kernel == passes->planner) {
-        passes->planned = context->number;
+        return strncmp(passes->home_recipe, site->recipe, sizeof passes->home_recipe) != 0 &&
+               (!site->kernel[0] || context->kernel != passes->home_kernel);
+    if (context->kernel == passes->planner)
         return false;
+    for (uint64_t n = context->number - 1; n > 0 && context->number - n < WINDOW; n--) {
+        struct context *made = &passes->contexts[n % WINDOW];
+        if (made->number != n || !made->seen || made->routed)
+            break;
+        if (made->kind == MT_SITE_SLOTS && made->kernel == passes->planner && same_slots(made, context))
+            made->ran = context->rows;
     }
-    const struct context *planned = &passes->contexts[passes->planned % WINDOW];
-    return !passes->planned || planned->number != passes->planned || !same_slots(planned, context);
+    return true;
 }
 
 /* A kernel shows a pass's sequences for the first time: the slots that it showed just before are its pass's, too. */
@@ -200,19 +217,8 @@ static void find_planner(struct passes *passes, const struct context *starts)
         struct context *context = &passes->contexts[n % WINDOW];
         if (context->number != n || !context->seen || context->kernel != starts->kernel)
             return;
-        if (context->kind == MT_SITE_SLOTS) {
-            context->foreign = false;
-            passes->planned = n;
-        }
+        context->foreign = false;
     }
-}
-
-static uint64_t hash_of(const char *text, size_t size)
-{
-    uint64_t hash = 14695981039346656037u; /* FNV-1a */
-    for (size_t i = 0; i < size && text[i]; i++)
-        hash = (hash ^ (unsigned char) text[i]) * 1099511628211u;
-    return hash | 1;
 }
 
 /* Room for what is made of kv_indices. */
@@ -254,7 +260,7 @@ static int take_context(struct passes *passes, const struct mt_site *site, const
     context->kind = site->kind;
     context->stream = site->stream;
     context->graph = site->flags & MT_SITE_GRAPH;
-    context->rows = record->rows;
+    context->rows = context->ran = record->rows;
     context->kernel = hash_of(site->kernel, sizeof site->kernel);
     context->foreign = of_another_space(passes, site, context);
     if (context->kind == MT_SITE_STARTS && !passes->planner)
@@ -302,15 +308,36 @@ static bool is_anothers(const struct lane *lane, const struct context *context, 
 
 static void show(struct pass *pass, struct context *const *of_kind)
 {
-    pass->slots = of_kind[MT_SITE_SLOTS] ? of_kind[MT_SITE_SLOTS]->values : NULL;
+    if (of_kind[MT_SITE_SLOTS] && !pass->group_count)
+        pass->groups[pass->group_count++].slots = of_kind[MT_SITE_SLOTS]->values;
+    pass->slots = pass->group_count ? pass->groups[0].slots : NULL;
     pass->positions = of_kind[MT_SITE_POSITIONS] ? of_kind[MT_SITE_POSITIONS]->values : NULL;
     pass->tokens = of_kind[MT_SITE_TOKENS] ? of_kind[MT_SITE_TOKENS]->values : NULL;
 }
 
-static void leave_unplaced(struct pass *pass, const struct context *slots)
+static uint64_t address(const int32_t *halves)
 {
-    pass->unplaced = slots->values;
-    pass->unplaced_rows = slots->rows;
+    return (uint32_t) halves[0] | (uint64_t) (uint32_t) halves[1] << 32;
+}
+
+/* A batch that has the pass's rows, and its cache. */
+static void show_batch(struct pass *pass, struct context *const *of_kind)
+{
+    const struct context *batch = of_kind[MT_SITE_BATCH], *cache = of_kind[MT_SITE_CACHE];
+    if (!batch || batch->rows != 2 || batch->values[0] < 1 || batch->values[1] < 1 ||
+        (uint64_t) batch->values[0] * (uint64_t) batch->values[1] != pass->rows)
+        return;
+    pass->batch = (uint32_t) batch->values[0];
+    if (!cache || cache->rows != 4 || cache->number < batch->number)
+        return;
+    pass->cache_before = address(cache->values);
+    pass->cache_after = address(cache->values + 2);
+}
+
+static void leave_unplaced(struct pass *pass, const int32_t *slots, uint32_t rows)
+{
+    pass->unplaced = slots;
+    pass->unplaced_rows = rows;
 }
 
 /* Rows that a pass's sequences have, 0 if they make no sense. */
@@ -382,8 +409,8 @@ static bool table_of_lists(struct passes *passes, struct pass *pass, const struc
         memcpy(table + words, element + 3 + (all ? 0 : left - 1), (size_t) (all ? ahead : 1) * sizeof *table);
         words += all ? (uint32_t) ahead : 1;
     }
-    pass->blocks = table;
-    pass->block_words = words;
+    pass->groups[0].blocks = table;
+    pass->groups[0].block_words = words;
     return !pass->decodes || listed == pass->sequences;
 }
 
@@ -393,15 +420,56 @@ static bool show_lists(struct passes *passes, struct pass *pass, const struct co
     const struct pass without = *pass;
     pass->starts = passes->lists;
     pass->sequences = (uint32_t) lists->values[0];
+    pass->listed = true;
     pass->decodes = decodes;
     while (decodes && pass->slots && pass->sequences && pass->slots[pass->sequences - 1] == 0)
         pass->rows = --pass->sequences;
     if (pass->sequences && table_of_lists(passes, pass, lists))
         return true;
     *pass = without;
-    pass->rows = 0;
+    pass->groups[0] = (struct pass_group){0};
+    pass->rows = pass->group_count = 0;
     pass->slots = pass->positions = pass->tokens = NULL;
     return false;
+}
+
+/* What the kernel of these starts showed at `number`. */
+static struct context *plan_at(struct passes *passes, const struct context *starts, uint64_t number)
+{
+    struct context *context = &passes->contexts[number % WINDOW];
+    bool there = number > 0 && context->number == number && context->seen;
+    return there && context->kernel == starts->kernel && context->stream == starts->stream ? context : NULL;
+}
+
+/*
+ * The kernel that shows the sequences runs for each group of the cache: for the first one it shows them, too, and for
+ * all their slots, and behind these their blocks. False: the model did not run as many rows as its routers.
+ */
+static bool find_groups(struct passes *passes, const struct lane *lane, const struct context *starts, struct pass *pass)
+{
+    const uint32_t most = lane->layers[0].shown.rows;
+    uint64_t first = starts->number;
+    struct context *context;
+    bool model_ran_all = false;
+    while ((context = plan_at(passes, starts, first - 1)) && !context->routed && context->kind != MT_SITE_STARTS &&
+           context->kind != MT_SITE_BLOCKS)
+        first--;
+    for (uint64_t n = first; n <= lane->context; n++) {
+        context = plan_at(passes, starts, n);
+        if (!context)
+            continue;
+        struct pass_group *group = pass->group_count ? &pass->groups[pass->group_count - 1] : NULL;
+        if (context->kind == MT_SITE_BLOCKS && group && !group->blocks) {
+            group->blocks = context->values;
+            group->block_words = context->rows;
+        }
+        if (context->kind != MT_SITE_SLOTS || pass->group_count == PASS_GROUPS ||
+            (context->rows != pass->rows && context->rows != most))
+            continue;
+        pass->groups[pass->group_count++].slots = context->values;
+        model_ran_all |= context->ran == most;
+    }
+    return model_ran_all;
 }
 
 /*
@@ -434,30 +502,30 @@ static bool find_sequences(struct passes *passes, const struct lane *lane, struc
         if (is_anothers(lane, context, own_stream))
             continue;
         context->taken = true;
-        if (context->kind == MT_SITE_BLOCKS
-                ? !starts || context->number < starts->number || of_kind[MT_SITE_BLOCKS]
-                : context->kind > MT_SITE_BLOCKS || (context->rows != rows && context->rows != most))
+        if (context->kind > MT_SITE_TOKENS || (starts && context->kind == MT_SITE_SLOTS) ||
+            (context->rows != rows && context->rows != most))
             continue;
-        model_ran_all |= context->kind < MT_SITE_BLOCKS && context->rows == most;
-        struct context **best = context->kind < KINDS ? &of_kind[context->kind] : NULL;
-        if (best && (!*best || (context->rows == rows && (*best)->rows != rows)))
+        model_ran_all |= context->rows == most;
+        struct context **best = &of_kind[context->kind];
+        if (!*best || (context->rows == rows && (*best)->rows != rows))
             *best = context;
     }
+    pass->rows = rows;
+    if (starts)
+        model_ran_all |= find_groups(passes, lane, starts, pass);
+    else if (of_kind[MT_SITE_SLOTS])
+        pass->groups[pass->group_count++].slots = of_kind[MT_SITE_SLOTS]->values;
     if (!model_ran_all) {
-        if (of_kind[MT_SITE_SLOTS])
-            leave_unplaced(pass, of_kind[MT_SITE_SLOTS]);
+        if (pass->group_count)
+            leave_unplaced(pass, pass->groups[0].slots, rows);
+        pass->rows = pass->group_count = 0;
         return true;
     }
-    pass->rows = rows;
     show(pass, of_kind);
     if (listed)
         return show_lists(passes, pass, lists, lengths == NULL);
     pass->starts = starts->values;
     pass->sequences = starts->rows - 1;
-    if (of_kind[MT_SITE_BLOCKS]) {
-        pass->blocks = of_kind[MT_SITE_BLOCKS]->values;
-        pass->block_words = of_kind[MT_SITE_BLOCKS]->rows;
-    }
     return true;
 }
 
@@ -507,8 +575,14 @@ static void find_context(struct passes *passes, const struct lane *lane, struct 
             pass->rows = rows;
     }
     show(pass, of_kind);
+    show_batch(pass, of_kind);
+    const struct context *reads = of_kind[MT_SITE_READS];
+    if (reads && slots && pass->slots && reads->number > slots->number) {
+        pass->reads = reads->values;
+        pass->read_count = reads->rows;
+    }
     if (slots && !pass->slots)
-        leave_unplaced(pass, slots);
+        leave_unplaced(pass, slots->values, slots->rows);
 }
 
 /*
@@ -559,6 +633,7 @@ static int hand_out(struct passes *passes, struct lane *lane)
     }
     struct pass pass = {.first_seq = lane->first_seq,
                         .time_ns = lane->time_ns,
+                        .run = lane->step,
                         .layers = passes->shown,
                         .layer_count = lane->layer_count,
                         .bare = lane->context == 0};
@@ -593,10 +668,10 @@ static int hand_out_before(struct passes *passes, uint64_t context, bool all)
 }
 
 /* Routers of one recipe are of one model, and so are those whose layers are known: several kernels may take turns, or
- * have layers each. */
+ * have layers each. But for those that are known to be of several. */
 static bool same_model(const struct mt_site *a, const struct mt_site *b, bool by_layer)
 {
-    if (a->stream != b->stream || a->experts != b->experts || a->k != b->k)
+    if (a->stream != b->stream || a->experts != b->experts || a->k != b->k || a->model != b->model)
         return false;
     return by_layer ? a->layer != MT_LAYER_UNKNOWN && b->layer != MT_LAYER_UNKNOWN
                     : strncmp(a->recipe, b->recipe, sizeof a->recipe) == 0;
@@ -606,9 +681,12 @@ static struct lane *lane_of(struct passes *passes, const struct mt_site *site, u
 {
     if (know_site(passes, index) != 0)
         return NULL;
-    uint32_t *found = &passes->sites[index].lane;
+    struct counted *counted = &passes->sites[index];
+    uint32_t *found = &counted->lane;
+    if (*found && counted->site.model != site->model)
+        *counted = (struct counted){0}; /* found out only now */
     if (!*found)
-        passes->sites[index].site = *site;
+        counted->site = *site;
     for (int by_layer = 0; by_layer < 2; by_layer++) {
         for (uint32_t i = 0; !*found && i < passes->site_count; i++) {
             if (passes->sites[i].lane && same_model(&passes->sites[i].site, site, by_layer))

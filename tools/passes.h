@@ -19,21 +19,40 @@ struct pass_layer {
     const float *weights; /* [rows, k], NULL: the record has none */
 };
 
+/* A hybrid model's layers keep their cache in groups, each with slots and block tables of its own. */
+#define PASS_GROUPS 16u
+struct pass_group {
+    const int32_t *slots;  /* [rows] */
+    const int32_t *blocks; /* as MT_SITE_BLOCKS says, and -n: n are ahead, of which only the last one's number follows.
+                              NULL: no sequence begins at a block's start */
+    uint32_t block_words;
+};
+
 struct pass {
     uint64_t first_seq;
     uint64_t time_ns;
+    uint64_t run; /* of its layers on their stream, from 0; lost ones count */
     /* Of its row context, 0 if it has none. Its routers have these rows first; what they have more is padding. */
     uint32_t rows;
-    /* [rows]; NULL: the engine shows none, or it was lost. */
+    /* [rows]; NULL: the engine shows none, or it was lost. The slots are the first group's. */
     const int32_t *slots, *positions, *tokens;
+    struct pass_group groups[PASS_GROUPS];
+    uint32_t group_count; /* 0 without slots */
     /* Slots that rows of this pass went to, but which rows nothing tells. */
     const int32_t *unplaced;
     uint32_t unplaced_rows;
     /* What the engine shows of the sequences in these rows; NULL: nothing, or it was lost. starts[sequences + 1] */
-    const int32_t *starts, *blocks; /* blocks: as MT_SITE_BLOCKS says, and -n: n are ahead, of which only the last one's
-                                       number follows. NULL with starts: none begins at a block's start */
-    uint32_t sequences, block_words;
-    bool decodes;                    /* each of them goes on with one that ran before, perhaps some passes ago */
+    const int32_t *starts;
+    uint32_t sequences;
+    bool listed;  /* slot by slot; what is ahead of a sequence may have been put there in the place of the like of it */
+    bool decodes; /* each of them goes on with one that ran before, perhaps some passes ago */
+    /* Slots that its sequences attend to, as MT_SITE_READS says; NULL: not shown, or none but those of the pass. */
+    const int32_t *reads;
+    uint32_t read_count;
+    /* Where the engine shows a batch of sequences with as many rows each: how many; 0: it does not. And the KV cache
+     * that the pass goes on with, and the one that it leaves; 0: not known. */
+    uint32_t batch;
+    uint64_t cache_before, cache_after;
     const struct pass_layer *layers; /* in the order of their records; each site at most once */
     uint32_t layer_count;
     uint32_t lost; /* records lost since the pass before, as far as known */

@@ -14,6 +14,7 @@ struct mt_model {
     const struct mt_recipe *context; /* NULL: routers */
     uint32_t experts, k;             /* 0 and 1 for row context */
     struct mt_layers *layers;
+    struct mt_runs runs;
     struct context { /* of row context that comes with every layer */
         struct context *next;
         struct mt_tap_state *state;
@@ -32,7 +33,12 @@ static struct mt_model *find_model(const struct mt_recipe *recipe, uint32_t expe
     while (model && !(model->context == context && model->experts == experts && model->k == k))
         model = model->next;
     if (!model && (model = calloc(1, sizeof *model))) {
-        *model = (struct mt_model){models, context, experts, k, mt_layers_new(), NULL};
+        model->next = models;
+        model->context = context;
+        model->experts = experts;
+        model->k = k;
+        model->layers = mt_layers_new();
+        pthread_mutex_init(&model->runs.lock, NULL);
         if (model->layers) {
             models = model;
         } else {
@@ -100,11 +106,16 @@ static uint32_t mapped_from(const struct mt_group *group, const struct mt_tap_st
     return from && has_site(from, state, slot) ? (uint32_t) from->sites[slot].index + 1 : 0;
 }
 
+static struct mt_model *routers_of(const struct mt_group *group)
+{
+    return group->from ? group->from->model : group->model;
+}
+
 /* A known layer's runs are counted together, whatever kernel routes: else `step` would name two of them. So are those
  * of the ids that maps make of theirs. */
 static int32_t find_counter(const struct mt_lane *lane, const struct mt_group *group, uint32_t slot)
 {
-    const struct mt_model *model = group->from ? group->from->model : group->model;
+    const struct mt_model *model = routers_of(group);
     for (const struct mt_group *other = lane->groups; slot && other; other = other->next) {
         if (other->model != model)
             continue;
@@ -148,6 +159,7 @@ struct mt_group_site *mt_group_site(struct mt_lane *lane, struct mt_group *group
         .id_space = (uint8_t) mt_recipe_id_space(group->recipe),
         .kind = (uint8_t) mt_recipe_site_kind(group->recipe),
         .mapped_from = mapped_from(group, state, slot),
+        .model = mt_runs_model(&routers_of(group)->runs, layer),
     };
     snprintf(site.kernel, sizeof site.kernel, "%.255s", kernel->info->demangled);
     snprintf(site.recipe, sizeof site.recipe, "%.63s", mt_recipe_name(group->recipe));
@@ -164,6 +176,47 @@ struct mt_group_site *mt_group_site(struct mt_lane *lane, struct mt_group *group
     if (found->counter < 0)
         found->counter = index;
     return found;
+}
+
+static void tell_models(struct mt_group *group, struct mt_runs *runs)
+{
+    for (uint32_t i = 1; group->state && i < group->sites_len; i++) {
+        if (group->sites[i].index >= 0)
+            mt_segment_set_model(mt_tap_segment(group->state), (uint32_t) group->sites[i].index,
+                                 mt_runs_model(runs, (int32_t) i - 1));
+    }
+    for (struct mt_group *mapped = group->mapped; mapped; mapped = mapped->next)
+        tell_models(mapped, runs);
+}
+
+/* On this lane; on others as their routers run. */
+static void tell_lane(struct mt_lane *lane, struct mt_model *model, uint32_t version)
+{
+    for (struct mt_group *group = lane->groups; group; group = group->next) {
+        if (group->model != model || group->told == version)
+            continue;
+        tell_models(group, &model->runs);
+        group->told = version;
+        mt_log_once(MT_LOG_EXPLAIN, "routers to %u of %u experts are of several models: of a draft beside its target",
+                    model->k, model->experts);
+    }
+}
+
+void mt_group_ran(struct mt_lane *lane, struct mt_group *group, bool capturing, const struct mt_routing *routing,
+                  int32_t layer)
+{
+    uint32_t version = mt_runs_note(&group->model->runs, lane, &lane->seen, capturing, layer, routing->rows);
+    if (group->told != version)
+        tell_lane(lane, group->model, version);
+}
+
+void mt_group_captured(struct mt_lane *lane)
+{
+    for (struct mt_group *group = lane->groups; group; group = group->next) {
+        uint32_t version = group->model->context ? group->told : mt_runs_captured(&group->model->runs, lane);
+        if (group->told != version)
+            tell_lane(lane, group->model, version);
+    }
 }
 
 static void retract(struct mt_group *group)

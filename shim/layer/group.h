@@ -26,6 +26,7 @@ struct mt_group {
     struct mt_firsts *firsts;   /* of row context in once_state; NULL: not looked up yet */
     struct mt_once *once;
     struct mt_tap_state *once_state;
+    uint32_t told; /* version of what its sites say of their models */
     uint32_t sites_len;
     struct mt_group_site {
         int32_t index; /* -1: none yet */
@@ -41,6 +42,14 @@ struct mt_group *mt_group_find(struct mt_lane *lane, const struct mt_recipe *rec
 
 /* What this map, of a lane's routers, turns their ids into. */
 struct mt_group *mt_group_mapped(struct mt_group *from, const struct mt_recipe *recipe, uint32_t experts, uint32_t k);
+
+/* A router's tap: its layer is one more of a run. Its group's sites get what is known by now of whose layers they are.
+ */
+void mt_group_ran(struct mt_lane *lane, struct mt_group *group, bool capturing, const struct mt_routing *routing,
+                  int32_t layer);
+
+/* A capture of the lane is over. */
+void mt_group_captured(struct mt_lane *lane);
 
 /* The layer of the lane's newest launch. */
 int32_t mt_group_identify(struct mt_lane *lane, struct mt_group *group);

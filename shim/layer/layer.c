@@ -25,9 +25,10 @@ struct place {
 struct owner {
     uint64_t word; /* 0: free */
     int32_t layer; /* or NOBODY */
+    int32_t was;   /* NOBODY's: the layer that it was of, MT_LAYER_UNKNOWN: none */
     uint32_t hits, misses;
-    const struct mt_kernel *kernel; /* and the offset: where it was learnt */
-    uint32_t index;
+    const struct mt_kernel *kernel; /* and the place: where it was learnt */
+    uint32_t back, index;
 };
 
 struct mt_layers {
@@ -118,7 +119,7 @@ static void make_room(struct mt_layers *layers)
     memset(layers->owners, 0, sizeof layers->owners);
     layers->owners_used = 0;
     for (uint32_t i = 0; i < OWNERS; i++) {
-        if (old[i].word && old[i].layer != NOBODY && old[i].hits) {
+        if (old[i].word && (old[i].layer != NOBODY || old[i].was >= 0) && old[i].hits) {
             *find_owner(layers, old[i].word) = old[i];
             layers->owners_used++;
         }
@@ -136,7 +137,24 @@ static void own(struct mt_layers *layers, uint64_t word, int32_t layer, const st
             return;
         layers->owners_used++;
     }
-    *owner = (struct owner){word, layer, 0, 0, place ? place->kernel : NULL, place ? place->index : 0};
+    *owner = (struct owner){.word = word, .layer = layer, .was = MT_LAYER_UNKNOWN};
+    if (place) {
+        owner->kernel = place->kernel;
+        owner->back = place->back;
+        owner->index = place->index;
+    }
+}
+
+/* It identifies nothing, as far as is known. */
+static void disown(struct mt_layers *layers, uint64_t word)
+{
+    struct owner *owner = find_owner(layers, word);
+    if (!owner->word) {
+        own(layers, word, NOBODY, NULL);
+    } else if (owner->layer != NOBODY) {
+        owner->was = owner->layer;
+        owner->layer = NOBODY;
+    }
 }
 
 /* Any device address, at least as aligned as a weight is. */
@@ -208,27 +226,36 @@ static bool made_elsewhere(const struct mt_history *history, uint32_t launches, 
     return false;
 }
 
-/* NULL: no room for one more. */
-static struct place *find_place(struct mt_layers *layers, const struct mt_kernel *kernel, uint32_t back, uint32_t index)
+static uint32_t place_hash(const struct mt_kernel *kernel, uint32_t back, uint32_t index)
 {
-    const uint32_t first = hash((uintptr_t) kernel ^ (uint64_t) back << 48 ^ (uint64_t) index << 56 ^ index, PLACES);
-    uint32_t i = first;
+    return hash((uintptr_t) kernel ^ (uint64_t) back << 48 ^ (uint64_t) index << 56 ^ index, PLACES);
+}
+
+/* The place, or the free one that it would get. */
+static struct place *seek_place(struct mt_layers *layers, const struct mt_kernel *kernel, uint32_t back, uint32_t index)
+{
+    uint32_t i = place_hash(kernel, back, index);
     for (;; i = (i + 1) & (PLACES - 1)) {
         struct place *place = &layers->places[i];
-        if (place->kernel == kernel && place->back == back && place->index == index)
+        if (!place->kernel || (place->kernel == kernel && place->back == back && place->index == index))
             return place;
-        if (!place->kernel)
-            break;
     }
+}
+
+static struct place *find_place(struct mt_layers *layers, const struct mt_kernel *kernel, uint32_t back, uint32_t index)
+{
+    struct place *place = seek_place(layers, kernel, back, index);
+    if (place->kernel)
+        return place;
     if (layers->places_used > PLACES * 3 / 4) {
         /* Kernels were recompiled again and again: what is in use comes back at once. */
         memset(layers->places, 0, sizeof layers->places);
         layers->places_used = layers->key_count = 0;
-        i = first;
+        place = seek_place(layers, kernel, back, index);
     }
     layers->places_used++;
-    layers->places[i] = (struct place){kernel, back, index, 0, 0};
-    return &layers->places[i];
+    *place = (struct place){kernel, back, index, 0, 0};
+    return place;
 }
 
 static bool proven(const struct place *place)
@@ -292,6 +319,7 @@ struct evidence {
     struct witness {
         uint64_t word;
         int32_t layer; /* NEW: nobody's yet */
+        bool doubtful; /* NEW only because it identified nothing so far */
         struct place *place;
         double weight;
     } all[EVIDENCE_MAX]; /* newest launch first */
@@ -325,6 +353,32 @@ static double worth(const struct place *place, bool known)
 #define CLEAR 1.15 /* times the votes of the next best */
 #define CLEAR_NEW 2.0
 
+/* A word that identified nothing, in a place that is proven: NEW if it never did; what it was, if it was learnt in such
+ * a place as well; else NOBODY: it may have been that layer's weight, or an activation where now a weight is. */
+static int32_t revived(struct mt_layers *layers, const struct owner *owner)
+{
+    if (owner->was < 0)
+        return NEW;
+    return proven(seek_place(layers, owner->kernel, owner->back, owner->index)) ? owner->was : NOBODY;
+}
+
+/* Is it a weight that was right again and again, in a place where weights stand? Then whatever else names it in this
+ * window holds left-over bytes of the stack. */
+static bool confirmed(struct mt_layers *layers, const struct owner *owner, const struct mt_history *history,
+                      uint32_t launches)
+{
+    if (!owner->word || owner->layer < 0 || owner->hits < 2)
+        return false;
+    for (uint32_t back = 1; back < launches; back++) {
+        const struct mt_history_entry *entry = entry_back(history, back);
+        for (uint32_t i = 0; i < entry->bytes / 8; i++) {
+            if (entry->words[i] == owner->word && proven(seek_place(layers, entry->kernel, back, i)))
+                return true;
+        }
+    }
+    return false;
+}
+
 static void gather(struct mt_layers *layers, const struct mt_history *history, uint32_t launches, bool reader,
                    struct evidence *evidence)
 {
@@ -350,23 +404,28 @@ static void gather(struct mt_layers *layers, const struct mt_history *history, u
                     continue;
             }
             if (shared(history, launches, back, word)) {
-                own(layers, word, NOBODY, NULL); /* an activation, here and wherever its memory is used again */
-                continue;
+                bool left_over = confirmed(layers, owner, history, launches);
+                if (!left_over)
+                    disown(layers, word); /* an activation, here and wherever its memory is used again */
+                if (!left_over || !proven(seek_place(layers, entry->kernel, back, i)))
+                    continue;
             }
             if (made_elsewhere(history, launches, entry, i) || (before && router_names(before, word)))
                 continue;
             if (!owner->word && !is_device_address(word)) {
-                own(layers, word, NOBODY, NULL);
+                disown(layers, word);
                 continue;
             }
             if (!place)
                 place = find_place(layers, entry->kernel, back, i);
-            bool known = owner->word && !nobody;
+            const int32_t of = nobody ? revived(layers, owner) : owner->word ? owner->layer : NEW;
+            if (of == NOBODY)
+                continue;
+            bool known = of != NEW;
             double value = worth(place, known);
             if (value > best)
                 best = value;
-            evidence->all[evidence->count++] =
-                (struct witness){word, known ? owner->layer : NEW, place, distance * value};
+            evidence->all[evidence->count++] = (struct witness){word, of, nobody && of == NEW, place, distance * value};
         }
         distance *= 1 - best * (1 - FADING);
     }
@@ -388,6 +447,19 @@ static int32_t nearest(const struct evidence *evidence)
         layer = witness->layer;
     }
     return layer;
+}
+
+/* Does the nearest launch with something to say know only layers that were seen, in a place that was never wrong? Then
+ * new words further back are no sign of a new layer, however many. */
+static bool known_nearby(const struct evidence *evidence)
+{
+    bool known = false;
+    for (uint32_t n = 0; n < evidence->count && evidence->all[n].place->back == evidence->all[0].place->back; n++) {
+        if (evidence->all[n].layer == NEW)
+            return false;
+        known |= !evidence->all[n].place->bad;
+    }
+    return known;
 }
 
 /*
@@ -417,6 +489,17 @@ static int32_t decide(const struct evidence *evidence, bool settled)
     return most > second * (best == NEW && settled ? CLEAR_NEW : CLEAR) ? best : MT_LAYER_UNKNOWN;
 }
 
+/* A word that identified nothing so far, in a place where weights stand, may be one of a layer that was seen. */
+static bool new_in_doubt(const struct evidence *evidence)
+{
+    bool known = false, doubtful = false;
+    for (uint32_t n = 0; n < evidence->count; n++) {
+        known |= evidence->all[n].layer != NEW;
+        doubtful |= evidence->all[n].doubtful;
+    }
+    return known && doubtful;
+}
+
 /* What agrees with the decision gains, what contradicts it loses. */
 static void learn(struct mt_layers *layers, const struct evidence *evidence, int32_t decision, int32_t layer)
 {
@@ -432,13 +515,13 @@ static void learn(struct mt_layers *layers, const struct evidence *evidence, int
             place->bad++;
             drop_key(layers, place);
         }
-        if (witness->layer == NEW)
+        if (witness->layer == NEW || (witness->layer == layer && owner->layer == NOBODY))
             own(layers, witness->word, layer, place);
         else if (witness->layer == layer)
             owner->hits++;
         /* Elsewhere it is a left-over of the stack, and only that place is to blame. */
         else if (owner->kernel == place->kernel && owner->index == place->index && ++owner->misses * 8 > owner->hits)
-            owner->layer = NOBODY; /* a workspace, an activation */
+            disown(layers, owner->word); /* a workspace, an activation */
     }
 }
 
@@ -456,6 +539,8 @@ static int32_t identify(struct mt_layers *layers, const struct mt_history *histo
     int32_t decision = nearest(&evidence);
     if (decision == MT_LAYER_UNKNOWN)
         decision = decide(&evidence, settled);
+    if (decision == NEW && (known_nearby(&evidence) || new_in_doubt(&evidence)))
+        decision = MT_LAYER_UNKNOWN;
     if (decision == MT_LAYER_UNKNOWN)
         return decision;
     layer = decision;

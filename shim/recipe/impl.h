@@ -50,7 +50,7 @@ struct mt_recipe {
     } layouts[MT_RECIPE_LAYOUTS];
     unsigned layout_count;
     struct mt_expr ids, rows, k, experts, stride, column, start, input, once, starts, sequences, positions, index,
-        block;
+        block, groups, apart;
     struct mt_expr weights, weights_stride, mapped;
     uint32_t skip; /* bytes from where ids points to the first id: ids packed with something else */
     enum mt_id_space id_space;
@@ -65,8 +65,8 @@ struct mt_recipe {
     } require[MT_RECIPE_REQUIRES];
     unsigned require_count;
     uint32_t experts_min, experts_max, k_min, k_max;
-    char final[64];
-    unsigned final_line;
+    char final[64], until[64], behind[64];
+    unsigned final_line, until_line, behind_line;
     char note[160];
     uint32_t keys_seen; /* while parsing */
 };

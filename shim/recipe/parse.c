@@ -187,7 +187,7 @@ static int parse_word(const struct parser *parser, const char *value, const char
         if (strcmp(words[*index], value) == 0)
             return 0;
     }
-    char list[160] = "";
+    char list[192] = "";
     for (int i = 0; words[i]; i++)
         snprintf(list + strlen(list), sizeof list - strlen(list), "%s%s",
                  !i             ? ""
@@ -327,7 +327,7 @@ static int once(const struct parser *parser, struct mt_recipe *recipe, const cha
 {
     static const char *const keys[] = {"kernel", "params",   "dtype",         "within",  "suffix",
                                        "final",  "note",     "limit.experts", "limit.k", "kind",
-                                       "skip",   "id_space", "weights_dtype"};
+                                       "skip",   "id_space", "weights_dtype", "until",   "behind"};
     for (unsigned i = 0; i < sizeof keys / sizeof *keys; i++) {
         if (strcmp(keys[i], key) != 0)
             continue;
@@ -350,7 +350,8 @@ static int parse_key(const struct parser *parser, struct mt_recipe *recipe, cons
         {"experts", &recipe->experts}, {"stride", &recipe->stride},       {"input", &recipe->input},
         {"starts", &recipe->starts},   {"positions", &recipe->positions}, {"block", &recipe->block},
         {"start", &recipe->start},     {"weights", &recipe->weights},     {"weights_stride", &recipe->weights_stride},
-        {"mapped", &recipe->mapped},   {"sequences", &recipe->sequences}, {"index", &recipe->index}};
+        {"mapped", &recipe->mapped},   {"sequences", &recipe->sequences}, {"index", &recipe->index},
+        {"groups", &recipe->groups},   {"apart", &recipe->apart}};
     for (size_t i = 0; i < sizeof exprs / sizeof *exprs; i++) {
         if (strcmp(exprs[i].key, key) == 0)
             return parse_expr(parser, value, exprs[i].expr);
@@ -376,6 +377,14 @@ static int parse_key(const struct parser *parser, struct mt_recipe *recipe, cons
     if (strcmp(key, "final") == 0) {
         recipe->final_line = parser->line;
         return parse_name(parser, value, recipe->final, sizeof recipe->final);
+    }
+    if (strcmp(key, "until") == 0) {
+        recipe->until_line = parser->line;
+        return parse_name(parser, value, recipe->until, sizeof recipe->until);
+    }
+    if (strcmp(key, "behind") == 0) {
+        recipe->behind_line = parser->line;
+        return parse_name(parser, value, recipe->behind, sizeof recipe->behind);
     }
     if (strcmp(key, "note") == 0)
         return parse_text(parser, value, recipe->note, sizeof recipe->note);
@@ -406,7 +415,7 @@ static int parse_key(const struct parser *parser, struct mt_recipe *recipe, cons
         parser,
         "found key '%s', expected kernel, kind, within, suffix, params, ids, dtype, rows, k, experts, stride, column, "
         "start, skip, input, weights, weights_dtype, weights_stride, mapped, id_space, require, limit.experts, "
-        "limit.k, final, once, starts, sequences, positions, index, block or note",
+        "limit.k, final, once, until, behind, starts, sequences, positions, index, block, groups, apart or note",
         key);
 }
 
@@ -458,13 +467,15 @@ static int check_needed(struct parser *parser, const struct mt_recipe *recipe)
     /* A consumer may say no more than where the ids are. */
     bool ids_alone = recipe->kind == MT_RECIPE_CONSUMER && recipe->rows.a.kind == TERM_NONE &&
                      recipe->k.a.kind == TERM_NONE && !dtype;
-    const bool no_shape = ids_alone || recipe->kind == MT_RECIPE_MAP;
-    for (size_t i = 0; i < (no_shape ? 1 : sizeof needed / sizeof *needed); i++) {
+    /* What a launch tells itself has no elements. */
+    const bool told = recipe->kind == MT_RECIPE_BATCH || recipe->kind == MT_RECIPE_CACHE;
+    const bool no_shape = ids_alone || recipe->kind == MT_RECIPE_MAP || recipe->kind == MT_RECIPE_CACHE;
+    for (size_t i = recipe->kind == MT_RECIPE_BATCH; i < (no_shape ? 1 : sizeof needed / sizeof *needed); i++) {
         if (needed[i].expr->a.kind == TERM_NONE)
             return mistake(parser, "found no %s in [%s], expected %s = ...", needed[i].key, recipe->name,
                            needed[i].key);
     }
-    if (!ids_alone && !dtype)
+    if (!ids_alone && !dtype && !told)
         return mistake(parser, "found no dtype in [%s], expected dtype = i32 or the like", recipe->name);
     if (recipe->ids.a.kind == TERM_ANY) {
         parser->line = recipe->ids.line;
@@ -506,7 +517,7 @@ static int check_exprs(struct parser *parser, const struct mt_recipe *recipe)
                                    &recipe->experts, &recipe->stride,         &recipe->column,    &recipe->start,
                                    &recipe->once,    &recipe->starts,         &recipe->positions, &recipe->block,
                                    &recipe->weights, &recipe->weights_stride, &recipe->mapped,    &recipe->sequences,
-                                   &recipe->index};
+                                   &recipe->index,   &recipe->groups,         &recipe->apart};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
         bool address = false;
         for (size_t n = 0; n < sizeof addresses / sizeof *addresses; n++)
@@ -540,7 +551,8 @@ static int check_context(struct parser *parser, struct mt_recipe *recipe)
         const struct mt_expr *expr;
     } foreign[] = {{"k", &recipe->k}, {"column", &recipe->column}, {"input", &recipe->input}};
     for (size_t i = 0; i < sizeof foreign / sizeof *foreign; i++) {
-        if (foreign[i].expr->a.kind == TERM_NONE)
+        if (foreign[i].expr->a.kind == TERM_NONE ||
+            (recipe->kind == MT_RECIPE_CACHE && foreign[i].expr == &recipe->input))
             continue;
         parser->line = foreign[i].expr->line;
         return mistake(parser, "found %s in [%s], expected it only in routers and consumers", foreign[i].key,
@@ -565,6 +577,7 @@ static int check_blocks(struct parser *parser, const struct mt_recipe *recipe)
     const bool blocks = recipe->kind == MT_RECIPE_BLOCKS, lists = recipe->kind == MT_RECIPE_KV_INDICES;
     const bool rows =
         recipe->kind == MT_RECIPE_SLOTS || recipe->kind == MT_RECIPE_POSITIONS || recipe->kind == MT_RECIPE_TOKENS;
+    const bool slots = recipe->kind == MT_RECIPE_SLOTS, groups = recipe->groups.a.kind != TERM_NONE;
     const bool counted = rows && (recipe->sequences.a.kind != TERM_NONE || recipe->starts.a.kind != TERM_NONE);
     const struct {
         const char *key, *where;
@@ -578,7 +591,11 @@ static int check_blocks(struct parser *parser, const struct mt_recipe *recipe)
                 {"sequences", "slots, positions or tokens beside starts", &recipe->sequences, counted, false},
                 {"positions", "blocks", &recipe->positions, blocks, false},
                 {"block", "blocks", &recipe->block, blocks, false},
-                {"index", lists ? "kv_indices" : "blocks", &recipe->index, lists, blocks}};
+                {"index", lists ? "kv_indices" : "blocks", &recipe->index, lists, blocks},
+                {"groups", "slots and blocks", &recipe->groups, false, slots || blocks},
+                /* What the GPU reads lies side by side for the groups. */
+                {"apart", "slots and blocks beside groups, but for ids = at param N", &recipe->apart,
+                 groups && !recipe->ids.a.device, false}};
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
         const bool found = keys[i].expr->a.kind != TERM_NONE;
         if (found == keys[i].wanted || (found && keys[i].allowed))
@@ -597,6 +614,44 @@ static int check_blocks(struct parser *parser, const struct mt_recipe *recipe)
         return mistake(parser,
                        "found start or skip in [%s], expected none where the table's address is read by the GPU",
                        recipe->name);
+    return 0;
+}
+
+/* What a launch tells of a batch and its cache is all that there is of these; only what rows are waits for it. */
+static int check_batch(struct parser *parser, const struct mt_recipe *recipe)
+{
+    const bool batch = recipe->kind == MT_RECIPE_BATCH, cache = recipe->kind == MT_RECIPE_CACHE;
+    const bool rows =
+        recipe->kind == MT_RECIPE_SLOTS || recipe->kind == MT_RECIPE_POSITIONS || recipe->kind == MT_RECIPE_TOKENS;
+    if ((recipe->until[0] || recipe->behind[0]) && !rows) {
+        parser->line = recipe->until[0] ? recipe->until_line : recipe->behind_line;
+        return mistake(parser, "found %s in [%s], expected it only in slots, positions or tokens",
+                       recipe->until[0] ? "until" : "behind", recipe->name);
+    }
+    if (recipe->kind == MT_RECIPE_READS && recipe->once.a.kind != TERM_PARAM)
+        return mistake(parser, "found no once in [%s], expected once = the address of the cache that is read",
+                       recipe->name);
+    if (batch && recipe->stride.a.kind == TERM_NONE)
+        return mistake(parser, "found no stride in [%s], expected stride = the rows of each sequence", recipe->name);
+    if (cache && recipe->input.a.kind == TERM_NONE)
+        return mistake(parser, "found no input in [%s], expected input = the cache that the pass goes on with",
+                       recipe->name);
+    const struct {
+        const char *key;
+        const struct mt_expr *expr;
+        bool foreign;
+    } keys[] = {{"ids", &recipe->ids, batch},
+                {"experts", &recipe->experts, batch || cache},
+                {"start", &recipe->start, batch || cache},
+                {"once", &recipe->once, batch || cache},
+                {"stride", &recipe->stride, cache}};
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+        if (!keys[i].foreign || keys[i].expr->a.kind == TERM_NONE)
+            continue;
+        parser->line = keys[i].expr->line;
+        return mistake(parser, "found %s in [%s], expected it not in a %s", keys[i].key, recipe->name,
+                       batch ? "batch" : "cache");
+    }
     return 0;
 }
 
@@ -663,7 +718,7 @@ static int finish(struct parser *parser, struct mt_recipe *recipe)
         parser->line = recipe->mapped.line;
         return mistake(parser, "found mapped in [%s], expected it only in maps", recipe->name);
     }
-    if (check_blocks(parser, recipe))
+    if (check_blocks(parser, recipe) || check_batch(parser, recipe))
         return -1;
     if (check_needed(parser, recipe))
         return -1;

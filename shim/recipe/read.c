@@ -186,6 +186,27 @@ static uint8_t bytes_at(const struct mt_expr *expr, uint32_t usual)
     return (uint8_t) (!expr->a.device ? 0 : expr->a.bytes ? expr->a.bytes : usual);
 }
 
+static bool read_groups(const struct mt_recipe *recipe, const struct mt_kernel_info *kernel,
+                        const struct mt_launch *launch, const struct known *known, struct mt_routing *routing)
+{
+    uint64_t groups = 1, apart = 0;
+    if (recipe->groups.a.kind != TERM_NONE && !read_expr(&recipe->groups, kernel, launch, known, &groups))
+        return false;
+    if (recipe->apart.a.kind != TERM_NONE &&
+        (!read_expr(&recipe->apart, kernel, launch, known, &apart) || !apart || apart > INT32_MAX))
+        return false;
+    routing->groups = (uint32_t) groups;
+    routing->apart = apart * mt_dtype_size(routing->dtype);
+    return groups >= 1 && groups <= MT_GROUPS_MAX;
+}
+
+void mt_routing_of_group(struct mt_routing *routing, uint32_t group)
+{
+    routing->ids += group * (routing->ids_at ? routing->ids_at : routing->apart);
+    routing->stride += (uint64_t) group * routing->stride_at;
+    routing->block += (uint64_t) group * routing->block_at;
+}
+
 /* What is there for row context alone. */
 static bool read_sequences(const struct mt_recipe *recipe, const struct mt_kernel_info *kernel,
                            const struct mt_launch *launch, const struct known *known, struct mt_routing *routing,
@@ -223,9 +244,40 @@ static bool read_sequences(const struct mt_recipe *recipe, const struct mt_kerne
     return true;
 }
 
+/* What a launch tells itself: of a batch its sequences and the rows of each, of a cache where it is. */
+static bool read_told(const struct mt_recipe *recipe, const struct mt_kernel_info *kernel,
+                      const struct mt_launch *launch, struct mt_routing *routing, const char **why)
+{
+    const struct known known = {0};
+    uint64_t rows = 0, stride = 0;
+    *routing = (struct mt_routing){.k = 1, .column = 1, .groups = 1, .no_weights = "it is no router"};
+    if (recipe->rows.a.kind != TERM_NONE &&
+        (!read_expr(&recipe->rows, kernel, launch, &known, &rows) || !rows || rows > INT32_MAX)) {
+        *why = "no rows";
+        return false;
+    }
+    if (recipe->stride.a.kind != TERM_NONE &&
+        (!read_expr(&recipe->stride, kernel, launch, &known, &stride) || !stride || stride > INT32_MAX)) {
+        *why = "no rows of a sequence";
+        return false;
+    }
+    if (!conditions_hold(recipe, kernel, launch, &known)) {
+        *why = "a condition of the recipe does not hold";
+        return false;
+    }
+    routing->rows = (uint32_t) rows;
+    routing->stride = stride;
+    routing->input = read_address(&recipe->input, kernel, launch);
+    routing->ids = read_address(&recipe->ids, kernel, launch);
+    *why = recipe->kind == MT_RECIPE_CACHE && !routing->ids ? "no cache" : NULL;
+    return !*why;
+}
+
 bool mt_recipe_read(const struct mt_recipe *recipe, const struct mt_kernel_info *kernel, const struct mt_launch *launch,
                     struct mt_routing *routing, const char **why)
 {
+    if (recipe->kind == MT_RECIPE_BATCH || recipe->kind == MT_RECIPE_CACHE)
+        return read_told(recipe, kernel, launch, routing, why);
     struct known known = {0};
     uint64_t k, rows, experts = 0, stride, column = 1, start = 0;
     if (!read_expr(&recipe->k, kernel, launch, &known, &k) || k < recipe->k_min || k > recipe->k_max) {
@@ -283,6 +335,10 @@ bool mt_recipe_read(const struct mt_recipe *recipe, const struct mt_kernel_info 
         return false;
     }
     routing->ids += recipe->skip + start * mt_dtype_size(routing->dtype);
+    if (!read_groups(recipe, kernel, launch, &known, routing)) {
+        *why = "no telling how many groups of the KV cache it is for, or where theirs is";
+        return false;
+    }
     if (!router && recipe->kind != MT_RECIPE_KV_INDICES && routing->dtype != MT_DTYPE_I32 &&
         routing->dtype != MT_DTYPE_I64 && routing->dtype != MT_DTYPE_U32) {
         *why = "its values are neither i32, i64 nor u32";

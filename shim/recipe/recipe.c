@@ -6,15 +6,42 @@
 #include <string.h>
 
 /* A user's recipe may name a built-in one, which is only known at the end. */
-static const struct mt_recipe *lacks_final(const struct mt_recipes *recipes)
+static bool is_there(const struct mt_recipes *recipes, const struct mt_recipe *recipe,
+                     bool (*is)(const struct mt_recipe *recipe, const struct mt_recipe *named))
+{
+    bool found = false;
+    for (size_t i = 0; !found && i < recipes->count; i++)
+        found = is(recipe, &recipes->all[i]);
+    return found;
+}
+
+static bool has_as_final(const struct mt_recipe *recipe, const struct mt_recipe *named)
+{
+    return mt_recipe_is_final_of(named, recipe);
+}
+
+/* The first recipe that names one which is not there; `line`, `key`, `name` and `kind`: what it names. */
+static const struct mt_recipe *lacks(const struct mt_recipes *recipes, unsigned *line, const char **key,
+                                     const char **name, const char **kind)
 {
     for (size_t i = 0; i < recipes->count; i++) {
-        const struct mt_recipe *router = &recipes->all[i];
-        bool found = !router->final[0];
-        for (size_t n = 0; !found && n < recipes->count; n++)
-            found = mt_recipe_is_final_of(&recipes->all[n], router);
-        if (!found)
-            return router;
+        const struct mt_recipe *recipe = &recipes->all[i];
+        const struct {
+            const char *key, *name, *kind;
+            unsigned line;
+            bool (*is)(const struct mt_recipe *recipe, const struct mt_recipe *named);
+        } named[] = {{"final", recipe->final, "final", recipe->final_line, has_as_final},
+                     {"until", recipe->until, "batch", recipe->until_line, mt_recipe_waits_for},
+                     {"behind", recipe->behind, "batch", recipe->behind_line, mt_recipe_needs}};
+        for (size_t n = 0; n < sizeof named / sizeof *named; n++) {
+            if (!named[n].name[0] || is_there(recipes, recipe, named[n].is))
+                continue;
+            *line = named[n].line;
+            *key = named[n].key;
+            *name = named[n].name;
+            *kind = named[n].kind;
+            return recipe;
+        }
     }
     return NULL;
 }
@@ -33,11 +60,13 @@ static struct mt_recipes *load(const char *file, const char *user_text, size_t *
     *users = recipes->count;
     if (mt_recipes_parse(recipes, builtin, mt_builtin_recipes, why, size))
         goto fail;
-    const struct mt_recipe *router = lacks_final(recipes);
-    if (!router)
+    unsigned line;
+    const char *key, *name, *kind;
+    const struct mt_recipe *lacking = lacks(recipes, &line, &key, &name, &kind);
+    if (!lacking)
         return recipes;
-    snprintf(why, size, "%s:%u: found final = %s, expected the name of a recipe of kind final",
-             (size_t) (router - recipes->all) < *users ? file : builtin, router->final_line, router->final);
+    snprintf(why, size, "%s:%u: found %s = %s, expected the name of a recipe of kind %s",
+             (size_t) (lacking - recipes->all) < *users ? file : builtin, line, key, name, kind);
 fail:
     mt_recipes_free(recipes);
     return NULL;
@@ -83,7 +112,8 @@ const char *const mt_recipe_kind_names[] = {
     [MT_RECIPE_ROUTER] = "router",     [MT_RECIPE_FINAL] = "final",     [MT_RECIPE_NO_IDS] = "no-ids",
     [MT_RECIPE_CONSUMER] = "consumer", [MT_RECIPE_SLOTS] = "slots",     [MT_RECIPE_POSITIONS] = "positions",
     [MT_RECIPE_TOKENS] = "tokens",     [MT_RECIPE_STARTS] = "starts",   [MT_RECIPE_BLOCKS] = "blocks",
-    [MT_RECIPE_MAP] = "map",           [MT_RECIPE_LENGTHS] = "lengths", [MT_RECIPE_KV_INDICES] = "kv_indices",
+    [MT_RECIPE_MAP] = "map",           [MT_RECIPE_BATCH] = "batch",     [MT_RECIPE_CACHE] = "cache",
+    [MT_RECIPE_READS] = "reads",       [MT_RECIPE_LENGTHS] = "lengths", [MT_RECIPE_KV_INDICES] = "kv_indices",
     [MT_RECIPE_KV_INDICES + 1] = NULL};
 
 enum mt_recipe_kind mt_recipe_kind(const struct mt_recipe *recipe)
@@ -119,6 +149,12 @@ enum mt_site_kind mt_recipe_site_kind(const struct mt_recipe *recipe)
         return MT_SITE_STARTS;
     case MT_RECIPE_BLOCKS:
         return MT_SITE_BLOCKS;
+    case MT_RECIPE_BATCH:
+        return MT_SITE_BATCH;
+    case MT_RECIPE_CACHE:
+        return MT_SITE_CACHE;
+    case MT_RECIPE_READS:
+        return MT_SITE_READS;
     case MT_RECIPE_LENGTHS:
         return MT_SITE_LENGTHS;
     case MT_RECIPE_KV_INDICES:
@@ -133,9 +169,29 @@ bool mt_recipe_once_by_layer(const struct mt_recipe *recipe)
     return recipe->once.a.kind == TERM_LAYER;
 }
 
+bool mt_recipe_waits(const struct mt_recipe *recipe)
+{
+    return recipe->until[0] != '\0';
+}
+
+bool mt_recipe_waits_for(const struct mt_recipe *recipe, const struct mt_recipe *batch)
+{
+    return batch->kind == MT_RECIPE_BATCH && strcmp(batch->name, recipe->until) == 0;
+}
+
+bool mt_recipe_needs_batch(const struct mt_recipe *recipe)
+{
+    return recipe->behind[0] != '\0';
+}
+
+bool mt_recipe_needs(const struct mt_recipe *recipe, const struct mt_recipe *batch)
+{
+    return batch->kind == MT_RECIPE_BATCH && strcmp(batch->name, recipe->behind) == 0;
+}
+
 bool mt_recipe_tells_shape(const struct mt_recipe *recipe)
 {
-    return recipe->rows.a.kind != TERM_NONE;
+    return recipe->rows.a.kind != TERM_NONE || recipe->kind == MT_RECIPE_CACHE;
 }
 
 bool mt_kernel_only_reads(const struct mt_kernel_info *kernel, const struct mt_recipe *recipe, unsigned i)
@@ -303,6 +359,13 @@ unsigned mt_recipes_also(const struct mt_recipes *recipes, const struct mt_kerne
     return count;
 }
 
+/* Kernels that are there for more than a model's rows, in any engine. */
+static bool does_other_things(const struct mt_recipe *recipe)
+{
+    return recipe->kind == MT_RECIPE_CONSUMER || recipe->kind == MT_RECIPE_BATCH || recipe->kind == MT_RECIPE_CACHE ||
+           recipe->kind == MT_RECIPE_READS || mt_recipe_waits(recipe) || mt_recipe_needs_batch(recipe);
+}
+
 const struct mt_recipe *mt_recipes_match(const struct mt_recipes *recipes, const struct mt_kernel_info *kernel,
                                          char *why, size_t size)
 {
@@ -315,7 +378,7 @@ const struct mt_recipe *mt_recipes_match(const struct mt_recipes *recipes, const
             continue;
         if (shape_fits(recipe, kernel))
             return recipe;
-        if (recipe->kind != MT_RECIPE_CONSUMER) /* one that is not known loses nothing */
+        if (!does_other_things(recipe)) /* one that is not known loses nothing */
             by_name = recipe;
     }
     if (by_name) {

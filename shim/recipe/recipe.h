@@ -15,6 +15,7 @@ struct mt_launch; /* cupti/launch.h; only who reads launches needs it, and with 
 
 #define MT_KERNEL_PARAMS_MAX 64
 #define MT_TEMPLATE_ARGS_MAX 24
+#define MT_GROUPS_MAX 16 /* of the KV cache; engines have up to 7 */
 
 /* What the driver says of a kernel, taken at its first launch. */
 struct mt_kernel_info {
@@ -46,9 +47,14 @@ enum mt_recipe_kind {
     /* What the sequences of a pass are. */
     MT_RECIPE_STARTS = 7,
     MT_RECIPE_BLOCKS = 8,
-    MT_RECIPE_LENGTHS = 10,
-    MT_RECIPE_KV_INDICES = 11,
     MT_RECIPE_MAP = 9, /* turns a router's ids into others of the same shape (load balancing) */
+    /* What a pass is where each sequence has as many rows as any: told by a launch itself, nothing is read. */
+    MT_RECIPE_BATCH = 10,
+    MT_RECIPE_CACHE = 11,
+    MT_RECIPE_READS = 12, /* what the rows of a pass attend to */
+    /* The same by sequence, and in a pass of prompts how many rows each has. */
+    MT_RECIPE_LENGTHS = 13,
+    MT_RECIPE_KV_INDICES = 14,
 };
 
 /* After load balancing an engine's ids name physical copies of experts; before it, experts of the model. */
@@ -59,20 +65,23 @@ struct mt_recipes;
 
 /* One launch's routing, as a recipe reads it. */
 struct mt_routing {
-    uint64_t ids; /* device address of [rows, k] */
+    uint64_t ids; /* device address of [rows, k]; of a cache: of what the pass leaves; of a batch: 0 */
     enum mt_dtype dtype;
     uint32_t rows;
     uint32_t k;
     uint32_t experts;   /* of row context: how many values there are; 0: not told by the launch */
-    uint64_t stride;    /* elements from a row to the next */
+    uint64_t stride;    /* elements from a row to the next; of a batch: rows of each sequence */
     uint64_t column;    /* elements from one id of a row to its next */
-    uint64_t input;     /* device address of the logits or scores, 0 if the recipe does not say */
+    uint64_t input;     /* device address of the logits or scores, 0 if the recipe does not say; of a cache: of what the
+                           pass goes on with */
     uint64_t count;     /* of row context: device address of an int32, how many of the rows there are; 0: all */
     uint64_t starts;    /* of a block table: device address of [rows + 1] int32, the sequences' first rows */
     uint64_t positions; /* and of the rows' positions, int64 */
-    uint64_t index; /* and of [rows] int32, which of the table's rows is each sequence's; 0: in order. Of kv_indices:
-                       of [rows] int64 */
-    uint64_t block; /* slots of a KV block; 0: no block table */
+    uint64_t index;  /* and of [rows] int32, which of the table's rows is each sequence's; 0: in order. Of kv_indices:
+                        of [rows] int64 */
+    uint64_t block;  /* slots of a KV block; 0: no block table */
+    uint32_t groups; /* of the KV cache that one launch is for, each with slots or a block table of its own; else 1 */
+    uint64_t apart;  /* bytes from the ids of a group to those of the next */
     /* Of a block table: these are device addresses of so many bytes that hold them; 0: they are themselves. */
     uint8_t ids_at, stride_at, block_at;
     uint64_t once;    /* what differs from layer to layer, 0 if the recipe does not say */
@@ -100,8 +109,16 @@ const char *mt_recipe_note(const struct mt_recipe *recipe);
 enum mt_id_space mt_recipe_id_space(const struct mt_recipe *recipe);
 /* What its records hold; MT_SITE_ROUTER for all but row context. */
 enum mt_site_kind mt_recipe_site_kind(const struct mt_recipe *recipe);
+/* What a launch for several groups of the KV cache says of this one; it was read for the first. */
+void mt_routing_of_group(struct mt_routing *routing, uint32_t group);
 /* Row context that comes once a layer, and only the weights before it tell which layer that is? */
 bool mt_recipe_once_by_layer(const struct mt_recipe *recipe);
+/* Row context only if a launch of the batch that it names soon follows? */
+bool mt_recipe_waits(const struct mt_recipe *recipe);
+bool mt_recipe_waits_for(const struct mt_recipe *recipe, const struct mt_recipe *batch);
+/* Row context only in a pass whose batch was shown by the recipe that it names? */
+bool mt_recipe_needs_batch(const struct mt_recipe *recipe);
+bool mt_recipe_needs(const struct mt_recipe *recipe, const struct mt_recipe *batch);
 /* Base names of the kernels, NULL behind the last. */
 const char *mt_recipe_kernel(const struct mt_recipe *recipe, unsigned index);
 /* Can launches be read by mt_recipe_read()? Routers always; consumers if the recipe tells rows, k and dtype. */

@@ -50,7 +50,7 @@ enum { MT_TAP_CLAIMED = 1, MT_TAP_LOST = 2 };
 struct mt_tap_args {
     struct mt_producer *producer;
     struct mt_tap_scratch *scratch; /* unused (may be NULL) with one block */
-    const void *ids;
+    const void *ids;                /* of MT_DTYPE_NONE: two values themselves, and `stride` two more */
     /* Of row context: how many of the rows there are, NULL: all. The launch has one block then. */
     const int32_t *count;
     /* NULL: the tap reads the ids themselves; else the payload as it goes into the ring, and behind it the number of
@@ -395,6 +395,13 @@ MT_FN void mt_tap_weights(const struct mt_tap_weighted_args *args, const struct 
         mt_tap_weights_as(args, place, thread, threads, MT_WEIGHT_F16, 2);
 }
 
+/* A value that is not read, for the engine's launch told it. */
+MT_FN uint32_t mt_tap_told(const struct mt_tap_args *args, uint32_t index)
+{
+    const uint64_t two = index < 2 ? (uint64_t) (uintptr_t) args->ids : args->stride;
+    return (uint32_t) (two >> index % 2 * 32);
+}
+
 /* Row context: int32 as they are. */
 MT_FN uint32_t mt_tap_value(const struct mt_tap_args *args, uint64_t index)
 {
@@ -417,7 +424,8 @@ MT_FN void mt_tap_values(const struct mt_tap_args *args, const struct mt_tap_pla
 {
     const uint32_t rows = place->rows;
     const uint64_t bytes = mt_record_size(mt_payload_size(rows, MT_CONTEXT_WIDTH, 0)) - sizeof(struct mt_record);
-    const int wide = args->dtype == MT_DTYPE_I64, dense = args->stride == 1 && ((uintptr_t) args->ids & 15) == 0;
+    const int wide = args->dtype == MT_DTYPE_I64, told = args->dtype == MT_DTYPE_NONE;
+    const int dense = !told && args->stride == 1 && ((uintptr_t) args->ids & 15) == 0;
     for (uint64_t offset = (uint64_t) thread * 16; offset < bytes; offset += (uint64_t) threads * 16) {
         const uint32_t row = (uint32_t) (offset / 4);
         struct mt_16_bytes out = {{0, 0, 0, 0}};
@@ -437,7 +445,7 @@ MT_FN void mt_tap_values(const struct mt_tap_args *args, const struct mt_tap_pla
             MT_UNROLL
             for (uint32_t i = 0; i < 4; i++)
                 if (row < rows && rows - row > i)
-                    out.word[i] = mt_tap_value(args, (row + i) * args->stride);
+                    out.word[i] = told ? mt_tap_told(args, row + i) : mt_tap_value(args, (row + i) * args->stride);
         }
         *mt_tap_to(args, place, offset) = out;
     }

@@ -74,6 +74,9 @@ static struct {
     CUdeviceptr *router, *experts, embedding;
     CUdeviceptr copies;                             /* --eplb: [experts, MOE_DEMO_COPIES] physical ids */
     CUdeviceptr *qkv, vocabulary, cos_sin, *caches; /* --context; all batches have their slots in one cache */
+    struct {
+        CUdeviceptr router, experts, qkv, cache;
+    } draft;
 } weights;
 
 /* --plan=tables: what the GPU finds in its memory of each KV cache group. */
@@ -93,6 +96,8 @@ struct batch {
     bool turn;                                       /* --routers=turns: the other kernel's */
     CUgraphExec *graphs[2];                          /* a step, by turn: one after the other */
     long graph_count;
+    CUgraphExec *draft_graphs; /* --draft, each run's */
+    CUdeviceptr draft_hidden;
     /* --context: what the rows of a step are, put there ahead of it */
     CUdeviceptr tokens, positions, slots, looked_up, q;
     long first_slot;
@@ -319,6 +324,44 @@ static void forward(struct batch *b, long from, long to)
         forward_end(b);
 }
 
+/* A draft model proposes tokens behind the target's step. It has the target's E and k, its vocabulary and its slots,
+ * and routes into the same memory. */
+static void draft(struct batch *b, long run)
+{
+    int rows = (int) (run ? (options.tokens + 3) / 4 : options.tokens), dim = MOE_DEMO_DIM, k = (int) options.topk;
+    int experts = (int) options.experts, table_rows = MOE_DEMO_VOCABULARY;
+    CUdeviceptr *in = &b->hidden[1], *out = &b->draft_hidden;
+    if (options.context) {
+        void *find[] = {&b->tokens, &weights.vocabulary, &b->looked_up, &rows, &dim, &table_rows};
+        launch(kernels.lookup, (unsigned) rows, b, find);
+        void *gemm[] = {in, &weights.draft.qkv, &b->q, &rows, &dim, &dim};
+        launch(kernels.gemm, (unsigned) rows, b, gemm);
+        void *cache[] = {&b->q, &weights.draft.cache, &b->slots, &rows, &dim};
+        launch(kernels.cache, (unsigned) rows, b, cache);
+    }
+    void *gemm[] = {in, &weights.draft.router, &b->logits, &rows, &dim, &experts};
+    launch(kernels.gemm, (unsigned) rows, b, gemm);
+    void *topk[] = {&b->logits, &b->ids, &b->topk_weights, &rows, &experts, &k};
+    launch(kernels.topk, ((unsigned) rows + MOE_DEMO_THREADS - 1) / MOE_DEMO_THREADS, b, topk);
+    void *mix[] = {in, &b->ids, &b->topk_weights, &weights.draft.experts, out, &rows, &dim, &k};
+    launch(kernels.experts, (unsigned) rows, b, mix);
+}
+
+static void make_draft_graphs(struct batch *b)
+{
+    b->draft_graphs = must(calloc((size_t) options.draft + 1, sizeof *b->draft_graphs));
+    for (long run = 0; run < options.draft; run++) {
+        /* Captured twice, as for two batch sizes. */
+        for (int i = 0; i < 2; i++) {
+            CUgraph graph;
+            CHECK(cuda.StreamBeginCapture(b->stream, CU_STREAM_CAPTURE_MODE_GLOBAL));
+            draft(b, run);
+            CHECK(cuda.StreamEndCapture(b->stream, &graph));
+            CHECK(cuda.GraphInstantiate(&b->draft_graphs[run], graph, 0));
+        }
+    }
+}
+
 static CUgraph capture(struct batch *b, long from, long to)
 {
     CUgraph graph;
@@ -535,6 +578,12 @@ static void make_model(void)
     weights.embedding = random_matrix(MOE_DEMO_DIM * MOE_DEMO_DIM);
     if (options.eplb)
         weights.copies = random_copies();
+    if (options.draft) {
+        weights.draft.router = random_matrix((size_t) options.experts * MOE_DEMO_DIM);
+        weights.draft.experts = random_matrix((size_t) options.experts * MOE_DEMO_DIM);
+        weights.draft.qkv = random_matrix(MOE_DEMO_DIM * MOE_DEMO_DIM);
+        weights.draft.cache = device_alloc((size_t) (CACHE_SLOTS * options.streams) * MOE_DEMO_DIM * sizeof(float));
+    }
     if (!options.context)
         return;
     weights.qkv = must(calloc((size_t) options.layers, sizeof *weights.qkv));
@@ -590,12 +639,15 @@ static void make_batch(struct batch *b)
         CHECK(cuda.EventCreate(&b->routed, CU_EVENT_DISABLE_TIMING));
         CHECK(cuda.EventCreate(&b->mixed, CU_EVENT_DISABLE_TIMING));
     }
+    b->draft_hidden = device_alloc(hidden * sizeof(float));
     if (options.context)
         make_context(b);
     for (int turn = 0; options.graph && turn < (options.routers == TURNS ? 2 : 1); turn++) {
         b->turn = turn;
         make_graphs(b);
     }
+    if (options.graph)
+        make_draft_graphs(b);
 }
 
 /* FILE of --truth, and those beside it. */
@@ -672,6 +724,12 @@ static void run(struct batch *batches)
                 CHECK(cuda.GraphLaunch(b->graphs[b->turn][n], b->stream));
             if (!options.graph)
                 forward(b, 0, options.layers);
+            for (long n = 0; n < options.draft; n++) {
+                if (options.graph)
+                    CHECK(cuda.GraphLaunch(b->draft_graphs[n], b->stream));
+                else
+                    draft(b, n);
+            }
             size_t size = (size_t) options.layers * ids_per_layer() * id_size();
             if (truth.ids)
                 CHECK(cuda.MemcpyDtoHAsync(b->truth_host, b->truth, size, b->stream));

@@ -25,7 +25,7 @@ int options_usage(const char *problem)
     fprintf(stderr,
             "moe-demo: %s\nmoe-demo [--layers L] [--experts E] [--topk K] [--tokens N] [--steps S] "
             "[--graph[=eager|plain|pieces|fork|update|relaxed]]\n         [--scrub] [--fork] "
-            "[--routers=one|turns|mixed] [--context] [--plan[=tables|lists]] [--pdl] "
+            "[--routers=one|turns|mixed] [--draft RUNS] [--context] [--plan[=tables|lists]] [--pdl] "
             "[--weights] [--rescale] [--eplb[=inplace]] [--streams M]\n"
             "         [--dtype i32|i64|u32|u16|u8] [--seed X] [--truth FILE] [--door dlsym|getproc] [--device D]\n",
             problem);
@@ -41,7 +41,8 @@ const char *options_parse(int argc, char **argv)
     } numbers[] = {{"layers", &options.layers, 1, 512},      {"experts", &options.experts, 1, 1024},
                    {"topk", &options.topk, 1, 32},           {"tokens", &options.tokens, 1, 65536},
                    {"steps", &options.steps, 1, 1000000},    {"streams", &options.streams, 1, 64},
-                   {"seed", &options.seed, 0, LONG_MAX / 2}, {"device", &options.device, 0, 63}};
+                   {"seed", &options.seed, 0, LONG_MAX / 2}, {"device", &options.device, 0, 63},
+                   {"draft", &options.draft, 0, 16}};
     enum {
         NUMBERS = sizeof numbers / sizeof *numbers,
         GRAPH = 100,

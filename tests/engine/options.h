@@ -15,6 +15,7 @@ enum routers { ONE, TURNS, MIXED };
 /* pdl: programmatic dependent launch, each kernel may start while the one ahead still runs. */
 struct options {
     long layers, experts, topk, tokens, steps, streams, seed, device;
+    long draft; /* runs of a draft model's one layer behind each step: of all rows, then of fewer */
     enum graph_mode graph;
     enum routers routers;
     bool scrub, context, pdl, fork;

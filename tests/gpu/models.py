@@ -116,7 +116,8 @@ def main():
     print(name, 'routers', len(routers), 'router calls', len(calls), torch.__version__, transformers.__version__)
 
 
-if sys.argv[1] == '--list':
-    print(*MODELS)
-else:
-    main()
+if __name__ == '__main__':
+    if sys.argv[1] == '--list':
+        print(*MODELS)
+    else:
+        main()

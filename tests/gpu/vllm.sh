@@ -50,7 +50,6 @@ start() { # name
     drafts) run drafts "" "own drafts" ;;
     windows) run windows "" own windows ;;
     v2-windows) run v2-windows "" "own v2" windows ;;
-    offload) run offload "" "own small_cache offload" ;;
     *) echo "no case $1" >&2 ;;
     esac
     wait
@@ -80,7 +79,7 @@ verdict_of() { # name
     echo "$verdict vllm $name: $(tail -1 <<<"$text"), status $status"
 }
 
-CASES=${CASES:-unmodified graphs preload eager preempted no-prefix v2 v2-eager v2-preempted drafts windows v2-windows offload}
+CASES=${CASES:-unmodified graphs preload eager preempted no-prefix v2 v2-eager v2-preempted drafts windows v2-windows}
 # Some at a time: they start slowly, with several processes each.
 for name in $CASES; do
     start "$name" &

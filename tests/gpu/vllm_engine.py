@@ -2,10 +2,10 @@
 """A whole vLLM engine (vllm.LLM, from its wheel) on a small Mixture-of-Experts model with random weights.
 
 vllm_engine.py model FOLDER          writes the model: config.json and weights, no tokenizer
-vllm_engine.py windows FOLDER        writes a configuration alone: every second layer attends to a window (gpt-oss), so that the engine has
-                                     several KV cache groups; weights are made up as it loads
+vllm_engine.py windows FOLDER        the same of a model (gpt-oss) whose every second layer attends to a window of 32 tokens, shorter than
+                                     most prefixes that are found, so that the engine has two KV cache groups
 vllm_engine.py speed FOLDER          generates with many requests at once and says how fast; for bench/vllm.sh
-vllm_engine.py run FOLDER OUT [own] [eager] [no_prefix] [small_cache] [v2] [drafts] [offload]
+vllm_engine.py run FOLDER OUT [own] [eager] [no_prefix] [small_cache] [v2] [drafts]
                                      answers prompts of several lengths, many of them at once, in two rounds whose prompts share
                                      prefixes with each other; OUT (.npz) gets each request's tokens
   own          with vLLM's own enable_return_routed_experts; OUT then has its arrays too
@@ -14,7 +14,6 @@ vllm_engine.py run FOLDER OUT [own] [eager] [no_prefix] [small_cache] [v2] [draf
   small_cache  so few KV blocks that requests are preempted
   v2           with the V2 model runner, whose experts are seen by vllm_v2.py
   drafts       speculative decoding, by what was said before (ngram)
-  offload      KV blocks that leave the cache are kept in the host's memory, and come back
 
 Knows nothing of moetap.
 """
@@ -60,10 +59,13 @@ def make(folder):
 
 
 def windows(folder):
+    import torch
+    from safetensors.torch import save_file
     os.makedirs(folder, exist_ok=True)
+    experts = 32
     config = dict(architectures=['GptOssForCausalLM'], model_type='gpt_oss', vocab_size=VOCAB, hidden_size=HIDDEN, intermediate_size=INNER,
                   num_hidden_layers=LAYERS, num_attention_heads=HEADS, num_key_value_heads=KV_HEADS, head_dim=HEAD,
-                  num_local_experts=32, num_experts_per_tok=4, sliding_window=128, swiglu_limit=7.0, attention_bias=True,
+                  num_local_experts=experts, num_experts_per_tok=4, sliding_window=32, swiglu_limit=7.0, attention_bias=True,
                   layer_types=['sliding_attention', 'full_attention'] * (LAYERS // 2), max_position_embeddings=4096, rms_norm_eps=1e-5,
                   rope_theta=150000.0, rope_scaling=dict(rope_type='yarn', factor=32.0, beta_fast=32.0, beta_slow=1.0, truncate=False,
                                                          original_max_position_embeddings=4096),
@@ -71,6 +73,28 @@ def windows(folder):
                   eos_token_id=2, pad_token_id=0)
     with open(f'{folder}/config.json', 'w') as f:
         json.dump(config, f)
+    random = torch.Generator().manual_seed(12)
+
+    def weight(*shape, scale=0.05):
+        return (torch.randn(*shape, generator=random) * scale).to(torch.bfloat16)
+    t = {'model.embed_tokens.weight': weight(VOCAB, HIDDEN, scale=1), 'lm_head.weight': weight(VOCAB, HIDDEN),
+         'model.norm.weight': torch.ones(HIDDEN, dtype=torch.bfloat16)}
+    for i in range(LAYERS):
+        at = f'model.layers.{i}.'
+        for name in ('input_layernorm', 'post_attention_layernorm'):
+            t[at + name + '.weight'] = torch.ones(HIDDEN, dtype=torch.bfloat16)
+        for name, rows, columns in (('q_proj', HEADS * HEAD, HIDDEN), ('k_proj', KV_HEADS * HEAD, HIDDEN),
+                                    ('v_proj', KV_HEADS * HEAD, HIDDEN), ('o_proj', HIDDEN, HEADS * HEAD)):
+            t[f'{at}self_attn.{name}.weight'] = weight(rows, columns)
+            t[f'{at}self_attn.{name}.bias'] = weight(rows)
+        t[at + 'self_attn.sinks'] = weight(HEADS)
+        t[at + 'mlp.router.weight'] = weight(experts, HIDDEN)
+        t[at + 'mlp.router.bias'] = weight(experts)
+        t[at + 'mlp.experts.gate_up_proj'] = weight(experts, HIDDEN, 2 * INNER)
+        t[at + 'mlp.experts.gate_up_proj_bias'] = weight(experts, 2 * INNER)
+        t[at + 'mlp.experts.down_proj'] = weight(experts, INNER, HIDDEN)
+        t[at + 'mlp.experts.down_proj_bias'] = weight(experts, HIDDEN)
+    save_file(t, f'{folder}/model.safetensors', metadata={'format': 'pt'})
 
 
 def prompts(seed):
@@ -106,10 +130,6 @@ def run(folder, out, *options):
         more['disable_log_stats'] = False
     if 'small_cache' in options:
         more['num_gpu_blocks_override'] = 90
-    if 'offload' in options:
-        more['kv_offloading_size'] = 1.0
-    if not os.path.exists(f'{folder}/model.safetensors'):
-        more['load_format'] = 'dummy'
     # The cache's size is given: what vLLM measures for it changes with who else is on the GPU.
     llm = LLM(model=folder, skip_tokenizer_init=True, seed=0, max_model_len=1024, max_num_batched_tokens=256, max_num_seqs=32,
               gpu_memory_utilization=0.05, kv_cache_memory_bytes=256 << 20, enable_prefix_caching='no_prefix' not in options,

@@ -9,12 +9,16 @@ def watch():
     from vllm.model_executor.layers.fused_moe.layer import MoERunner
     from vllm.model_executor.layers.fused_moe.routed_experts_capturer import RoutedExpertsCapturer
     from vllm.model_executor.layers.fused_moe.router.base_router import BaseRouter
+    from vllm.v1.kv_cache_interface import FullAttentionSpec
     from vllm.v1.worker.gpu.model_runner import GPUModelRunner
     seen = {'passes': 0, 'of_slot': {}, 'of_request': {}}
     make_cache, execute = GPUModelRunner.initialize_kv_cache, GPUModelRunner.execute_model
 
-    def initialize_kv_cache(runner, *args, **more):
-        make_cache(runner, *args, **more)
+    def initialize_kv_cache(runner, config, *args, **more):
+        make_cache(runner, config, *args, **more)
+        # A group of layers that attend to a window lets go of blocks.
+        full = [i for i, group in enumerate(config.kv_cache_groups) if isinstance(group.kv_cache_spec, FullAttentionSpec)]
+        seen['group'] = full[0] if full else 0
         runner.capturer = RoutedExpertsCapturer(runner.max_num_tokens, runner.vllm_config)
         for module in runner.compilation_config.static_forward_context.values():
             if isinstance(module, MoERunner) and isinstance(module.router, BaseRouter):
@@ -29,11 +33,11 @@ def watch():
 
     def keep(runner, batch):
         seen['passes'] += 1
-        rows, tables, of_slot = batch.num_tokens, runner.block_tables, seen['of_slot']
+        rows, tables, of_slot, group = batch.num_tokens, runner.block_tables, seen['of_slot'], seen['group']
         experts = runner.capturer.device_buffer[:rows].cpu().numpy()
-        slots, positions = tables.slot_mappings[0, :rows].cpu().numpy(), batch.positions[:rows].cpu().numpy()
+        slots, positions = tables.slot_mappings[group, :rows].cpu().numpy(), batch.positions[:rows].cpu().numpy()
         of_slot.update(zip(slots.tolist(), experts))
-        block, blocks = tables.kernel_block_sizes[0], tables.block_tables[0].gpu.cpu().numpy()
+        block, blocks = tables.kernel_block_sizes[group], tables.block_tables[group].gpu.cpu().numpy()
         for i, name in enumerate(batch.req_ids):
             end = int(positions[batch.query_start_loc_np[i + 1] - 1]) + 1
             table = blocks[batch.idx_mapping_np[i]]

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Layer identity against the truth. Prints a line for each scenario. LAYER_FUZZ=N sets the number of random engines,
- * LAYER_SEEDS=1 shows those with a wrong label, LAYER_VERBOSE=1 each router that was not labelled right.
+ * Layer identity against the truth. Prints a line for each scenario. LAYER_FUZZ=N sets the number of random engines
+ * (LAYER_FIRST=M: from the M-th on), LAYER_SEEDS=1 shows those with a wrong label, LAYER_VERBOSE=1 each router that was
+ * not labelled right.
  */
 #include "model.h"
 
@@ -458,7 +459,7 @@ Test(layer, blind)
     }
 }
 
-/* Another one: where the router's weight is the only witness, left-over bytes of the stack are as good as it is. */
+/* Where the router's weight is the only witness, left-over bytes of the stack stand beside it. */
 Test(layer, stale_stack_beside)
 {
     for (int m = MEMORY_STATIC; m <= MEMORY_LAYERED; m++) {
@@ -474,18 +475,18 @@ Test(layer, stale_stack_beside)
         char name[64];
         snprintf(name, sizeof name, "left-over stack and beside, %s", memories[m]);
         report(name, &engine.tally);
-        cr_expect(engine.tally.wrong * 10 <= engine.tally.right, "%lu wrong", engine.tally.wrong);
+        cr_expect_eq(engine.tally.wrong, 0);
         engine_free(&engine);
     }
 }
 
-/* Anything of the above together, by chance. Here a few may be unknown or wrong: the rate is what counts. */
+/* Anything of the above together, by chance: a few may be unknown. */
 Test(layer, fuzz)
 {
-    const char *rounds = getenv("LAYER_FUZZ");
+    const char *rounds = getenv("LAYER_FUZZ"), *first = getenv("LAYER_FIRST");
     struct tally sum = {0}, worst = {0};
     unsigned long worst_seed = 0, bad = 0, all = rounds ? strtoul(rounds, NULL, 10) : 400;
-    for (unsigned long seed = 1; seed <= all; seed++) {
+    for (unsigned long seed = first ? strtoul(first, NULL, 10) : 1; seed <= all; seed++) {
         struct engine engine;
         start(&engine, seed + 1000);
         struct shape shape = usual;
@@ -502,7 +503,7 @@ Test(layer, fuzz)
         shape.kv_cache = engine_random(&engine, 4) != 0;
         shape.norms = engine_random(&engine, 4) != 0;
         shape.fused_experts = engine_random(&engine, 2);
-        shape.beside = engine_random(&engine, 4) == 0 && !shape.stale_stack;
+        shape.beside = engine_random(&engine, 4) == 0;
         struct model model;
         model_init(&model, &engine, &shape, 0);
         unsigned streams = 1 + (unsigned) engine_random(&engine, STREAMS_MAX);
@@ -557,6 +558,6 @@ Test(layer, fuzz)
     report("fuzz", &sum);
     fprintf(stderr, "fuzz: %lu of %lu engines with a wrong label; the worst, %lu: %lu wrong\n", bad, all, worst_seed,
             worst.wrong);
-    cr_expect(sum.wrong * 100000 <= sum.right);
+    cr_expect_eq(sum.wrong, 0);
     cr_expect(sum.learned_right * 1000 >= sum.learned_all * 999);
 }

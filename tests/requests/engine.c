@@ -14,6 +14,13 @@
 #define OLD 8u
 #define BUCKETS 4096u
 
+/* Behind the sites that every model has. */
+#define STORE_SITE 11u
+#define READS_SITE 12u
+#define LENGTHS_SITE 13u
+#define LISTS_SITE 14u
+#define DRAFT_SITE 15u
+
 struct block {
     uint32_t users;
     uint64_t key; /* of what it and the blocks before it hold; 0: not to be found */
@@ -21,9 +28,21 @@ struct block {
     int32_t *rows;
 };
 
+/* Blocks of one group of layers, and what is in them. */
+struct pool {
+    struct block *blocks;
+    uint32_t buckets[BUCKETS];
+    uint32_t *free_blocks, free_count, free_first, count;
+};
+
+/* Of a sequence in a pool, by position; `gone` of them were given back, and may be another's. */
+struct table {
+    uint32_t blocks[1024], count, gone;
+};
+
 struct sequence {
     uint32_t prompt, length, computed, known, planned;
-    uint32_t blocks[1024], block_count;
+    struct table tables[2];
     uint32_t keyed;
     uint64_t key;
     int64_t index;                /* of its own while it runs */
@@ -36,18 +55,20 @@ struct engine {
     struct engine_truth *truth;
     uint64_t random;
     struct trace_writer *writer;
-    struct block *blocks;
-    uint32_t buckets[BUCKETS];
-    uint32_t *free_blocks, free_count, free_first;
+    struct pool pools[2]; /* of layers that attend to everything, and to a window */
     struct sequence *waiting[REQUESTS], *running[REQUESTS];
     struct sequence *places[REQUESTS]; /* in the order of a pass's rows; NULL: left */
     uint32_t waiting_count, running_count, place_count, row_room, pass_room, said_room;
     struct sequence *old[OLD];
-    uint64_t seq, context, steps[16], lost, losing, time;
-    int32_t slots[TOKENS], positions[TOKENS], tokens[TOKENS];
+    struct process {
+        uint64_t seq, context, steps[DRAFT_SITE + 2], lost;
+    } processes[2];
+    uint32_t process; /* that runs */
+    uint64_t losing, time;
+    int32_t slots[2][TOKENS], positions[TOKENS], tokens[TOKENS];
     uint64_t routes[TOKENS];
     uint32_t rows;
-    int32_t starts[REQUESTS + 1], table[REQUESTS * 1026]; /* of the pass's sequences */
+    int32_t starts[REQUESTS + 1], table[2][REQUESTS * 1026]; /* of the pass's sequences */
     uint32_t sequences, words;
     /* Of `lists`: */
     int32_t list_starts[REQUESTS + 1];
@@ -58,6 +79,9 @@ struct engine {
         int64_t wide[REQUESTS * 1024];
     } list;
     struct mt_kv_seen seen[MT_KV_SEEN];
+    int32_t reads[1 << 19];
+    uint32_t read_count;
+    bool looks_back; /* some sequence of the pass has rows of passes before */
 };
 
 int32_t engine_id(uint64_t route, uint32_t layer, uint32_t j)
@@ -93,22 +117,23 @@ void engine_truth_free(struct engine_truth *truth)
 static void record(struct engine *e, uint32_t site, uint32_t rows, const int32_t *values, uint32_t layer)
 {
     bool router = values == NULL;
-    e->context += !router;
-    struct mt_record r = {.seq = e->seq++,
+    struct process *p = &e->processes[e->process];
+    p->context += !router;
+    struct mt_record r = {.seq = p->seq++,
                           .time_ns = e->time,
-                          .step = e->steps[site]++,
-                          .lost = e->lost,
+                          .step = p->steps[site]++,
+                          .lost = p->lost,
                           .site = site,
                           .rows = rows,
                           .k = router ? ENGINE_K : 1,
                           .width = router ? 1 : 4,
-                          .context = e->context};
+                          .context = p->context};
     r.bytes = rows * r.k * r.width;
     if (!e->losing && e->o->loss && below(e, e->o->loss) == 0)
         e->losing = 1 + below(e, 12);
     if (e->losing && (!router || !e->o->context_alone)) {
         e->losing--;
-        e->lost++;
+        p->lost++;
         e->truth->lost++;
         return;
     }
@@ -117,7 +142,7 @@ static void record(struct engine *e, uint32_t site, uint32_t rows, const int32_t
         for (uint32_t j = 0; j < ENGINE_K; j++)
             ids[i * ENGINE_K + j] = (uint8_t) engine_id(e->routes[i], layer, j);
     }
-    int result = trace_writer_record(e->writer, 0, &r, router ? (const void *) ids : values);
+    int result = trace_writer_record(e->writer, e->process, &r, router ? (const void *) ids : values);
     assert(result == 0);
     (void) result;
 }
@@ -143,9 +168,9 @@ static void tell_lists(struct engine *e)
     mt_kv_begin(&args, &plan);
     mt_kv_count(&args, &plan, 0, 1);
     e->words = plan.blocks.words;
-    e->table[0] = (int32_t) e->sequences;
+    e->table[0][0] = (int32_t) e->sequences;
     for (uint32_t i = 0; i < e->sequences; i++) {
-        int32_t *element = e->table + plan.blocks.at[i];
+        int32_t *element = e->table[0] + plan.blocks.at[i];
         const uint32_t length = mt_kv_length(&args, i), told = plan.told[i];
         if (!told)
             continue;
@@ -157,12 +182,53 @@ static void tell_lists(struct engine *e)
     }
 }
 
+/* Lengths of a pass of prompts, and what the tap tells of the lists; the rows of padding are shown, too. */
+static void record_lists(struct engine *e, bool decodes)
+{
+    for (uint32_t i = 0; i < e->sequences && !decodes; i++)
+        e->starts[i] = e->starts[i + 1] - e->starts[i];
+    if (!decodes)
+        record(e, LENGTHS_SITE, e->sequences, e->starts, 0);
+    tell_lists(e);
+    record(e, LISTS_SITE, e->words, e->table[0], 0);
+    record(e, 7, e->rows, e->positions, 0);
+    record(e, 8, e->rows, e->slots[0], 0);
+}
+
+/* What the kernel for the slots is given, for each group; the one with a window is the first, as in gpt-oss. */
+static void record_plan(struct engine *e, uint32_t rows)
+{
+    const bool window = e->o->window, all = !e->o->window_alone;
+    e->starts[e->sequences] = (int32_t) rows;
+    record(e, 7, rows, e->positions, 0);
+    record(e, 8, rows, e->slots[window], 0);
+    record(e, 9, e->sequences + 1, e->starts, 0);
+    if (e->words > 1)
+        record(e, 10, e->words, e->table[window], 0);
+    if (window && all) {
+        record(e, 8, rows, e->slots[0], 0);
+        if (e->words > 1)
+            record(e, 10, e->words, e->table[0], 0);
+    }
+}
+
+/* The draft's layer runs on all rows of the pass, then on a row or so of each sequence, for which it stores slots. */
+static void run_draft(struct engine *e, bool graph)
+{
+    for (uint32_t i = 0; i < e->o->draft_runs; i++) {
+        uint32_t rows = i ? 1 + e->rows / 4 : e->rows;
+        if (i)
+            record(e, 8, rows, e->slots[0], 0);
+        record(e, DRAFT_SITE + graph, rows, NULL, ENGINE_LAYERS);
+    }
+}
+
 /* Decoding runs as a graph, of which there is one for each four rows. */
 static void run_pass(struct engine *e, bool graph)
 {
     const uint32_t real = e->rows;
     while (graph && e->rows % 4) {
-        e->slots[e->rows] = e->o->lists ? 0 : -1;
+        e->slots[0][e->rows] = e->slots[1][e->rows] = e->o->lists ? 0 : -1;
         if (e->o->lists) {
             e->list_starts[e->sequences + 1] = e->list_starts[e->sequences];
             e->index[e->sequences++] = 0;
@@ -175,32 +241,33 @@ static void run_pass(struct engine *e, bool graph)
     e->time += 1000000;
     if (e->o->lists) {
         e->starts[e->sequences] = (int32_t) real;
-        for (uint32_t i = 0; i < e->sequences && !graph; i++)
-            e->starts[i] = e->starts[i + 1] - e->starts[i];
-        if (!graph)
-            record(e, 11, e->sequences, e->starts, 0);
-        tell_lists(e);
-        record(e, 12, e->words, e->table, 0);
-        record(e, 7, e->rows, e->positions, 0);
-        record(e, 8, e->rows, e->slots, 0);
+        record_lists(e, graph);
         record(e, 6, e->rows, e->tokens, 0);
     } else if (e->o->sequences) {
-        e->starts[e->sequences] = (int32_t) real;
-        record(e, 7, real, e->positions, 0);
-        record(e, 8, real, e->slots, 0);
-        record(e, 9, e->sequences + 1, e->starts, 0);
-        if (e->words > 1)
-            record(e, 10, e->words, e->table, 0);
+        record_plan(e, real);
         record(e, 6, e->rows, e->tokens, 0);
     } else {
         record(e, 6, e->rows, e->tokens, 0);
         record(e, 7, e->rows, e->positions, 0);
-        record(e, 8, e->rows, e->slots, 0);
+        record(e, 8, e->rows, e->slots[0], 0);
+        if (e->o->reads && e->looks_back)
+            record(e, READS_SITE, e->read_count, e->reads, 0);
     }
-    for (uint32_t i = 0; i < ENGINE_LAYERS; i++)
+    for (uint32_t i = 0; i < ENGINE_LAYERS; i++) {
+        if (e->o->window) /* what stores, in each layer, is given the slots of its group */
+            record(e, STORE_SITE, e->rows, e->slots[e->o->window_alone || i % 2 == 0], 0);
+        e->process = e->o->stages && i == ENGINE_LAYERS - 1;
+        if (e->process) {
+            record(e, 7, e->rows, e->positions, 0);
+            record(e, 8, e->rows, e->slots[0], 0);
+        }
         record(e, (graph ? ENGINE_LAYERS : 0) + i, e->rows, NULL, i);
+    }
+    e->process = 0;
+    run_draft(e, graph);
     e->rows = 0;
-    e->sequences = e->words = 0;
+    e->sequences = e->words = e->read_count = 0;
+    e->looks_back = false;
 }
 
 /* A pass of prompts lists what is ahead of their rows, one of decoding these as well. */
@@ -212,123 +279,180 @@ static void list_sequence(struct engine *e, const struct sequence *s, bool decod
     e->index[e->sequences++] = s->index;
     e->list_starts[e->sequences] = e->list_starts[e->sequences - 1];
     for (uint32_t i = 0; i < s->computed + decodes; i++)
-        add_slot(e, s->blocks[i]);
+        add_slot(e, s->tables[0].blocks[i]);
 }
 
 /* What the engine gives its kernel for the slots; of a table only what goes on at a block's start. */
 static void plan_sequence(struct engine *e, const struct sequence *s)
 {
+    const uint32_t ahead = s->computed / e->o->block;
     if (!e->words)
-        e->table[e->words++] = (int32_t) e->o->block;
+        e->table[0][e->words] = e->table[1][e->words] = (int32_t) e->o->block, e->words++;
     e->starts[e->sequences++] = (int32_t) e->rows;
+    for (uint32_t i = 0; e->o->reads && s->planned && i < s->computed + s->planned; i++) {
+        assert(e->read_count < sizeof e->reads / sizeof *e->reads);
+        e->reads[e->read_count++] = (int32_t) (s->tables[0].blocks[i / e->o->block] * e->o->block + i % e->o->block);
+    }
+    e->looks_back |= s->planned && s->computed > 0;
     if (!s->planned || s->computed == 0 || s->computed % e->o->block)
         return;
-    e->table[e->words++] = (int32_t) e->rows;
-    e->table[e->words++] = (int32_t) (s->computed / e->o->block);
-    for (uint32_t i = 0; i < s->computed / e->o->block; i++)
-        e->table[e->words++] = (int32_t) s->blocks[i];
+    for (uint32_t group = 0; group < 2; group++) {
+        int32_t *table = e->table[group] + e->words;
+        *table++ = (int32_t) e->rows;
+        *table++ = (int32_t) ahead;
+        for (uint32_t i = 0; i < ahead; i++)
+            *table++ = (int32_t) s->tables[group].blocks[i];
+    }
+    e->words += 2 + ahead;
 }
 
-static void forget_key(struct engine *e, uint32_t block)
+static void forget_key(struct pool *pool, uint32_t block)
 {
-    if (!e->blocks[block].key)
+    if (!pool->blocks[block].key)
         return;
-    uint32_t *at = &e->buckets[e->blocks[block].key % BUCKETS];
+    uint32_t *at = &pool->buckets[pool->blocks[block].key % BUCKETS];
     while (*at != block)
-        at = &e->blocks[*at].next;
-    *at = e->blocks[block].next;
-    e->blocks[block].key = 0;
+        at = &pool->blocks[*at].next;
+    *at = pool->blocks[block].next;
+    pool->blocks[block].key = 0;
 }
 
-static uint32_t find_key(const struct engine *e, uint64_t key)
+static uint32_t find_key(const struct pool *pool, uint64_t key)
 {
-    uint32_t block = e->buckets[key % BUCKETS];
-    while (block != UINT32_MAX && e->blocks[block].key != key)
-        block = e->blocks[block].next;
+    uint32_t block = pool->buckets[key % BUCKETS];
+    while (block != UINT32_MAX && pool->blocks[block].key != key)
+        block = pool->blocks[block].next;
     return block;
+}
+
+static void give_back(struct pool *pool, uint32_t block)
+{
+    if (--pool->blocks[block].users == 0)
+        pool->free_blocks[(pool->free_first + pool->free_count++) % pool->count] = block;
 }
 
 static void release(struct engine *e, struct sequence *s)
 {
-    while (s->block_count) {
-        uint32_t block = s->blocks[--s->block_count];
-        if (--e->blocks[block].users == 0)
-            e->free_blocks[(e->free_first + e->free_count++) % e->o->blocks] = block;
+    for (uint32_t group = 0; group < 2; group++) {
+        struct table *table = &s->tables[group];
+        while (table->count > table->gone)
+            give_back(&e->pools[group], table->blocks[--table->count]);
+        table->count = table->gone = 0;
     }
     s->keyed = 0;
     s->key = 0;
     s->computed = 0;
 }
 
+/* Blocks ahead of the window are given back; the kernel's table goes on to name them. */
+static void leave_window(struct engine *e, struct sequence *s)
+{
+    struct table *table = &s->tables[1];
+    while (e->o->window && (table->gone + 1) * e->o->block + e->o->window <= s->computed + 1)
+        give_back(&e->pools[1], table->blocks[table->gone++]);
+}
+
 static bool grow(struct engine *e, struct sequence *s, uint32_t tokens)
 {
-    while (s->block_count * e->o->block < tokens) {
-        if (!e->free_count)
-            return false;
-        uint32_t block = e->free_blocks[e->free_first];
-        e->free_first = (e->free_first + 1) % e->o->blocks;
-        e->free_count--;
-        e->blocks[block].users = 1;
-        forget_key(e, block);
-        s->blocks[s->block_count++] = block;
+    leave_window(e, s);
+    for (uint32_t group = 0; group < (e->o->window ? 2 : 1); group++) {
+        struct pool *pool = &e->pools[group];
+        struct table *table = &s->tables[group];
+        while (table->count * e->o->block < tokens) {
+            if (!pool->free_count)
+                return false;
+            uint32_t block = pool->free_blocks[pool->free_first];
+            pool->free_first = (pool->free_first + 1) % pool->count;
+            pool->free_count--;
+            pool->blocks[block].users = 1;
+            forget_key(pool, block);
+            table->blocks[table->count++] = block;
+        }
     }
     return true;
 }
 
 static int32_t *row_at(struct engine *e, const struct sequence *s, uint32_t position)
 {
-    return &e->blocks[s->blocks[position / e->o->block]].rows[position % e->o->block];
+    return &e->pools[0].blocks[s->tables[0].blocks[position / e->o->block]].rows[position % e->o->block];
 }
 
 /* Takes a cached block out of the free ones if nobody uses it. */
-static void use(struct engine *e, uint32_t block)
+static void use(struct pool *pool, uint32_t block)
 {
-    if (e->blocks[block].users++ > 0)
+    if (pool->blocks[block].users++ > 0)
         return;
     uint32_t n = 0;
-    for (uint32_t i = 0; i < e->free_count; i++) {
-        uint32_t other = e->free_blocks[(e->free_first + i) % e->o->blocks];
+    for (uint32_t i = 0; i < pool->free_count; i++) {
+        uint32_t other = pool->free_blocks[(pool->free_first + i) % pool->count];
         if (other != block)
-            e->free_blocks[(e->free_first + n++) % e->o->blocks] = other;
+            pool->free_blocks[(pool->free_first + n++) % pool->count] = other;
     }
-    e->free_count = n;
+    pool->free_count = n;
 }
 
-static uint64_t next_key(const struct engine *e, const struct sequence *s)
+static uint64_t next_key(const struct engine *e, const struct sequence *s, uint64_t key, uint32_t block)
 {
-    uint64_t key = s->key;
     for (uint32_t i = 0; i < e->o->block; i++)
-        key = mix(key, (uint64_t) s->tokens[s->keyed * e->o->block + i]);
+        key = mix(key, (uint64_t) s->tokens[block * e->o->block + i]);
     return key;
 }
 
+/* A prefix is found as far as all its blocks are there, and in the other group those that lie in its window. */
 static void admit(struct engine *e, struct sequence *s)
 {
-    while (e->o->prefix_cache && (s->keyed + 1) * e->o->block < s->known) {
-        uint64_t key = next_key(e, s);
-        uint32_t block = find_key(e, key);
-        if (block == UINT32_MAX)
+    uint64_t keys[TOKENS];
+    uint32_t found = 0, hit = 0;
+    while (e->o->prefix_cache && (found + 1) * e->o->block < s->known) {
+        keys[found] = next_key(e, s, found ? keys[found - 1] : 0, found);
+        if (find_key(&e->pools[0], keys[found]) == UINT32_MAX)
             break;
-        use(e, block);
-        s->blocks[s->block_count++] = block;
+        found++;
+    }
+    for (hit = found; e->o->window && hit > 0; hit--) {
+        uint32_t i = hit;
+        while (i > 0 && i * e->o->block + e->o->window > hit * e->o->block + 1 &&
+               find_key(&e->pools[1], keys[i - 1]) != UINT32_MAX)
+            i--;
+        s->tables[1].gone = i;
+        if (i == 0 || i * e->o->block + e->o->window <= hit * e->o->block + 1)
+            break;
+    }
+    for (uint32_t i = 0; i < hit; i++) {
+        for (uint32_t group = 0; group < (e->o->window ? 2 : 1); group++) {
+            struct table *table = &s->tables[group];
+            uint32_t block = i < table->gone ? 0 : find_key(&e->pools[group], keys[i]);
+            if (i >= table->gone)
+                use(&e->pools[group], block);
+            table->blocks[table->count++] = block;
+        }
         s->computed += e->o->block;
         s->keyed++;
-        s->key = key;
+        s->key = keys[i];
         e->truth->hits++;
     }
+    if (!hit)
+        s->tables[1].gone = 0;
+}
+
+static void key_block(struct pool *pool, uint32_t at, uint64_t key)
+{
+    struct block *block = &pool->blocks[at];
+    if (block->key || find_key(pool, key) != UINT32_MAX)
+        return;
+    block->key = key;
+    block->next = pool->buckets[key % BUCKETS];
+    pool->buckets[key % BUCKETS] = at;
 }
 
 /* Full blocks of what is decided are found by later requests. */
 static void key_blocks(struct engine *e, struct sequence *s)
 {
-    while (e->o->prefix_cache && (s->keyed + 1) * e->o->block <= s->computed) {
-        s->key = next_key(e, s);
-        struct block *block = &e->blocks[s->blocks[s->keyed++]];
-        if (block->key || find_key(e, s->key) != UINT32_MAX)
-            continue;
-        block->key = s->key;
-        block->next = e->buckets[s->key % BUCKETS];
-        e->buckets[s->key % BUCKETS] = (uint32_t) (block - e->blocks);
+    for (; e->o->prefix_cache && (s->keyed + 1) * e->o->block <= s->computed; s->keyed++) {
+        s->key = next_key(e, s, s->key, s->keyed);
+        key_block(&e->pools[0], s->tables[0].blocks[s->keyed], s->key);
+        if (e->o->window && s->keyed >= s->tables[1].gone)
+            key_block(&e->pools[1], s->tables[1].blocks[s->keyed], s->key);
     }
 }
 
@@ -338,13 +462,12 @@ static void rewrite(struct engine *e, struct sequence *s)
     uint64_t key = 0;
     for (uint32_t i = 0; i < s->rewrite_to; i++) {
         key = mix(key, (uint64_t) s->tokens[i]);
-        const uint32_t own = s->blocks[i], found = find_key(e, key);
+        const uint32_t own = s->tables[0].blocks[i], found = find_key(&e->pools[0], key);
         if (found == UINT32_MAX || found == own)
             continue;
-        use(e, found);
-        s->blocks[i] = found;
-        if (--e->blocks[own].users == 0)
-            e->free_blocks[(e->free_first + e->free_count++) % e->o->blocks] = own;
+        use(&e->pools[0], found);
+        s->tables[0].blocks[i] = found;
+        give_back(&e->pools[0], own);
         e->truth->rewritten++;
     }
 }
@@ -364,38 +487,60 @@ static uint64_t experts_of(uint64_t route)
     return experts;
 }
 
+/* A row of this sequence at this position, which goes on with what is there of it. Returns its route. */
+static uint64_t make_row(struct engine *e, const struct sequence *s, uint32_t position)
+{
+    struct engine_truth *t = e->truth;
+    if (t->row_count + 1 >= e->row_room) {
+        e->row_room = e->row_room ? e->row_room * 2 : 4096;
+        t->rows = realloc(t->rows, e->row_room * sizeof *t->rows);
+        assert(t->rows);
+    }
+    int32_t row = (int32_t) ++t->row_count;
+    int32_t token = e->o->name_rows ? row : s->tokens[position];
+    uint64_t parent = position ? t->rows[*row_at(e, s, position - 1)].chain : 0;
+    uint64_t said_before = position ? t->rows[*row_at(e, s, position - 1)].said : 0;
+    uint64_t route = e->o->name_rows ? (uint64_t) row : mix(parent, (uint64_t) token);
+    if (e->o->noise && below(e, e->o->noise) == 0)
+        route = mix(route, (uint64_t) row);
+    uint64_t experts = experts_of(route);
+    t->rows[row] = (struct engine_row){.experts = experts,
+                                       .chain = mix(mix(parent, experts), (uint64_t) token),
+                                       .parent = parent,
+                                       .said = mix(said_before, (uint64_t) token),
+                                       .said_before = said_before,
+                                       .position = (int32_t) position,
+                                       .token = token};
+    *row_at(e, s, position) = row;
+    return route;
+}
+
+/* Blocks of a prefix that come from elsewhere: they are this sequence's, and no pass writes them. */
+static void fill_blocks(struct engine *e, struct sequence *s)
+{
+    for (uint32_t more = 1 + below(e, 3); more && (s->keyed + 1) * e->o->block < s->known; more--) {
+        if (!grow(e, s, (s->keyed + 1) * e->o->block))
+            return;
+        s->key = next_key(e, s, s->key, s->keyed);
+        for (uint32_t i = 0; i < e->o->block; i++)
+            make_row(e, s, s->computed++);
+        key_block(&e->pools[0], s->tables[0].blocks[s->keyed++], s->key);
+        e->truth->filled++;
+    }
+}
+
 static void plan_rows(struct engine *e, struct sequence *s)
 {
     for (uint32_t i = 0; i < s->planned; i++) {
         uint32_t position = s->computed + i;
-        struct engine_truth *t = e->truth;
-        if (t->row_count + 1 >= e->row_room) {
-            e->row_room = e->row_room ? e->row_room * 2 : 4096;
-            t->rows = realloc(t->rows, e->row_room * sizeof *t->rows);
-            assert(t->rows);
-        }
         if (position >= s->known)
             s->tokens[position] = any_token(e); /* a draft */
-        int32_t row = (int32_t) ++t->row_count;
-        int32_t token = e->o->name_rows ? row : s->tokens[position];
-        uint64_t parent = position ? t->rows[*row_at(e, s, position - 1)].chain : 0;
-        uint64_t said_before = position ? t->rows[*row_at(e, s, position - 1)].said : 0;
-        uint64_t route = e->o->name_rows ? (uint64_t) row : mix(parent, (uint64_t) token);
-        if (e->o->noise && below(e, e->o->noise) == 0)
-            route = mix(route, (uint64_t) row);
-        uint64_t experts = experts_of(route);
-        t->rows[row] = (struct engine_row){.experts = experts,
-                                           .chain = mix(mix(parent, experts), (uint64_t) token),
-                                           .parent = parent,
-                                           .said = mix(said_before, (uint64_t) token),
-                                           .said_before = said_before,
-                                           .position = (int32_t) position,
-                                           .token = token};
-        *row_at(e, s, position) = row;
-        e->slots[e->rows] = (int32_t) (s->blocks[position / e->o->block] * e->o->block + position % e->o->block);
+        e->routes[e->rows] = make_row(e, s, position);
+        for (uint32_t group = 0; group < 2; group++)
+            e->slots[group][e->rows] =
+                (int32_t) (s->tables[group].blocks[position / e->o->block] * e->o->block + position % e->o->block);
         e->positions[e->rows] = (int32_t) position;
-        e->routes[e->rows] = route;
-        e->tokens[e->rows++] = token;
+        e->tokens[e->rows++] = e->truth->rows[e->truth->row_count].token;
     }
 }
 
@@ -568,6 +713,8 @@ static void step(struct engine *e)
     while (admits && budget && e->waiting_count && e->running_count < o->batch) {
         struct sequence *s = e->waiting[0];
         admit(e, s);
+        if (e->o->filled && s->computed && below(e, e->o->filled) == 0)
+            fill_blocks(e, s);
         uint32_t n = s->known - s->computed < budget ? s->known - s->computed : budget;
         if (!grow(e, s, s->computed + n)) {
             release(e, s);
@@ -614,14 +761,18 @@ static void step(struct engine *e)
     }
 }
 
-static void write_sites(struct trace_writer *writer)
+static void write_sites(struct engine *e, uint32_t process)
 {
-    struct mt_site sites[13];
+    struct mt_site sites[DRAFT_SITE + 2];
+    const int32_t first = e->o->draft_first ? 1 : process ? 1 - (int32_t) ENGINE_LAYERS : 0;
+    const uint32_t count = DRAFT_SITE + (e->o->draft_runs ? 2 : 0);
     memset(sites, 0, sizeof sites);
-    for (uint32_t i = 0; i < 13; i++) {
-        bool router = i < 2 * ENGINE_LAYERS;
-        sites[i].layer = router ? (int32_t) (i % ENGINE_LAYERS) : MT_LAYER_UNKNOWN;
-        sites[i].flags = router && i >= ENGINE_LAYERS ? MT_SITE_GRAPH : 0;
+    for (uint32_t i = 0; i < count; i++) {
+        bool draft = i >= DRAFT_SITE, router = i < 2 * ENGINE_LAYERS || draft;
+        sites[i].layer = draft    ? (e->o->draft_first ? 0 : (int32_t) ENGINE_LAYERS)
+                         : router ? first + (int32_t) (i % ENGINE_LAYERS)
+                                  : MT_LAYER_UNKNOWN;
+        sites[i].flags = router && (draft ? i > DRAFT_SITE : i >= ENGINE_LAYERS) ? MT_SITE_GRAPH : 0;
         sites[i].experts = router ? ENGINE_EXPERTS : 0;
         sites[i].k = router ? ENGINE_K : 1;
         strcpy(sites[i].recipe, router ? "r" : "c");
@@ -631,9 +782,12 @@ static void write_sites(struct trace_writer *writer)
     sites[8].kind = MT_SITE_SLOTS;
     sites[9].kind = MT_SITE_STARTS;
     sites[10].kind = MT_SITE_BLOCKS;
-    sites[11].kind = MT_SITE_LENGTHS;
-    sites[12].kind = MT_SITE_KV_INDICES;
-    trace_writer_sites(writer, 0, sites, 13);
+    sites[STORE_SITE].kind = MT_SITE_SLOTS;
+    strcpy(sites[STORE_SITE].kernel, "store");
+    sites[READS_SITE].kind = MT_SITE_READS;
+    sites[LENGTHS_SITE].kind = MT_SITE_LENGTHS;
+    sites[LISTS_SITE].kind = MT_SITE_KV_INDICES;
+    trace_writer_sites(e->writer, process, sites, count);
 }
 
 void engine_run(const char *path, const struct engine_options *options, struct engine_truth *truth)
@@ -645,27 +799,35 @@ void engine_run(const char *path, const struct engine_options *options, struct e
     e->o = options;
     e->truth = truth;
     e->random = options->seed * 0x9e3779b97f4a7c15ull + 88172645463325252ull;
-    e->blocks = calloc(options->blocks, sizeof *e->blocks);
-    e->free_blocks = calloc(options->blocks, sizeof *e->free_blocks);
-    assert(e->blocks && e->free_blocks);
-    for (uint32_t i = 0; i < options->blocks; i++) {
-        e->blocks[i].rows = calloc(options->block, sizeof(int32_t));
-        e->free_blocks[i] = i;
+    for (uint32_t group = 0; group < 2; group++) {
+        struct pool *pool = &e->pools[group];
+        pool->blocks = calloc(options->blocks + 1, sizeof *pool->blocks);
+        pool->free_blocks = calloc(options->blocks, sizeof *pool->free_blocks);
+        assert(pool->blocks && pool->free_blocks);
+        for (uint32_t i = 0; i < options->blocks; i++) {
+            pool->free_blocks[i] = i + 1; /* block 0 stands for none */
+            pool->blocks[i + 1].rows = calloc(options->block, sizeof(int32_t));
+        }
+        pool->count = pool->free_count = options->blocks;
+        memset(pool->buckets, 0xff, sizeof pool->buckets);
     }
-    e->free_count = options->blocks;
-    e->free_count -= e->free_first = options->lists; /* then the slot 0 is for padding */
-    memset(e->buckets, 0xff, sizeof e->buckets);
     struct mt_error error;
     int result = trace_writer_open(path, true, &e->writer, &error);
     assert(result == 0);
     (void) result;
-    struct trace_segment segment = {.number = 0};
-    trace_writer_segment(e->writer, &segment);
-    write_sites(e->writer);
+    for (uint32_t i = 0; i <= options->stages; i++) {
+        struct trace_segment segment = {.number = i};
+        trace_writer_segment(e->writer, &segment);
+        write_sites(e, i);
+        for (uint32_t site = 0; i && site < 2 * ENGINE_LAYERS; site++)
+            e->processes[i].steps[site] = 3;
+    }
     for (uint32_t i = 0; i < options->steps; i++)
         step(e);
-    struct trace_stats stats = {.lost_full = e->lost};
-    trace_writer_stats(e->writer, &stats);
+    for (uint32_t i = 0; i <= options->stages; i++) {
+        struct trace_stats stats = {.segment = i, .lost_full = e->processes[i].lost};
+        trace_writer_stats(e->writer, &stats);
+    }
     trace_writer_close(e->writer, &error);
     for (uint32_t i = 0; i < e->running_count; i++)
         free(e->running[i]);
@@ -673,8 +835,10 @@ void engine_run(const char *path, const struct engine_options *options, struct e
         free(e->waiting[i]);
     for (uint32_t i = 0; i < OLD; i++)
         free(e->old[i]);
-    for (uint32_t i = 0; i < options->blocks; i++)
-        free(e->blocks[i].rows);
-    free(e->blocks);
-    free(e->free_blocks);
+    for (uint32_t group = 0; group < 2; group++) {
+        for (uint32_t i = 0; i <= options->blocks; i++)
+            free(e->pools[group].blocks[i].rows);
+        free(e->pools[group].blocks);
+        free(e->pools[group].free_blocks);
+    }
 }

@@ -12,6 +12,9 @@
 
 struct engine_options {
     uint32_t block, blocks, batch, budget, draft; /* draft tokens of a decode step */
+    uint32_t draft_runs;                          /* of a model of one layer, of the same E and k, behind each pass */
+    bool stages;      /* the last layer is another process's, which shows no tokens and ran some passes more */
+    bool draft_first; /* it is numbered ahead of the target's layers */
     uint32_t prompt_max, output_max;
     bool prefix_cache;
     bool turns;         /* some prompts are what an earlier request said and got, and more */
@@ -21,6 +24,10 @@ struct engine_options {
     bool lists;         /* with `sequences`: as SGLang does, blocks of one slot, and in each pass the slots of each
                            sequence, of which is told what the tap tells; what is twice in the cache is dropped from the
                            sequence that computed it later, up to two passes after its prompt; for `apart` */
+    bool reads;         /* shows the slots that a pass attends to, as transformers does */
+    uint32_t window;    /* to which every second layer attends, in a cache of their own; 0: all attend to everything */
+    bool window_alone;  /* all layers do */
+    uint32_t filled;    /* one in so many prefixes that are found goes on with blocks from elsewhere; 0 none */
     bool name_rows;     /* a token id is its row's number, from which its experts follow */
     uint32_t words;     /* that the model knows; 0: many */
     uint32_t noise;     /* one row in so many goes another way than the same row elsewhere, 0 none */
@@ -43,7 +50,7 @@ struct engine_row {
 struct engine_truth {
     struct engine_row *rows; /* from 1 */
     uint32_t *first;         /* row of each pass; a pass is at first_ns = its number in ms */
-    uint32_t row_count, pass_count, finished, preempted, hits, lost, rewritten;
+    uint32_t row_count, pass_count, finished, preempted, hits, filled, lost, rewritten;
     int32_t *said;       /* tokens of finished requests, one behind the other */
     uint32_t *said_rows; /* and which rows they attended to in the end */
     uint64_t *said_to;   /* where each ends */

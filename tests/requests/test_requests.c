@@ -124,6 +124,11 @@ static uint32_t strange(const struct engine_truth *truth, const struct numbers *
     return wrong;
 }
 
+static bool shows_sequences(const struct engine_options *options)
+{
+    return options->sequences || options->reads;
+}
+
 static void compare(const char *path, const struct engine_options *options, enum requests_rules rules,
                     const struct engine_truth *truth, struct score *score)
 {
@@ -132,8 +137,9 @@ static void compare(const char *path, const struct engine_options *options, enum
     struct requests **requests;
     struct numbers numbers = {NULL, 0, 0};
     cr_assert_eq(trace_reader_open(path, &reader, &error), 0, "%s", error.text);
-    cr_assert_eq(sequences_passes(reader, number_pass, &numbers, &error), 0, "%s", error.text);
     cr_assert_eq(sequences_assemble(reader, 0, rules, &requests, &error), 0, "%s", error.text);
+    cr_assert_eq(sequences_passes(reader, number_pass, &numbers, &error), 0, "%s", error.text);
+    cr_assert_eq(requests_layers(requests[0]), ENGINE_LAYERS);
     struct requests *r = requests[0];
     uint8_t *seen = calloc(truth->row_count + 1u, 1);
     for (uint32_t i = 0; i < requests_count(r); i++) {
@@ -152,8 +158,8 @@ static void compare(const char *path, const struct engine_options *options, enum
             bool first = j == 0 && request->first_position > 0;
             if (rows[j].position != t->position || (uint32_t) t->position != request->first_position + j ||
                 (rows[j].token != t->token && rows[j].token != MT_CONTEXT_OVERFLOW) ||
-                (!first && (options->sequences ? t->said_before != (before ? before->said : 0)
-                                               : t->parent != (before ? before->chain : 0)))) {
+                (!first && (shows_sequences(options) ? t->said_before != (before ? before->said : 0)
+                                                     : t->parent != (before ? before->chain : 0)))) {
                 if (score->wrong++ < 5)
                     fprintf(stderr, "request %u: row %u at %d; pass %u\n", i, row, t->position, rows[j].pass);
             }
@@ -162,13 +168,14 @@ static void compare(const char *path, const struct engine_options *options, enum
             score->known += !seen[row] && t->position > 0 && j > 0;
             seen[row] = 1;
             score->rows += t->ends ? j + 1 : 0;
-            score->wrong += t->ends && !options->sequences ? strange(truth, &numbers, t->ends - 1, rows, j + 1) : 0;
+            score->wrong +=
+                t->ends && !shows_sequences(options) ? strange(truth, &numbers, t->ends - 1, rows, j + 1) : 0;
             before = t;
         }
         free(rows);
     }
     match(r, &numbers, truth, score);
-    if (options->sequences)
+    if (shows_sequences(options) && !options->window_alone) /* that cache may have found another copy */
         check_finished(r, &numbers, truth, score);
     free(seen);
     free(numbers.of);
@@ -209,8 +216,9 @@ static void run_rules(struct engine_options options, enum requests_rules rules, 
             (unsigned long long) score.wrong, (unsigned long long) score.rejected, (unsigned long long) score.unsure,
             finished, preempted, hits, rewritten);
     cr_assert(options.lists == (rewritten > 0));
-    cr_assert_eq(score.wrong, 0);
-    if (options.sequences && !options.loss)
+    /* A block from elsewhere may have held another one behind the same tokens: nothing tells. */
+    cr_assert(options.filled ? score.wrong * 300 <= score.requests : score.wrong == 0);
+    if (shows_sequences(&options) && !options.loss && !options.window_alone && !options.filled)
         cr_assert(score.exact == finished && score.in_front * 500 <= finished, "%llu, %llu in front of others",
                   (unsigned long long) score.exact, (unsigned long long) score.in_front);
     cr_assert_eq(score.rejected, 0);
@@ -230,6 +238,7 @@ static const struct engine_options usual = {
 
 TestSuite(requests, .timeout = 7200);
 TestSuite(shown, .timeout = 7200);
+TestSuite(reads, .timeout = 7200);
 
 Test(requests, continuous_batching)
 {
@@ -278,6 +287,19 @@ Test(requests, rejected_draft_tokens)
     struct engine_options o = usual;
     o.draft = 3;
     run(o, 4, 400, 999);
+}
+
+/* A draft model of the same E and k adds no layer and no row, wherever its layer stands in the numbering. */
+Test(requests, draft_model)
+{
+    struct engine_options o = usual;
+    o.draft = 2;
+    o.draft_runs = 2;
+    run(o, 2, 400, 999);
+    o.draft = 0;
+    o.draft_first = true;
+    o.loss = 500;
+    run(o, 2, 400, 700);
 }
 
 Test(requests, rejected_draft_tokens_and_prefix_hits)
@@ -390,6 +412,14 @@ Test(shown, drafts)
     run_shown(o);
 }
 
+Test(shown, draft_model)
+{
+    struct engine_options o = usual;
+    o.draft = 3;
+    o.draft_runs = 3;
+    run_shown(o);
+}
+
 Test(shown, small_blocks)
 {
     struct engine_options o = usual;
@@ -397,6 +427,89 @@ Test(shown, small_blocks)
     o.blocks = 1200;
     o.prefix_cache = o.turns = true;
     run_shown(o);
+}
+
+/* The slots that a pass attends to tell the same. */
+static void run_reads(struct engine_options o, uint32_t listed)
+{
+    o.reads = true;
+    run(o, 4, listed, listed);
+}
+
+Test(reads, continuous_batching)
+{
+    struct engine_options o = usual;
+    run_reads(o, 1000);
+    o.apart = true;
+    run_reads(o, 1000);
+}
+
+Test(reads, prefix_hits_and_preemption)
+{
+    struct engine_options o = usual;
+    o.prefix_cache = o.turns = o.fill_holes = true;
+    run_reads(o, 1000);
+    o.blocks = 120;
+    run_reads(o, 1000);
+}
+
+Test(reads, few_words_and_noise)
+{
+    struct engine_options o = usual;
+    o.block = 4;
+    o.blocks = 1200;
+    o.prefix_cache = o.turns = o.fill_holes = o.reads = true;
+    o.words = 2;
+    o.noise = 300;
+    run(o, 4, 1000, 800);
+}
+
+Test(reads, losses)
+{
+    struct engine_options o = usual;
+    o.loss = 1000;
+    o.prefix_cache = o.turns = o.reads = true;
+    o.draft = 2;
+    o.blocks = 200;
+    run(o, 4, 300, 50);
+}
+
+/* Layers in two groups, of which the one that is shown first lets go of what is ahead of its window. */
+Test(shown, windows)
+{
+    struct engine_options o = usual;
+    o.window = 40;
+    run_shown(o);
+    o.prefix_cache = o.turns = true;
+    run_shown(o);
+    o.blocks = 120;
+    run_shown(o);
+    o.draft = 2;
+    run_shown(o);
+}
+
+/* Nothing but what is in the window is shown of a prefix that was found: what lies ahead is missing. */
+Test(shown, windows_alone)
+{
+    struct engine_options o = usual;
+    o.window = 40;
+    o.window_alone = o.sequences = true;
+    run(o, 4, 900, 900);
+    o.prefix_cache = o.turns = true;
+    run(o, 4, 300, 300);
+    o.blocks = 120;
+    run(o, 4, 300, 300);
+}
+
+/* Of blocks that come from elsewhere no pass tells; what they held before is seldom taken for their rows. */
+Test(shown, blocks_from_elsewhere)
+{
+    struct engine_options o = usual;
+    o.prefix_cache = o.turns = o.sequences = true;
+    o.filled = 10;
+    run(o, 4, 900, 850);
+    o.blocks = 120;
+    run(o, 4, 900, 850);
 }
 
 /* As SGLang lists its slots. Noise: rows that are twice in the cache are not the same. */

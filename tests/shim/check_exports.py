@@ -80,4 +80,44 @@ with tempfile.TemporaryDirectory() as folder:
         arrays, words = export(trace, *options)
         assert words['id_space'] == space and words['experts'] == {'logical': '64', 'physical': '128'}[space]
         assert not arrays['missing'].any() and (arrays['routed_experts'] == ids).all()
+
+    # A draft model of the target's E and k is no layer of it and adds no row: told apart by how often it runs, by graphs, by token ids.
+    for options in (['--draft=3'], ['--draft=3', '--context'], ['--draft=1', '--graph=update'], ['--draft=1', '--context'],
+                    ['--draft=1', '--context', '--graph=update'], ['--draft=2', '--context', '--graph=pieces']):
+        engine = [demo, *SHAPE, *options, '--truth', truth_file]
+        subprocess.run([*record, '--force', '--', *engine], check=True, capture_output=True)
+        ids = np.fromfile(truth_file, '<i4').reshape(STEPS, LAYERS, TOKENS, TOPK).swapaxes(1, 2)
+        real = TOKENS
+        if '--context' in options:
+            rows = np.fromfile(f'{truth_file}.context', '<i4').reshape(STEPS, 3, TOKENS)
+            real = TOKENS - TOKENS // 5
+        arrays, _ = export(trace)
+        assert arrays['routed_experts'].shape == (STEPS * real, LAYERS, TOPK), (options, arrays['routed_experts'].shape)
+        assert (arrays['routed_experts'] == ids[:, :real].reshape(-1, LAYERS, TOPK)).all() and not arrays['missing'].any(), options
+        assert real == TOKENS or (arrays['positions'] == rows[:, 1, :real].reshape(-1)).all(), options
+        said = subprocess.run([moetap, 'requests', trace], check=True, capture_output=True, text=True).stdout
+        assert f'{LAYERS} layers' in said and '1 layers run apart' in said, said
+        said = subprocess.run([moetap, 'info', trace], check=True, capture_output=True, text=True).stdout
+        assert f'{LAYERS} of 1 ' in said and f', {LAYERS} layers, ' in said, said
+
+    # Two processes with some of the layers each, and titles as engines set them: one array. They run long enough to be looked at.
+    MANY, FEW = 1500, 10
+    stages = [f"bash -c 'exec -a VLLM::Worker_PP{i}_TP0 {Path(demo).resolve()} --context --layers {layers} --seed {i} --topk {TOPK} "
+              f"--tokens {FEW} --steps {MANY} --truth {truth_file}.{i}'" for i, layers in enumerate((3, 2))]
+    subprocess.run([*record, '--force', '--', 'bash', '-c', f'{stages[1]} & {stages[0]}; wait'], check=True, capture_output=True)
+    both = np.concatenate([np.fromfile(f'{truth_file}.{i}', '<i4').reshape(MANY, layers, FEW, TOPK).swapaxes(1, 2)
+                           for i, layers in enumerate((3, 2))], axis=2)
+    rows = np.fromfile(f'{truth_file}.0.context', '<i4').reshape(MANY, 3, FEW)
+    seen = 0
+    for request in range(0, 4000, 800):
+        out = Path(folder, 'x.npz')
+        subprocess.run([moetap, 'export', trace, '--request', str(request), '--stages=auto', '--dtype=int32', '-o', out], check=True)
+        with np.load(out) as npz:
+            assert npz['routed_experts'].shape[1:] == (5, TOPK)
+            for ids, token, position in zip(npz['routed_experts'], npz['token_ids'], npz['positions']):
+                if not (ids < 0).all():
+                    ran = both[(rows[:, 0] == token) & (rows[:, 1] == position)]
+                    assert any((ids == other).all() for other in ran), (request, position)
+                    seen += 1
+    assert seen >= 5, seen
 print('weights', truth.size, 'physical ids', ids.size)

@@ -17,6 +17,7 @@ struct lists {
     unsigned count;
     struct list {
         long segment, stream, experts, k, layer; /* of the account: segment is the model, and experts 0 */
+        long model;                              /* of the dump */
         long runs;
         char *text;
         const struct list *same;
@@ -87,6 +88,7 @@ static void read_dump(char *text)
         cr_assert_eq(field(record, "step"), list->runs, "layer %ld: step %ld behind %ld runs", list->layer,
                      field(record, "step"), list->runs);
         list->runs++;
+        list->model = json_object_get(record, "model") ? field(record, "model") : 0;
         char word[64];
         snprintf(word, sizeof word, "%ld %ld", field(record, "rows"), field(record, "k"));
         append(list, word);
@@ -163,6 +165,16 @@ static void numbers(long model, long first)
     }
 }
 
+/* What the shim says of whose layers they are. */
+static void told(long model, long number)
+{
+    for (unsigned i = 0; i < dump.count; i++) {
+        if (dump.all[i].same->segment == model)
+            cr_assert_eq(dump.all[i].model, number, "model %ld, layer %ld: %ld", model, dump.all[i].same->layer,
+                         dump.all[i].model);
+    }
+}
+
 static const char *const orders[] = {"SOFTCUDA_ORDER=late", "SOFTCUDA_ORDER=parallel"};
 
 /* Of another number of experts, or of chosen ones: each has numbers of its own. */
@@ -176,7 +188,7 @@ Test(models, two_models)
     numbers(1, 0);
 }
 
-/* Of the same E and k nothing tells whose layer it is: numbers go on, and none stands for two. */
+/* Of the same E and k numbers go on, and none stands for two. Graphs of whole steps tell whose they are. */
 Test(models, a_draft_of_the_same_shape)
 {
     for (int i = 0; i < 2; i++) {
@@ -189,6 +201,27 @@ Test(models, a_draft_of_the_same_shape)
         run(orders[i], "A=7,64,6 B=2,64,6 A:8 B:8@1 B:8@1 A:8 B:8@1 A:8g B:8g@1 A:8g+B:8g@1 A:8+B:8@1 A:8+B:8@1");
         numbers(0, 0);
         numbers(1, 7);
+    }
+}
+
+Test(models, a_draft_with_graphs_of_its_own)
+{
+    for (int i = 0; i < 2; i++) {
+        /* Target and draft are captured for each batch size; the last router ends what was captured before. */
+        run(orders[i], "A=7,64,6 B=1,64,6 A:8 B:8 A:8g B:8g A:4g B:4g A:2g B:2g A:8 B:8 A:4g B:4g A:8 B:8");
+        numbers(0, 0);
+        told(0, 0);
+        told(1, 1);
+        run(orders[i], "A=7,64,6 B=2,64,6 A:8 B:8 A:8g B:8p A:4g B:4p A:8 B:8 A:4g B:4p A:8 B:8");
+        told(0, 0);
+        told(1, 1);
+        /* A graph for each layer, some of them twice; one model with a graph for each half. */
+        run(orders[i], "A=7,64,6 B=1,64,6 A:8 B:8 A:8p B:8p A:4p B:4p A:2p B:2p A:8 B:8");
+        told(0, 0);
+        told(1, 0);
+        run(orders[i], "A=4,64,6 B=4,64,6 A:8 B:8 A:8g B:8g A:4g B:4g A:2g B:2g A:8 B:8");
+        told(0, 0);
+        told(1, 0);
     }
 }
 

@@ -220,6 +220,36 @@ Test(table, streams)
     }
 }
 
+/* Of the target's E and k, with the target's slots: neither a layer of the table nor rows. Live, or where only counting
+ * tells, the layers are given: which are the draft's is learnt from some passes. */
+Test(table, a_draft_model)
+{
+    static const char *const modes[] = {"--draft 1", "--draft 1 --graph=update", "--draft 2",
+                                        "--draft 3 --graph=pieces"};
+    for (size_t m = 0; m < sizeof modes / sizeof *modes; m++) {
+        for (int live = 0; live < 2; live++) {
+            struct shape shape = {"", modes[m], 5, 16, 40, 1};
+            struct outcome o;
+            struct seen seen;
+            if (live || m == 3)
+                command(&o, SET_UP "%s table --session c -o live --keep --layers 5 & %s; wait $!", scratch(), MOETAP,
+                        engine(&shape, "engine", "truth"));
+            else
+                command(&o, SET_UP "%s; %s table -o live.0 --keep moetap.c.*", scratch(),
+                        engine(&shape, "engine", "truth"), MOETAP);
+            cr_assert_eq(o.status, 0, "%s: %s", modes[m], o.text);
+            struct truth truth = load_truth(&shape, "truth");
+            check_table("live.0", &truth, &seen);
+            if (!live && m < 3)
+                cr_assert_eq(seen.good, count_slots(&truth), "%s: %ld good: %s", modes[m], seen.good, o.text);
+            cr_assert_eq(seen.missing + seen.never, 0, "%s: %ld missing, %ld never: %s", modes[m], seen.missing,
+                         seen.never, o.text);
+            cr_assert_gt(seen.good, count_slots(&truth) / 2, "%s: %ld good: %s", modes[m], seen.good, o.text);
+            free_truth(&truth);
+        }
+    }
+}
+
 /* Slots of a second kind of cache, told in the last layer, in the midst of each pass. */
 Test(table, another_slot_space)
 {

@@ -37,6 +37,22 @@ static const char gather_name[] =
     "_ZN2at6native6sbtopk10gatherTopKIfjLi2ELb0EEEvNS_4cuda6detail10TensorInfoIKT_T0_EES8_S8_bS8_"
     "S8_NS5_IS6_S8_EES8_NS5_IlS8_EES8_PS6_";
 
+/* Kernels of transformers' generate. */
+static const char cast_name[] =
+    "_ZN2at6native27unrolled_elementwise_kernelIZZZNS0_23direct_copy_kernel_cudaERNS_18TensorIteratorBase"
+    "EENKUlvE1_clEvENKUlvE5_clEvEUlfE_St5arrayIPcLm2EELi4E23TrivialOffsetCalculatorILi1EjESB_NS0_6memory1"
+    "2LoadWithCastILi1EEENSC_13StoreWithCastILi1EEEEEviT_T0_T2_T3_T4_T5_";
+static const char rotary_name[] =
+    "_ZN2at6native12_GLOBAL__N_119CatArrayBatchedCopyINS1_10OpaqueTypeILj4EEEjLi3ELi64ELi64EEEvPT_NS1_25C"
+    "atArrInputTensorMetadataIS5_T0_XT2_EXT3_EEENS1_16TensorSizeStrideIS8_Lj4EEEiS8_";
+static const char cat_name[] =
+    "_ZN2at6native12_GLOBAL__N_130CatArrayBatchedCopy_vectorizedINS1_10OpaqueTypeILj2EEEjLi4ELi128ELi1ELi"
+    "16ELi8EEEvPcNS1_25CatArrInputTensorMetadataIT_T0_XT2_EXT3_EEENS1_16TensorSizeStrideIS8_Lj4EEEiS8_";
+static const char index_name[] =
+    "_ZN2at6native24index_elementwise_kernelILi128ELi4EZNS0_22index_copy_kernel_implINS0_10OpaqueTypeILi2"
+    "EEEEEvRNS_14TensorIteratorElllEUliE_EEvlT1_";
+static const char embedding_name[] = "_ZN2at6native24vectorized_gather_kernelILi16ElEEvPcS2_PT0_illllb";
+
 static void ok(CUresult result)
 {
     if (result != CUDA_SUCCESS) {
@@ -112,6 +128,142 @@ static float *scores_of(uint32_t rows, uint32_t experts)
     return scores;
 }
 
+static struct {
+    CUfunction gather, cast, rotary, cat, index, embedding;
+    float *scores;
+    int64_t *ids;
+    void *weights; /* of the layer's router */
+} generation;
+
+struct batch_pass {
+    uint32_t sequences, rows;
+    int64_t positions[16];
+    uint64_t cache_before, cache_after; /* the same: a static one */
+    bool static_cache, flat;            /* flat: no heads, as a paged one */
+    int64_t slots[16], reads[16];       /* of a paged one */
+    uint32_t read_count;
+};
+
+/* torch.cat of an output of these sizes along one dimension. */
+static void cat(CUfunction f, uint64_t out, uint64_t first, const uint32_t *sizes, int dimension)
+{
+    uint64_t inputs[2720 / 8] = {first};
+    uint32_t shape[8] = {sizes[0], sizes[1], sizes[2], sizes[3]}, step = 1;
+    void *params[] = {&out, inputs, shape, &dimension, &step};
+    launch(f, 1, params);
+}
+
+static void cast_to_float(const void *from, uint32_t count)
+{
+    const void *pointers[2] = {NULL, from};
+    uint8_t nothing = 0, load[8] = {4}, store[8] = {6};
+    void *params[] = {&count, &nothing, pointers, &nothing, &nothing, load, store};
+    launch(generation.cast, 1, params);
+}
+
+static void select_rows(void *table, int64_t *ids, uint32_t count, int64_t bytes, int64_t rows)
+{
+    void *none = NULL;
+    bool negative = false;
+    void *params[] = {&none, &table, &ids, &count, &bytes, &rows, &bytes, &bytes, &negative};
+    launch(generation.embedding, 1, params);
+}
+
+/* index_copy_ of `rows` vectors of 4 * 64 into a paged cache; what is read again of it. */
+static void write_pages(const struct batch_pass *pass, uint64_t cache, int64_t *slots, int64_t *reads)
+{
+    const uint32_t rows = pass->sequences * pass->rows;
+    int64_t count = rows * 4 * 64;
+    for (int values = 0; values < 2; values++) {
+        uint32_t functor[648 / 4] = {rows > 1 ? 2 : 1, 4 * 64, [16 / 4] = rows, [320 / 4] = 8};
+        const uint64_t self = cache + (uint64_t) values * 64, step = 4 * 64;
+        memcpy(&functor[608 / 4], &self, sizeof self);
+        memcpy(&functor[616 / 4], &slots, sizeof slots);
+        memcpy(&functor[640 / 4], &step, sizeof step);
+        void *params[] = {&count, functor};
+        launch(generation.index, 1, params);
+    }
+    for (uint64_t values = 0; values < 2 && pass->read_count; values++)
+        select_rows((void *) (uintptr_t) (cache + values * 64), reads, pass->read_count, 512, 800);
+}
+
+static void run_batch(const struct batch_pass *pass, int64_t first_token)
+{
+    const uint32_t rows = pass->sequences * pass->rows;
+    int64_t *positions = device_alloc(rows * 8), *tokens = device_alloc(rows * 8);
+    int64_t *slots = device_alloc(rows * 8), *reads = device_alloc(16 * 8);
+    memcpy(slots, pass->slots, rows * 8);
+    memcpy(reads, pass->reads, sizeof pass->reads);
+    float *scores = generation.scores;
+    memset(scores, 0, rows * 8 * sizeof *scores);
+    memcpy(positions, pass->positions, rows * 8);
+    for (uint32_t i = 0; i < rows; i++) {
+        tokens[i] = first_token + i;
+        scores[i * 8 + (uint32_t) tokens[i] % 8] = 1;
+    }
+    select_rows((void *) 0x5000, tokens, rows, 1024, 32000);
+    /* What else is cast and put side by side in a pass. */
+    cast_to_float(tokens, rows);
+    cast_to_float(positions, rows);
+    cat(generation.rotary, 0x9000, 0x9100, (uint32_t[]){pass->sequences, pass->rows, 64, 0}, 2);
+    cat(generation.rotary, 0x9000, 0x9100, (uint32_t[]){pass->sequences, pass->rows, 64, 0}, 2);
+    const uint32_t shape[] = {pass->sequences, 4, pass->rows, 64};
+    for (int layer = 0; layer < 2; layer++) {
+        cat(generation.cat, 0x9200, 0x9300, shape, 3);
+        if (!pass->cache_after) {
+            write_pages(pass, 0x7700001000 + (uint64_t) layer * 256, slots, reads);
+        } else if (pass->static_cache) {
+            int64_t count = rows * 4 * 64, step = pass->flat ? 4 * 64 : 64;
+            uint64_t functor[648 / 8] = {[608 / 8] = pass->cache_after + (uint64_t) layer, [640 / 8] = (uint64_t) step};
+            void *params[] = {&count, functor};
+            launch(generation.index, 1, params);
+        } else {
+            cat(generation.cat, pass->cache_after + (uint64_t) layer, pass->cache_before, shape, 2);
+        }
+    }
+    cat(generation.cat, (uint64_t) (uintptr_t) scores, (uint64_t) (uintptr_t) generation.weights, shape, 3);
+    top_k(generation.gather, NULL, scores, rows, 8, 1, generation.ids);
+    ok(cuda.cuStreamSynchronize(NULL));
+}
+
+static void generate(const char *how)
+{
+    ok(cuda.cuModuleGetFunction(&generation.gather, module, gather_name));
+    ok(cuda.cuModuleGetFunction(&generation.cast, module, cast_name));
+    ok(cuda.cuModuleGetFunction(&generation.rotary, module, rotary_name));
+    ok(cuda.cuModuleGetFunction(&generation.cat, module, cat_name));
+    ok(cuda.cuModuleGetFunction(&generation.index, module, index_name));
+    ok(cuda.cuModuleGetFunction(&generation.embedding, module, embedding_name));
+    generation.scores = device_alloc(16 * 8 * sizeof *generation.scores);
+    generation.ids = device_alloc(16 * sizeof *generation.ids);
+    generation.weights = device_alloc(16);
+    const bool in_place = strcmp(how, "static") == 0, flat = strcmp(how, "flat") == 0;
+    struct batch_pass passes[] = {
+        {3, 4, {0, 0, 0, 1, 0, 1, 2, 3, 0, 0, 1, 2}, 0, 0x7700000100, false, false},
+        {3, 1, {2, 4, 3}, 0x7700000100, 0x7700000200, false, false},
+        {3, 1, {3, 5, 4}, strcmp(how, "beams") == 0 ? 0x7700000400 : 0x7700000200, 0x7700000300, false, false},
+    };
+    static const struct batch_pass paged[] = {
+        {.sequences = 1, .rows = 5, .positions = {0, 1, 2, 0, 1}, .slots = {8, 9, 10, 24, 25}},
+        {.sequences = 1,
+         .rows = 3,
+         .positions = {3, 2, 0},
+         .slots = {11, 26, 32},
+         .reads = {8, 9, 10, 11, 24, 25, 26, 32},
+         .read_count = 8},
+        {.sequences = 1, .rows = 1, .positions = {1}, .slots = {33}, .reads = {32, 33}, .read_count = 2},
+    };
+    if (strcmp(how, "paged") == 0)
+        memcpy(passes, paged, sizeof paged);
+    for (size_t i = 0; i < sizeof passes / sizeof *passes; i++) {
+        passes[i].static_cache = in_place || flat;
+        passes[i].flat = flat;
+        if (in_place || flat)
+            passes[i].cache_after = 0x7700000100;
+        run_batch(&passes[i], (int64_t) (i + 1) * 100);
+    }
+}
+
 /* The engine: run again in this executable, as "test-torch engine WHAT". */
 static int engine(const char *what)
 {
@@ -154,6 +306,8 @@ static int engine(const char *what)
         if (again != gating)
             return 5; /* the device does it on purpose */
         top_k(again, NULL, scores_of(2, 8), 2, 8, 3, ids);
+    } else if (strncmp(what, "generate ", 9) == 0) {
+        generate(what + 9);
     } else if (strcmp(what, "kernel-handle") == 0) {
         /* CUDA 13's runtime passes a CUkernel for a CUfunction: the cuFunc calls refuse it. */
         CUlibrary library;
@@ -169,7 +323,7 @@ static int engine(const char *what)
 static void record(const char *what, struct outcome *dump)
 {
     struct outcome o;
-    command(&o, "cd %s && rm -f t; MOETAP_TORCH_ENGINE=%s %s record -q --source=preload -o t -- /proc/%d/exe",
+    command(&o, "cd %s && rm -f t; MOETAP_TORCH_ENGINE='%s' %s record -q --source=preload -o t -- /proc/%d/exe",
             scratch(), what, MOETAP, (int) getpid());
     cr_assert_eq(o.status, 0, "%s: status %d: %s", what, o.status, o.text);
     command(dump, "cd %s && %s dump --format=jsonl t", scratch(), MOETAP);
@@ -260,6 +414,96 @@ Test(torch, a_kernel_handle_for_a_function)
     struct outcome dump;
     record("kernel-handle", &dump);
     cr_assert(strstr(dump.text, "\"ids\":[[5,6,7],[5,6,7]]"), "%s", dump.text);
+}
+
+/* How many requests are listed with so many tokens, of which so many are missing. */
+static unsigned listed(const char *text, unsigned tokens, unsigned missing)
+{
+    unsigned count = 0, number, all, layers, complete, absent;
+    for (const char *line = text; line; line = strchr(line, '\n')) {
+        line += *line == '\n';
+        if (sscanf(line, "%u %u %u %u %u", &number, &all, &layers, &complete, &absent) == 5)
+            count += all == tokens && absent == missing;
+        else if (!*line)
+            break;
+    }
+    return count;
+}
+
+static void requests_of(const char *what, struct outcome *o)
+{
+    struct outcome dump;
+    record(what, &dump);
+    command(o, "cd %s && %s requests t", scratch(), MOETAP);
+    cr_assert_eq(o->status, 0, "%s", o->text);
+}
+
+/* Prompts of 2, 4 and 3 tokens, padded to the longest one, and two more tokens each. */
+Test(torch, a_batch_is_a_request_for_each_sequence)
+{
+    static const char *const caches[] = {"generate dynamic", "generate static"};
+    for (size_t i = 0; i < sizeof caches / sizeof *caches; i++) {
+        struct outcome o;
+        requests_of(caches[i], &o);
+        cr_assert(strstr(o.text, "3 requests, 1 layers, top 1 of 8, in batches"), "%s", o.text);
+        for (unsigned tokens = 4; tokens <= 6; tokens++)
+            cr_assert_eq(listed(o.text, tokens, 0), 1, "%s: %s", caches[i], o.text);
+        command(&o,
+                "cd %s && %s export t --request 0 -o r.npz && unzip -p r.npz token_ids.npy | tail -c 16 | od -An -i",
+                scratch(), MOETAP);
+        cr_assert_eq(o.status, 0, "%s", o.text);
+    }
+}
+
+/* Beams change places between two passes: what is ahead of a row then is not known. */
+Test(torch, a_batch_in_another_order_is_not_followed)
+{
+    struct outcome o;
+    requests_of("generate beams", &o);
+    for (unsigned tokens = 3; tokens <= 5; tokens++)
+        cr_assert_eq(listed(o.text, tokens, 0), 1, "%s", o.text);
+    for (unsigned tokens = 4; tokens <= 6; tokens++)
+        cr_assert_eq(listed(o.text, tokens, tokens - 1), 1, "%s", o.text);
+}
+
+/* Continuous batching: a cache of slots, and what each pass attends to. */
+Test(torch, a_paged_cache_shows_its_sequences)
+{
+    struct outcome o;
+    requests_of("generate paged", &o);
+    cr_assert(strstr(o.text, " 3 requests, 1 layers, top 1 of 8, blocks of 8 slots"), "%s", o.text);
+    cr_assert_eq(listed(o.text, 4, 0), 1, "%s", o.text);
+    cr_assert_eq(listed(o.text, 3, 0), 1, "%s", o.text);
+    cr_assert_eq(listed(o.text, 2, 0), 1, "%s", o.text);
+    command(&o, "cd %s && %s info t", scratch(), MOETAP);
+    cr_assert(strstr(o.text, "        2          8  torch.slots\n"), "%s", o.text); /* of one layer's keys */
+    cr_assert(strstr(o.text, "        1          1  torch.slots.one\n"), "%s", o.text);
+    cr_assert(strstr(o.text, "        2         10  torch.reads\n"), "%s", o.text);
+}
+
+/* A cache without heads side by side may hold several sequences in what looks like one. */
+Test(torch, a_flat_cache_is_no_batch)
+{
+    struct outcome o;
+    requests_of("generate flat", &o);
+    cr_assert(strstr(o.text, " 0 requests,"), "%s", o.text);
+    cr_assert(strstr(o.text, "18 rows have no slots and positions"), "%s", o.text);
+}
+
+/* Casts and concatenations of anything else are let alone. */
+Test(torch, only_the_batch_is_tapped)
+{
+    struct outcome o, dump;
+    record("generate dynamic", &dump);
+    command(&o, "cd %s && %s dump --context --format=jsonl t | grep -o '\"kind\":\"[a-z]*\"\\|\"values\":[^}]*'",
+            scratch(), MOETAP);
+    cr_assert(strstr(o.text, "\"kind\":\"positions\"\n\"values\":[0,0,0,1,0,1,2,3,0,0,1,2]\n\"kind\":\"batch\"\n"
+                             "\"values\":[3,4]\n\"kind\":\"cache\"\n\"values\":[0,0,256,119]\n"),
+              "%s", o.text);
+    unsigned count = 0;
+    for (const char *at = o.text; (at = strstr(at, "kind")); at++)
+        count++;
+    cr_assert_eq(count, 3 * 4, "%s", o.text);
 }
 
 __attribute__((constructor)) static void become_engine(void)

@@ -195,21 +195,25 @@ static unsigned count_of(const char *text, const char *word)
  * Launches that make no sense, as of releases whose parameters mean something else: nothing ends the engine, each
  * kernel is named once for each reason, and the trace can be read.
  */
-ParameterizedTestParameters(signature, wild)
+#define WILD 8
+
+static void run_wild(unsigned first)
 {
-    return each();
+    static struct outcome o;
+    command(&o, "cd %s && %s record %s --weights -o t -- %s %u truth %d", scratch(), MOETAP,
+            first / WILD % 2 ? "--source=cupti" : "--source=preload", ENGINE, first, WILD);
+    cr_assert_eq(o.status, 0, "from %s on: %s", signatures[first].recipe, o.text);
+    cr_assert_leq(count_of(o.text, "does not lie in memory"), (unsigned) WILD, "%s", o.text);
+    command(&o, "cd %s && %s dump --context t >dump && %s info t", scratch(), MOETAP, MOETAP);
+    cr_assert_eq(o.status, 0, "from %s on: %s", signatures[first].recipe, o.text);
 }
 
-ParameterizedTest(unsigned *n, signature, wild)
+Test(signature, wild, .timeout = 240)
 {
-    const struct signature *s = &signatures[*n];
-    static struct outcome o;
-    command(&o, "cd %s && %s record %s --weights -o t -- %s %u truth wild", scratch(), MOETAP,
-            *n % 2 ? "--source=cupti" : "--source=preload", ENGINE, *n);
-    cr_assert_eq(o.status, 0, "%s, %s: %s", s->recipe, s->mangled, o.text);
-    cr_assert_leq(count_of(o.text, "does not lie in memory"), 3u, "%s: %s", s->recipe, o.text);
-    command(&o, "cd %s && %s dump --context t >dump && %s info t", scratch(), MOETAP, MOETAP);
-    cr_assert_eq(o.status, 0, "%s: %s", s->recipe, o.text);
+    for (unsigned i = 0; signatures[i].mangled; i++) {
+        if (i % WILD == 0)
+            run_wild(i);
+    }
 }
 
 static bool same_sizes(const struct mt_recipe *recipe, unsigned alternative, const struct layout *layout)

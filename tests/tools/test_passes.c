@@ -22,7 +22,7 @@ struct stage {
     /* told by the routers' ids: the pass which they are of */
     unsigned mixed, wrong_context;
     uint32_t real_rows; /* those behind are padding, 0: all are real */
-    uint64_t layers, contexts, holes;
+    uint64_t layers, contexts, holes, groups;
     uint32_t rows; /* with context */
 };
 
@@ -35,6 +35,9 @@ static int take(const struct pass *pass, void *user)
     uint32_t real = pass->slots && stage.real_rows ? stage.real_rows : pass->rows;
     for (uint32_t i = real; i < pass->rows; i++)
         stage.wrong_context += pass->slots[i] != -1;
+    for (uint32_t i = 1; i < pass->group_count; i++)
+        stage.wrong_context += pass->groups[i].slots[0] != of + 200 * (int32_t) i;
+    stage.groups += pass->group_count;
     for (uint32_t i = 0; i < pass->unplaced_rows; i++)
         stage.wrong_context += pass->unplaced[i] % 200 != of;
     stage.count++;
@@ -618,6 +621,34 @@ Test(passes, slots_that_are_made_and_used)
     }
     expect("7:2s 0:2s 1:2s 2:2s ");
     cr_assert_eq(stage.wrong_context, 0);
+}
+
+/*
+ * A hybrid model's layers store by the slots of their groups in turn, in the midst of the pass; the kernel that makes
+ * them runs for each group, and shows the sequences once. A pass of which a group was lost has no slots.
+ */
+Test(passes, groups_of_a_hybrid_model)
+{
+    context_sites();
+    for (uint32_t site = 63; site > 61; site--) {
+        stage.sites[site] = stage.sites[60];
+        strcpy(stage.sites[site].recipe, site == 63 ? "maker" : "maker.starts");
+        strcpy(stage.sites[site].kernel, "make");
+    }
+    stage.sites[62].kind = MT_SITE_STARTS;
+    strcpy(stage.sites[60].kernel, "store");
+    for (int i = 0; i < 5; i++) {
+        run_site(63, 5, i, false);
+        run_starts(62, 5);
+        run_site(63, 5, i + 200, i == 3);
+        for (uint32_t layer = 0; layer < 4; layer++) {
+            run_site(60, 5, layer % 2 ? i : i + 200, false);
+            run_site(layer, 5, i, false);
+        }
+    }
+    expect("0:4s 1:4s 2:4s 3:4 4:4s ");
+    cr_assert_eq(stage.groups, 8);
+    cr_assert_eq(stage.holes, 1);
 }
 
 /* Two streams, each with slots and sequences of its own; the second one's come between the first one's and its routers.

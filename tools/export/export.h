@@ -26,6 +26,14 @@ struct group {
  * `pass` of all passes. */
 enum { IDS, TOKENS, POSITIONS, LAYERS, MASK, WEIGHTS, PER_GROUP = WEIGHTS + 2 };
 
+/* Of several in which a model's layers lie, one behind the other. */
+struct stage {
+    uint32_t segment;
+    uint32_t column;  /* of its first layer */
+    uint32_t *passes; /* its pass for each of the first stage's, UINT32_MAX: it has none */
+    uint32_t paired;
+};
+
 struct export
 {
     const char *path, *output, *config_path;
@@ -49,10 +57,13 @@ struct export
     struct wanted *wanted;
     size_t wanted_count, wanted_at;
     uint32_t *pass_numbers; /* of each segment */
-    uint64_t fill;          /* --passes: rows so far */
-    int32_t misfit;         /* an id that the type does not hold */
-    uint64_t strangers;     /* ids of E or more */
-    uint32_t not_found;     /* --tokens: how many */
+    struct stage *stages;   /* --stages; none: each segment is a model of its own */
+    uint32_t stage_count, stage_layers;
+    bool auto_stages;   /* by what the trace tells of ranks */
+    uint64_t fill;      /* --passes: rows so far */
+    int32_t misfit;     /* an id that the type does not hold */
+    uint64_t strangers; /* ids of E or more */
+    uint32_t not_found; /* --tokens: how many */
     struct mt_error error;
 };
 
@@ -78,6 +89,18 @@ int export_add_rows(struct export *export, uint32_t segment, const struct reques
                     uint32_t tokens, const char *prefix);
 /* Fills in what was added. */
 int export_fill_in(struct export *export);
+
+/* --stages=auto|SEGMENT,SEGMENT,... False: it is not. */
+bool export_parse_stages(struct export *export, const char *text);
+/* Which passes belong together. 0 or -errno, mostly with a line in export->error. */
+int export_find_stages(struct export *export);
+/* Adds to what is wanted of the first stage the same of the others. */
+int export_want_stages(struct export *export);
+uint32_t export_stage_column(const struct export *export, uint32_t segment);
+/* Of the segment, or of all stages. */
+uint32_t export_layers(const struct export *export, uint32_t segment);
+/* Requests are looked for in these segments alone. */
+bool export_is_first_stage(const struct export *export, uint32_t segment);
 
 /* Each fills groups and arrays. 0 or -errno, mostly with a line in export->error. */
 int export_requests(struct export *export);

@@ -85,7 +85,8 @@ static int take_wanted(uint32_t segment, const struct pass *pass, void *user)
             const struct pass_layer *layer = &pass->layers[j];
             int32_t column = requests_column(export->requests[segment], layer->site);
             if (column >= 0 && w->row < layer->rows)
-                export_put_row(export, &export->groups[w->group], w->at, (uint32_t) column, layer, w->row);
+                export_put_row(export, &export->groups[w->group], w->at,
+                               (uint32_t) column + export_stage_column(export, segment), layer, w->row);
         }
     }
     return 0;
@@ -93,6 +94,9 @@ static int take_wanted(uint32_t segment, const struct pass *pass, void *user)
 
 int export_fill_in(struct export *export)
 {
+    int result = export_want_stages(export);
+    if (result)
+        return result;
     qsort(export->wanted, export->wanted_count, sizeof *export->wanted, by_place);
     return sequences_passes(export->reader, take_wanted, export, &export->error);
 }
@@ -174,7 +178,7 @@ int export_requests(struct export *export)
 {
     uint32_t total = 0;
     for (uint32_t s = 0; s < export->trace->segment_count; s++)
-        total += requests_count(export->requests[s]);
+        total += export_is_first_stage(export, s) ? requests_count(export->requests[s]) : 0;
     if (total == 0) {
         snprintf(export->error.text, sizeof export->error.text,
                  "%.100s: no requests: its engine shows no slots and positions of rows (--passes needs none)",
@@ -191,7 +195,8 @@ int export_requests(struct export *export)
     int result = export->groups && export->arrays ? 0 : -ENOMEM;
     long number = 0;
     for (uint32_t s = 0; s < export->trace->segment_count; s++) {
-        for (uint32_t i = 0; !result && i < requests_count(export->requests[s]); i++, number++) {
+        const uint32_t count = export_is_first_stage(export, s) ? requests_count(export->requests[s]) : 0;
+        for (uint32_t i = 0; !result && i < count; i++, number++) {
             char prefix[24] = "";
             if (export->request < 0)
                 snprintf(prefix, sizeof prefix, "%ld.", number);

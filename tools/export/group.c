@@ -96,7 +96,7 @@ bool export_fits_config(const struct export *export, uint32_t segment)
     const struct requests *r = export->requests[segment];
     const uint32_t k = export->k ? export->k : requests_k(r);
     return export->config && export_layers_known(export, segment) &&
-           model_config_agrees(export->config, requests_layers(r), requests_experts(r), k);
+           model_config_agrees(export->config, export_layers(export, segment), requests_experts(r), k);
 }
 
 int export_add_group(struct export *export, uint64_t rows, uint32_t segment, const char *prefix)
@@ -111,10 +111,10 @@ int export_add_group(struct export *export, uint64_t rows, uint32_t segment, con
     if (export->model_layers && !numbered) {
         snprintf(export->error.text, sizeof export->error.text,
                  "--layers=model: %.100s does not fit segment %u (%u MoE layers, top %u of %u)", export->config_path,
-                 segment, requests_layers(requests), requests_k(requests), requests_experts(requests));
+                 segment, export_layers(export, segment), requests_k(requests), requests_experts(requests));
         return -EINVAL;
     }
-    uint64_t layers = export->model_layers ? export->config->layers : requests_layers(requests);
+    uint64_t layers = export->model_layers ? export->config->layers : export_layers(export, segment);
     uint64_t k = export->k ? export->k : requests_k(requests);
     int type = export->type;
     if (type < 0)

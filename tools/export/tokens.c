@@ -13,7 +13,7 @@ static int match(struct export *export, uint32_t segment, const int32_t *tokens,
                  struct request_row *rows)
 {
     struct requests *r = export->requests[segment];
-    if (!requests_layers(r) || !count)
+    if (!requests_layers(r) || !count || !export_is_first_stage(export, segment))
         return 0;
     int all = requests_match(r, tokens, count, rows),
         but_one = all < 0 ? all : requests_match(r, tokens, count - 1, rows);

@@ -18,7 +18,7 @@ static uint64_t complete_rows(const struct export *export)
     for (uint32_t g = 0; g < export->group_count; g++) {
         const struct group *group = &export->groups[g];
         const struct array *ids = &export->arrays[group->arrays];
-        const uint32_t layers = requests_layers(export->requests[group->segment]);
+        const uint32_t layers = export_layers(export, group->segment);
         for (uint64_t row = 0; row < group->rows; row++) {
             bool whole = true;
             for (uint32_t layer = 0; whole && layer < layers; layer++) {

@@ -55,6 +55,8 @@ static void record(FILE *out, const struct format_shown *shown, uint32_t segment
         fputs("null", out);
     else
         fprintf(out, "%d", site->layer);
+    if (site->model)
+        fprintf(out, ",\"model\":%u", site->model);
     if (shown->context)
         fprintf(out, ",\"context\":%llu", (unsigned long long) record->context);
     fprintf(out, ",\"step\":%llu,\"rows\":%u,\"k\":%u,\"experts\":%u,\"ids\":[", (unsigned long long) record->step,

@@ -25,6 +25,8 @@ static void record(FILE *out, const struct format_shown *shown, uint32_t segment
         fputs("unknown", out);
     else
         fprintf(out, "%d", site->layer);
+    if (site->model)
+        fprintf(out, " of model %u", site->model);
     if (shown->context)
         fprintf(out, ": context %llu", (unsigned long long) record->context);
     fprintf(out, "%c %u rows, top %u of %u\n", shown->context ? ',' : ':', record->rows, record->k, site->experts);

@@ -69,6 +69,26 @@ struct shown_table {
     uint64_t blocks;
 };
 
+/* Sequences made of what a pass attends to. */
+struct read_sequences {
+    int32_t *starts; /* [count + 1]: rows */
+    uint32_t *from;  /* [count]: where each begins in the pass's reads */
+    uint32_t count, room;
+    int32_t *blocks; /* as MT_SITE_BLOCKS says */
+    uint32_t words, block_room;
+};
+
+/* What was seen of one group of the cache. */
+struct surveyed {
+    uint32_t divisor, told_block; /* by the engine, 0: not at all */
+    struct seen_slot *seen;       /* while surveying */
+    uint32_t seen_count;
+    uint32_t rewritten; /* greatest divisor of the positions that were written again */
+    uint32_t *padding;  /* slots that padded rows are sent to */
+    uint32_t padding_count;
+    uint64_t found, gone; /* blocks ahead of a sequence, as shown, that hold its positions, and that hold others */
+};
+
 struct proof;
 struct shown;
 
@@ -78,13 +98,10 @@ struct requests {
     uint32_t site_count;
     enum requests_rules rules;
     uint32_t block, layers, k, experts;
-    uint32_t divisor, told_block; /* by the engine, 0: not at all */
-    struct seen_slot *seen;       /* while surveying */
-    uint32_t seen_count, seen_rows, seen_passes;
-    uint32_t rewritten; /* greatest divisor of the positions that were written again */
-    bool drafts;        /* draft tokens were rejected somewhere */
-    uint32_t *padding;  /* slots that padded rows are sent to */
-    uint32_t padding_count;
+    struct surveyed surveyed[PASS_GROUPS];
+    uint32_t group; /* whose slots are followed */
+    uint32_t seen_rows, seen_passes;
+    bool drafts;      /* draft tokens were rejected somewhere */
     uint32_t fullest; /* rows of the largest pass */
     struct node *nodes;
     uint32_t node_count, node_room;
@@ -103,6 +120,7 @@ struct requests {
     bool hits;                        /* a request began behind a prefix that it found in the cache */
     bool foreign;                     /* something is in the cache that no pass of the trace wrote */
     uint64_t blind_rows;
+    uint32_t filled; /* sequences behind blocks that no pass of the trace wrote */
     struct entry *entries;
     uint32_t entry_count, entry_room;
     struct bridge *bridges;
@@ -114,6 +132,13 @@ struct requests {
     bool tokenless;                  /* some rows came without their token */
     bool proven;                     /* links over a block's end are proven ones */
     struct proof *proof;             /* NULL until made */
+    struct read_sequences reads;     /* of the pass */
+    bool reads_shown;                /* some pass was shown with what it attends to */
+    bool slotted;                    /* slots were seen somewhere: batches are not looked at */
+    uint32_t *tails;                 /* of the batch that ran last: the last row of each sequence, NONE */
+    uint32_t tail_lines;             /* as many sequences as it had */
+    uint64_t batch_cache;            /* the cache that it left; 0: not known */
+    int32_t padded;                  /* the token of padding, as it stood in front of prompts; MT_CONTEXT_OVERFLOW */
     bool guessed, shown;             /* links were made without, and by, the engine's own sequences */
     struct shown *said;              /* the list by its tokens, NULL until made */
     struct request *list;
@@ -129,6 +154,14 @@ struct work {
 bool links_is_padding(const struct requests *r, uint32_t slot);
 /* All links of a pass whose sequences the engine shows. -ENOMEM. */
 int links_table(const struct work *work, const struct pass *pass);
+/* Adds a node; NONE: out of memory, or more than there are numbers for. */
+uint32_t links_add(struct requests *r, const struct node *node);
+/* Finds the sequences of a pass by what they attend to, in r->reads. -ENOMEM; -EDOM: it makes no sense. */
+int links_reads(struct requests *r, const struct pass *pass);
+/* The same, and shows them in `pass` as if the engine itself did. */
+int links_show_reads(struct requests *r, struct pass *pass);
+/* Rows and links of a batch whose sequences have as many rows each. */
+int links_batch(const struct work *work, const struct pass *pass);
 /* The row ahead of a node, on the way from a request's last row: `bridge` is NONE there, and kept between calls. */
 uint32_t links_up(const struct requests *r, uint32_t node, uint32_t *bridge);
 /* requests_match() where all sequences were shown. */

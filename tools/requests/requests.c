@@ -16,6 +16,7 @@ struct requests *requests_new(const struct mt_site *sites, uint32_t site_count, 
     r->block = block_size;
     r->rules = rules;
     r->blind_from = NONE;
+    r->padded = MT_CONTEXT_OVERFLOW;
     r->site = calloc(site_count + 1u, sizeof *r->site);
     if (!r->site) {
         free(r);
@@ -38,8 +39,10 @@ void requests_free(struct requests *r)
     free(r->held);
     free(r->held_slots);
     free(r->open);
-    free(r->seen);
-    free(r->padding);
+    for (uint32_t i = 0; i < PASS_GROUPS; i++) {
+        free(r->surveyed[i].seen);
+        free(r->surveyed[i].padding);
+    }
     links_proof_free(r->proof);
     free(r->entries);
     links_shown_free(r->said);
@@ -47,6 +50,10 @@ void requests_free(struct requests *r)
     free(r->tables);
     free(r->bridge_tails);
     free(r->element);
+    free(r->tails);
+    free(r->reads.starts);
+    free(r->reads.from);
+    free(r->reads.blocks);
     free(r->list);
     free(r);
 }
@@ -191,36 +198,42 @@ static uint32_t experts_of(const struct requests *r, const struct pass *pass, ui
     return (uint32_t) (sum >> 32) | 1;
 }
 
+uint32_t links_add(struct requests *r, const struct node *node)
+{
+    if (r->node_count == r->node_room) {
+        uint32_t room = r->node_room ? r->node_room * 2 : 1024;
+        struct node *nodes = r->node_count < NODES_MAX / 2 ? realloc(r->nodes, room * sizeof *nodes) : NULL;
+        if (!nodes)
+            return NONE;
+        r->nodes = nodes;
+        r->node_room = room;
+    }
+    r->nodes[r->node_count] = *node;
+    r->tokenless |= node->token == MT_CONTEXT_OVERFLOW;
+    return r->node_count++;
+}
+
 static int write_rows(struct work *w, const struct pass *pass)
 {
     struct requests *r = w->r;
     for (uint32_t i = 0; i < pass->rows; i++) {
-        int32_t slot = pass->slots[i], position = pass->positions[i];
+        int32_t slot = pass->groups[r->group].slots[i], position = pass->positions[i];
         if (slot < 0 || position < 0 || links_is_padding(r, (uint32_t) slot))
             continue;
         if ((uint32_t) slot >= SLOTS_MAX || (uint32_t) position >= POSITIONS_MAX)
             return -ERANGE;
         if (room_for(r, (uint32_t) slot, (uint32_t) position) != 0)
             return -ENOMEM;
-        if (r->node_count == r->node_room) {
-            uint32_t room = r->node_room ? r->node_room * 2 : 1024;
-            if (r->node_count >= NODES_MAX / 2)
-                return -ERANGE;
-            struct node *nodes = realloc(r->nodes, room * sizeof *nodes);
-            if (!nodes)
-                return -ENOMEM;
-            r->nodes = nodes;
-            r->node_room = room;
-        }
-        uint32_t index = r->node_count++;
-        r->nodes[index] = (struct node){.position = position,
-                                        .slot = slot,
-                                        .token = pass->tokens ? pass->tokens[i] : MT_CONTEXT_OVERFLOW,
-                                        .pass = w->pass,
-                                        .row = i,
-                                        .old = r->content[slot],
-                                        .experts = w->complete ? experts_of(r, pass, i) : 0};
-        r->tokenless |= r->nodes[index].token == MT_CONTEXT_OVERFLOW;
+        const struct node node = {.position = position,
+                                  .slot = slot,
+                                  .token = pass->tokens ? pass->tokens[i] : MT_CONTEXT_OVERFLOW,
+                                  .pass = w->pass,
+                                  .row = i,
+                                  .old = r->content[slot],
+                                  .experts = w->complete ? experts_of(r, pass, i) : 0};
+        uint32_t index = links_add(r, &node);
+        if (index == NONE)
+            return r->node_count < NODES_MAX / 2 ? -ENOMEM : -ERANGE;
         start_or_join(w, index);
         hold(r, index);
     }
@@ -263,8 +276,10 @@ static int note_pass(struct requests *r, const struct pass *pass)
     return 0;
 }
 
-int requests_add(struct requests *r, const struct pass *pass)
+int requests_add(struct requests *r, const struct pass *given)
 {
+    struct pass with_sequences = *given;
+    const struct pass *pass = &with_sequences;
     struct work w = {.r = r, .base = r->node_count, .end = r->node_count, .pass = r->pass_count};
     if (note_pass(r, pass) != 0)
         return -ENOMEM;
@@ -275,7 +290,15 @@ int requests_add(struct requests *r, const struct pass *pass)
         ours |= r->site[pass->layers[i].site].column >= 0;
     if (!ours)
         return 0; /* a draft model's: the cache it writes is its own */
-    bool shown = pass->slots && pass->positions;
+    if (pass->batch && pass->positions && !r->slotted)
+        return links_batch(&w, pass);
+    bool shown = r->group < pass->group_count && pass->positions;
+    if (shown && r->reads_shown && !pass->starts) {
+        const int result = links_show_reads(r, &with_sequences);
+        if (result && result != -EDOM)
+            return result;
+        shown = !result;
+    }
     if (r->hole || (!shown && !pass->bare))
         forget(r);
     r->hole = false;
@@ -302,7 +325,11 @@ int requests_add(struct requests *r, const struct pass *pass)
 /* Of the rows of its last pass only the first was surely to stay, where draft tokens are verified. */
 static uint32_t confirmed(const struct requests *r, uint32_t leaf)
 {
-    const struct node *last = &r->nodes[leaf], *n = last;
+    const struct node *last = &r->nodes[leaf];
+    /* In a batch, who is done before others gets padding until they are. */
+    while (last->slot < 0 && last->token == r->padded && last->token != MT_CONTEXT_OVERFLOW && last->parent < UNKNOWN)
+        last = &r->nodes[last->parent];
+    const struct node *n = last;
     while (n->parent < UNKNOWN && r->nodes[n->parent].pass == last->pass)
         n = &r->nodes[n->parent];
     if (!r->drafts || last->position - n->position > (int32_t) DRAFTS_MAX)
@@ -394,6 +421,16 @@ bool requests_proven(const struct requests *r)
 bool requests_foreign(const struct requests *r)
 {
     return r->proven && r->foreign;
+}
+
+bool requests_batches(const struct requests *r)
+{
+    return r->tail_lines != 0;
+}
+
+uint32_t requests_filled(const struct requests *r)
+{
+    return r->filled;
 }
 
 uint32_t requests_layers(const struct requests *r)

@@ -49,6 +49,10 @@ uint32_t requests_block_size(const struct requests *requests);
 bool requests_proven(const struct requests *requests);
 /* The cache holds what no pass of the trace wrote: nothing over a block's end can be proven. */
 bool requests_foreign(const struct requests *requests);
+/* The engine shows batches, and no slots. */
+bool requests_batches(const struct requests *requests);
+/* Sequences that began behind blocks of the cache which, as is seen, no pass of the trace wrote. */
+uint32_t requests_filled(const struct requests *requests);
 /* Layers of the model: columns of a row. */
 uint32_t requests_layers(const struct requests *requests);
 uint32_t requests_k(const struct requests *requests);

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "sequences.h"
 
+#include "../models.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,19 +14,48 @@ struct feed_segment {
     struct feed *feed;
     uint32_t segment;
     struct passes *passes;
+    struct mt_site model; /* a site of it; what else routes beside it is left out */
+    bool hole;            /* behind the model's latest pass */
 };
 
 struct feed {
     const struct trace *trace;
     struct feed_segment *segments;
+    struct models **models;
     sequences_take *take;
     void *user;
 };
 
-static int take_pass(const struct pass *pass, void *user)
+/* A draft's passes are none of the target's: the cache they write is their own. */
+static int take_pass(const struct pass *given, void *user)
 {
-    const struct feed_segment *segment = user;
-    return segment->feed->take(segment->segment, pass, segment->feed->user);
+    struct feed_segment *segment = user;
+    const struct mt_site *sites = segment->feed->trace->segments[segment->segment].sites;
+    struct pass pass = *given;
+    bool ours = false;
+    for (uint32_t i = 0; i < pass.layer_count; i++)
+        ours |= models_same(&sites[pass.layers[i].site], &segment->model);
+    /* Its slots may be those of a pass of the target whose routers were lost. */
+    pass.hole |= segment->hole || (!ours && pass.lost && pass.slots);
+    segment->hole = pass.hole && !ours;
+    return ours ? segment->feed->take(segment->segment, &pass, segment->feed->user) : 0;
+}
+
+/* The one with most layers. */
+static struct mt_site find_model(const struct trace_reader *reader, uint32_t segment)
+{
+    const struct trace_view *view = &trace_reader_trace(reader)->segments[segment];
+    struct mt_site found = {.layer = MT_LAYER_UNKNOWN};
+    uint32_t most = 0;
+    for (uint32_t i = 0; i < view->site_count; i++) {
+        const struct mt_site *site = &view->sites[i];
+        bool routes = site->kind == MT_SITE_ROUTER && trace_reader_chosen(reader, segment, i);
+        uint32_t layers = routes ? models_layers(view->sites, view->site_count, site) : 0;
+        if (layers > most)
+            found = *site;
+        most = layers > most ? layers : most;
+    }
+    return found;
 }
 
 static int take_record(uint32_t segment, const struct mt_record *record, const void *ids, void *user)
@@ -34,6 +65,23 @@ static int take_record(uint32_t segment, const struct mt_record *record, const v
     return site->flags & MT_SITE_RETRACTED ? 0 : passes_add(feed->segments[segment].passes, site, record, ids);
 }
 
+uint32_t sequences_other_layers(const struct trace_reader *reader, uint32_t segment)
+{
+    const struct trace_view *view = &trace_reader_trace(reader)->segments[segment];
+    const struct mt_site model = find_model(reader, segment);
+    uint32_t others = 0;
+    for (uint32_t i = 0; i < view->site_count; i++) {
+        const struct mt_site *site = &view->sites[i];
+        bool counted = site->kind != MT_SITE_ROUTER || site->layer < 0 || site->flags & MT_SITE_RETRACTED ||
+                       !trace_reader_chosen(reader, segment, i) || models_same(site, &model);
+        for (uint32_t j = 0; !counted && j < i; j++)
+            counted = view->sites[j].kind == MT_SITE_ROUTER && models_same(&view->sites[j], site) &&
+                      view->sites[j].layer == site->layer;
+        others += !counted;
+    }
+    return others;
+}
+
 int sequences_passes(struct trace_reader *reader, sequences_take *take, void *user, struct mt_error *error)
 {
     const struct trace *trace = trace_reader_trace(reader);
@@ -41,7 +89,8 @@ int sequences_passes(struct trace_reader *reader, sequences_take *take, void *us
     feed.segments = calloc(trace->segment_count + 1u, sizeof *feed.segments);
     int result = feed.segments ? 0 : -ENOMEM;
     for (uint32_t i = 0; !result && i < trace->segment_count; i++) {
-        feed.segments[i] = (struct feed_segment){&feed, i, passes_new(take_pass, &feed.segments[i])};
+        feed.segments[i] = (struct feed_segment){.feed = &feed, .segment = i, .model = find_model(reader, i)};
+        feed.segments[i].passes = passes_new(take_pass, &feed.segments[i]);
         if (!feed.segments[i].passes)
             result = -ENOMEM;
     }
@@ -53,6 +102,35 @@ int sequences_passes(struct trace_reader *reader, sequences_take *take, void *us
         passes_free(feed.segments[i].passes);
     }
     free(feed.segments);
+    if (result == -ENOMEM)
+        snprintf(error->text, sizeof error->text, "out of memory");
+    return result;
+}
+
+static int note(uint32_t segment, const struct mt_record *record, const void *ids, void *user)
+{
+    struct feed *feed = user;
+    (void) ids;
+    return models_note(feed->models[segment], &feed->trace->segments[segment].sites[record->site], record);
+}
+
+int sequences_models(struct trace_reader *reader, struct mt_error *error)
+{
+    struct feed feed = {.trace = trace_reader_trace(reader)};
+    const uint32_t count = feed.trace->segment_count;
+    feed.models = calloc(count + 1u, sizeof *feed.models);
+    int result = feed.models ? 0 : -ENOMEM;
+    for (uint32_t i = 0; !result && i < count; i++)
+        result = (feed.models[i] = models_new()) ? 0 : -ENOMEM;
+    if (!result)
+        result = trace_reader_records(reader, note, &feed, error);
+    for (uint32_t i = 0; !result && i < count; i++) {
+        for (uint32_t j = 0; j < feed.trace->segments[i].site_count; j++)
+            trace_reader_set_model(reader, i, j, models_of(feed.models[i], &feed.trace->segments[i].sites[j]));
+    }
+    for (uint32_t i = 0; feed.models && i < count; i++)
+        models_free(feed.models[i]);
+    free(feed.models);
     if (result == -ENOMEM)
         snprintf(error->text, sizeof error->text, "out of memory");
     return result;
@@ -73,7 +151,7 @@ int sequences_assemble(struct trace_reader *reader, uint32_t block_size, enum re
 {
     const struct trace *trace = trace_reader_trace(reader);
     struct requests **requests = calloc(trace->segment_count + 1u, sizeof *requests);
-    int result = requests ? 0 : -ENOMEM;
+    int result = requests ? sequences_models(reader, error) : -ENOMEM;
     for (uint32_t i = 0; !result && i < trace->segment_count; i++) {
         const struct trace_view *view = &trace->segments[i];
         requests[i] = requests_new(view->sites, view->site_count, block_size, rules);

@@ -3,6 +3,8 @@
  */
 #include "links.h"
 
+#include "../models.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,15 +24,29 @@ static uint32_t top(struct requests *r, uint32_t site)
     return site;
 }
 
-static bool add_padding(struct requests *r, uint32_t slot)
+static bool is_padding(const struct surveyed *s, uint32_t slot)
 {
-    if (links_is_padding(r, slot))
+    for (uint32_t i = 0; i < s->padding_count; i++) {
+        if (s->padding[i] == slot)
+            return true;
+    }
+    return false;
+}
+
+bool links_is_padding(const struct requests *r, uint32_t slot)
+{
+    return is_padding(&r->surveyed[r->group], slot);
+}
+
+static bool add_padding(struct surveyed *s, uint32_t slot)
+{
+    if (is_padding(s, slot))
         return true;
-    uint32_t *padding = realloc(r->padding, (r->padding_count + 1) * sizeof *padding);
+    uint32_t *padding = realloc(s->padding, (s->padding_count + 1) * sizeof *padding);
     if (!padding)
         return false;
-    r->padding = padding;
-    r->padding[r->padding_count++] = slot;
+    s->padding = padding;
+    s->padding[s->padding_count++] = slot;
     return true;
 }
 
@@ -44,48 +60,85 @@ static uint32_t greatest_divisor(uint32_t a, uint32_t b)
     return b;
 }
 
-static int see_row(struct requests *r, uint32_t slot, int32_t position)
+static int see_row(struct requests *r, struct surveyed *s, uint32_t slot, int32_t position)
 {
     if (slot >= SLOTS_MAX || position >= (int32_t) POSITIONS_MAX)
         return -ERANGE;
-    if (slot >= r->seen_count) {
+    if (slot >= s->seen_count) {
         uint32_t count = (slot + 1) * 2;
-        struct seen_slot *seen = realloc(r->seen, count * sizeof *seen);
+        struct seen_slot *seen = realloc(s->seen, count * sizeof *seen);
         if (!seen)
             return -ENOMEM;
-        memset(seen + r->seen_count, 0, (count - r->seen_count) * sizeof *seen);
-        r->seen = seen;
-        r->seen_count = count;
+        memset(seen + s->seen_count, 0, (count - s->seen_count) * sizeof *seen);
+        s->seen = seen;
+        s->seen_count = count;
     }
-    struct seen_slot *now = &r->seen[slot];
+    struct seen_slot *now = &s->seen[slot];
     /* Written again behind a row that has not changed since: within a block only its own sequence does that. */
     if (now->row && now->position == position && slot > 0 && now[-1].row && now[-1].position == position - 1 &&
         now[-1].row < now->row && now[-1].pass != r->seen_passes)
-        r->rewritten = greatest_divisor(r->rewritten, (uint32_t) position);
+        s->rewritten = greatest_divisor(s->rewritten, (uint32_t) position);
     /* Twice in a pass: where padded rows are sent to. */
-    if (now->pass == r->seen_passes && !add_padding(r, slot))
+    if (now->pass == r->seen_passes && !add_padding(s, slot))
         return -ENOMEM;
     *now = (struct seen_slot){.position = position, .row = ++r->seen_rows, .pass = r->seen_passes};
     return 0;
 }
 
-static int see_rows(struct requests *r, const struct pass *pass)
+/* Of the blocks that are shown ahead of sequences, which ones hold their positions? */
+static void see_blocks(struct surveyed *s, const struct pass_group *group)
+{
+    if (!group->blocks || group->blocks[0] <= 0 || group->blocks[0] >= (int32_t) SLOTS_MAX)
+        return;
+    const uint32_t block = s->told_block = (uint32_t) group->blocks[0];
+    for (uint32_t at = 1; at < group->block_words && group->block_words - at >= 2;) {
+        const int32_t told = group->blocks[at + 1];
+        const uint32_t ahead = told < 0 ? 0u - (uint32_t) told : (uint32_t) told;
+        at += 2;
+        for (uint32_t i = told < 0 ? ahead - 1 : 0; i < ahead && at < group->block_words; i++, at++) {
+            uint64_t slot = ((uint64_t) (uint32_t) group->blocks[at] + 1) * block - 1;
+            bool found =
+                slot < s->seen_count && s->seen[slot].row && (uint32_t) s->seen[slot].position == (i + 1) * block - 1;
+            *(found ? &s->found : &s->gone) += 1;
+        }
+    }
+}
+
+static int see_rows(struct requests *r, struct surveyed *s, const struct pass *pass, const struct pass_group *group)
 {
     uint32_t rows = 0;
-    r->seen_passes++;
+    see_blocks(s, group);
     for (uint32_t i = 0; i < pass->rows; i++) {
-        int32_t slot = pass->slots[i], position = pass->positions[i];
+        int32_t slot = group->slots[i], position = pass->positions[i];
         if (slot < 0 || position < 0)
             continue;
         rows++;
-        r->divisor =
-            greatest_divisor(slot > position ? (uint32_t) (slot - position) : (uint32_t) (position - slot), r->divisor);
-        int result = see_row(r, (uint32_t) slot, position);
+        s->divisor =
+            greatest_divisor(slot > position ? (uint32_t) (slot - position) : (uint32_t) (position - slot), s->divisor);
+        int result = see_row(r, s, (uint32_t) slot, position);
         if (result)
             return result;
     }
     if (rows > r->fullest)
         r->fullest = rows;
+    return 0;
+}
+
+/* All that is attended to has a position, too. */
+static int see_reads(struct requests *r, const struct pass *pass)
+{
+    const int result = links_reads(r, pass);
+    if (result)
+        return result == -EDOM ? 0 : result;
+    r->reads_shown = true;
+    for (uint32_t i = 0; i < r->reads.count; i++) {
+        const uint32_t count = (uint32_t) pass->positions[r->reads.starts[i]];
+        for (uint32_t position = 0; position < count; position++) {
+            const uint32_t slot = (uint32_t) pass->reads[r->reads.from[i] + position];
+            r->surveyed[0].divisor =
+                greatest_divisor(slot > position ? slot - position : position - slot, r->surveyed[0].divisor);
+        }
+    }
     return 0;
 }
 
@@ -95,28 +148,48 @@ int requests_survey(struct requests *r, const struct pass *pass)
         r->site[pass->layers[i].site].seen = true;
         r->site[top(r, pass->layers[i].site)].up = top(r, pass->layers[0].site);
     }
-    if (pass->hole && r->seen_count)
-        memset(r->seen, 0, r->seen_count * sizeof *r->seen);
-    if (pass->blocks && pass->block_words && pass->blocks[0] > 0 && pass->blocks[0] < (int32_t) SLOTS_MAX)
-        r->told_block = (uint32_t) pass->blocks[0];
-    /* Who lists its slots pads with the slot 0, also where a list was lost. */
-    if (pass->decodes && !add_padding(r, 0))
-        return -ENOMEM;
-    return pass->slots && pass->positions ? see_rows(r, pass) : 0;
-}
-
-bool links_is_padding(const struct requests *r, uint32_t slot)
-{
-    for (uint32_t i = 0; i < r->padding_count; i++) {
-        if (r->padding[i] == slot)
-            return true;
+    for (uint32_t i = 0; pass->hole && i < PASS_GROUPS; i++) {
+        if (r->surveyed[i].seen)
+            memset(r->surveyed[i].seen, 0, r->surveyed[i].seen_count * sizeof *r->surveyed[i].seen);
     }
-    return false;
+    r->slotted |= pass->group_count || pass->unplaced;
+    if (pass->reads && pass->positions && see_reads(r, pass) != 0)
+        return -ENOMEM;
+    /* Who lists its slots pads with the slot 0, also where a list was lost. */
+    if (pass->decodes && !add_padding(&r->surveyed[0], 0))
+        return -ENOMEM;
+    if (!pass->positions || !pass->group_count)
+        return 0;
+    r->seen_passes++;
+    int result = 0;
+    for (uint32_t i = 0; !result && i < pass->group_count; i++)
+        result = see_rows(r, &r->surveyed[i], pass, &pass->groups[i]);
+    return result;
 }
 
-static bool same_model(const struct mt_site *a, const struct mt_site *b)
+/*
+ * A group of layers that attend to a window lets go of blocks, or shows none, that lie ahead of what it needs; one
+ * whose layers attend to everything keeps all of them. So the group to follow is the one of whose blocks fewest are
+ * gone.
+ */
+static uint32_t best_group(const struct requests *r)
 {
-    return a->experts == b->experts && a->k == b->k;
+    uint32_t best = 0;
+    for (uint32_t i = 1; i < PASS_GROUPS; i++) {
+        const struct surveyed *s = &r->surveyed[i], *b = &r->surveyed[best];
+        if (s->found + s->gone && (s->gone < b->gone || (s->gone == b->gone && s->found > b->found)))
+            best = i;
+    }
+    return best;
+}
+
+/* Numbers of other models' layers are left out. */
+static int32_t column_of(const struct requests *r, uint32_t index)
+{
+    const struct mt_site *site = &r->sites[index];
+    return site->layer >= 0 && site->layer < 65536
+               ? site->layer - (int32_t) models_others_below(r->sites, r->site_count, site)
+               : -1;
 }
 
 /*
@@ -137,7 +210,7 @@ int requests_surveyed(struct requests *r)
     for (uint32_t i = 0; most != NONE && i < r->site_count; i++) {
         struct site *site = &r->site[i];
         uint32_t t = top(r, i);
-        if (!site->seen || !same_model(&r->sites[i], &r->sites[most]) || r->site[t].count * 2 <= r->site[most].count)
+        if (!site->seen || !models_same(&r->sites[i], &r->sites[most]) || r->site[t].count * 2 <= r->site[most].count)
             continue;
         bool known = false;
         int32_t rank = 0;
@@ -148,22 +221,26 @@ int requests_surveyed(struct requests *r)
             }
         }
         /* Where no layer is known, sites are numbered in the order of their first launch. */
-        site->column = !known ? rank : r->sites[i].layer >= 0 && r->sites[i].layer < 65536 ? r->sites[i].layer : -1;
+        site->column = known ? column_of(r, i) : rank;
         if (site->column >= 0 && (uint32_t) site->column + 1 > r->layers)
             r->layers = (uint32_t) site->column + 1;
         r->k = r->sites[i].k;
         r->experts = r->sites[i].experts;
     }
-    free(r->seen);
-    r->seen = NULL;
-    if (r->block && (r->divisor % r->block || (r->told_block && r->told_block != r->block)))
+    for (uint32_t i = 0; i < PASS_GROUPS; i++) {
+        free(r->surveyed[i].seen);
+        r->surveyed[i].seen = NULL;
+    }
+    r->group = best_group(r);
+    const struct surveyed *s = &r->surveyed[r->group];
+    if (r->block && (s->divisor % r->block || (s->told_block && s->told_block != r->block)))
         return -EDOM;
-    if (!r->block && r->told_block && r->divisor % r->told_block == 0)
-        r->block = r->told_block;
+    if (!r->block && s->told_block && s->divisor % s->told_block == 0)
+        r->block = s->told_block;
     if (!r->block)
-        r->block = r->divisor == 0 ? 1 : r->divisor <= BLOCK_MAX ? r->divisor : r->divisor & -r->divisor;
+        r->block = s->divisor == 0 ? 1 : s->divisor <= BLOCK_MAX ? s->divisor : s->divisor & -s->divisor;
     if (r->block > BLOCK_MAX)
         r->block = BLOCK_MAX;
-    r->drafts = r->rewritten && (r->block == 1 || r->rewritten % r->block);
+    r->drafts = s->rewritten && (r->block == 1 || s->rewritten % r->block);
     return 0;
 }

@@ -10,7 +10,7 @@
 #include <string.h>
 
 /* Finds the sequences' elements in the pass's block table; those that make no sense are left out. -ENOMEM. */
-static int find_elements(struct requests *r, const struct pass *pass)
+static int find_elements(struct requests *r, const struct pass *pass, const struct pass_group *group)
 {
     if (pass->sequences > r->element_room) {
         uint32_t *element = realloc(r->element, pass->sequences * sizeof *element);
@@ -20,12 +20,12 @@ static int find_elements(struct requests *r, const struct pass *pass)
         r->element_room = pass->sequences;
     }
     memset(r->element, 0, pass->sequences * sizeof *r->element);
-    if (!pass->blocks || (uint32_t) pass->blocks[0] != r->block)
+    if (!group->blocks || (uint32_t) group->blocks[0] != r->block)
         return 0;
-    for (uint32_t at = 1; pass->block_words - at >= 2 && at < pass->block_words;) {
-        int32_t row = pass->blocks[at], ahead = pass->blocks[at + 1];
+    for (uint32_t at = 1; group->block_words - at >= 2 && at < group->block_words;) {
+        int32_t row = group->blocks[at], ahead = group->blocks[at + 1];
         const uint32_t told = ahead < 0 ? 1 : (uint32_t) ahead;
-        if (told < 1 || told > pass->block_words - at - 2)
+        if (told < 1 || told > group->block_words - at - 2)
             return 0;
         uint32_t low = 0, high = pass->sequences;
         while (high - low > 1) {
@@ -116,6 +116,54 @@ static bool leads_through(const struct requests *r, uint32_t node, const int32_t
     return true;
 }
 
+/* Two rows of the same prefix, as far as they tell; for sure if they also went the same way. */
+static bool is_like(const struct node *a, const struct node *b, bool sure)
+{
+    if (sure && (!a->experts || a->experts != b->experts))
+        return false;
+    return a->token == b->token && (!sure || a->token != MT_CONTEXT_OVERFLOW);
+}
+
+/*
+ * Does this block hold the tokens that the links say are there? If it was given back and taken again, for a sequence
+ * that happens to have the same positions in it, it does not. `at` is the link to its last row, and then the one ahead
+ * of its first. Of a group that lets go of blocks only what is known for sure is taken.
+ */
+static bool says_the_same(const struct requests *r, int32_t block, uint32_t *at, uint32_t *bridge)
+{
+    const bool sure = r->surveyed[r->group].gone > 0;
+    bool same = true;
+    for (uint32_t i = r->block; i-- > 0;) {
+        if (*at >= UNKNOWN)
+            return same && !sure;
+        const uint32_t held = r->content[(uint32_t) block * r->block + i];
+        if (held == NONE)
+            same = false;
+        else if (held != *at)
+            same &= is_like(&r->nodes[held], &r->nodes[*at], sure);
+        *at = links_up(r, *at, bridge);
+    }
+    return same;
+}
+
+/*
+ * The block ahead of the last one holds something else than the links say: then the last one may be another's, too. It
+ * is where KV was put from elsewhere, of which no pass tells. What was never seen written says nothing.
+ */
+static bool is_filled(const struct requests *r, uint32_t tail, const int32_t *table, uint32_t count)
+{
+    if (count < 2 || table[count - 2] < 0)
+        return false;
+    const uint64_t end = ((uint64_t) (uint32_t) table[count - 2] + 1) * r->block;
+    if (end > r->slot_count || r->content[end - 1] == NONE)
+        return false;
+    uint32_t bridge = NONE, at = tail;
+    while (at < UNKNOWN && (uint32_t) r->nodes[at].position >= (count - 1) * r->block)
+        at = links_up(r, at, &bridge);
+    return tail_of(r, table[count - 2], (count - 1) * r->block - 1) >= UNKNOWN ||
+           !says_the_same(r, table[count - 2], &at, &bridge);
+}
+
 static int add_bridge(struct requests *r, uint32_t node, const int32_t *table, uint32_t count)
 {
     if (r->bridge_count == r->bridge_room) {
@@ -135,8 +183,15 @@ static int add_bridge(struct requests *r, uint32_t node, const int32_t *table, u
         r->tail_room = room;
     }
     r->bridges[r->bridge_count++] = (struct bridge){node, r->tail_count};
-    for (uint32_t i = 0; i < count; i++)
-        r->bridge_tails[r->tail_count++] = tail_of(r, table[i], (i + 1) * r->block - 1);
+    uint32_t bridge = NONE, at = links_up(r, node, &bridge);
+    for (uint32_t i = count; i-- > 0;) {
+        const uint32_t tail = tail_of(r, table[i], (i + 1) * r->block - 1);
+        const bool same = tail < UNKNOWN && says_the_same(r, table[i], &at, &bridge);
+        while (at < UNKNOWN && (uint32_t) r->nodes[at].position >= i * r->block)
+            at = links_up(r, at, &bridge);
+        r->bridge_tails[r->tail_count + i] = same ? tail : UNKNOWN;
+    }
+    r->tail_count += count;
     r->nodes[node].bridged = true;
     return 0;
 }
@@ -189,7 +244,7 @@ static void go_on_decoding(struct requests *r, uint32_t parent)
 }
 
 /* A sequence's first row in the pass. -ENOMEM. */
-static int begin(const struct work *w, uint32_t i, const int32_t *element, bool decodes)
+static int begin(const struct work *w, uint32_t i, const int32_t *element, const struct pass *pass)
 {
     struct requests *r = w->r;
     struct node *n = &r->nodes[i];
@@ -218,9 +273,14 @@ static int begin(const struct work *w, uint32_t i, const int32_t *element, bool 
         return -ENOMEM;
     n->parent = tail_of(r, table[count - 1], position - 1);
     const bool known = n->parent < UNKNOWN;
+    if (known && !pass->listed && !stood(w, n->parent) && is_filled(r, n->parent, table, count)) {
+        n->parent = UNKNOWN;
+        r->filled++;
+        return 0;
+    }
     const bool as_linked =
         known && (shown_before(r, n->parent, table, count) || leads_through(r, n->parent, table, count));
-    if (decodes)
+    if (pass->decodes)
         go_on_decoding(r, n->parent);
     else if (known && stood(w, n->parent))
         goes_on(r, i, n->parent);
@@ -233,7 +293,8 @@ static int begin(const struct work *w, uint32_t i, const int32_t *element, bool 
 int links_table(const struct work *w, const struct pass *pass)
 {
     struct requests *r = w->r;
-    if (find_elements(r, pass) != 0)
+    const struct pass_group *group = &pass->groups[r->group];
+    if (find_elements(r, pass, group) != 0)
         return -ENOMEM;
     uint32_t sequence = 0;
     for (uint32_t i = w->base; i < w->end; i++) {
@@ -244,7 +305,7 @@ int links_table(const struct work *w, const struct pass *pass)
         n->proven = true;
         n->ends = n->row + 1 == (uint32_t) pass->starts[sequence + 1];
         if (n->row == (uint32_t) pass->starts[sequence]) {
-            int result = begin(w, i, r->element[sequence] ? pass->blocks + r->element[sequence] : NULL, pass->decodes);
+            int result = begin(w, i, r->element[sequence] ? group->blocks + r->element[sequence] : NULL, pass);
             if (result)
                 return result;
             continue;

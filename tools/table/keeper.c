@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "keeper.h"
 
+#include "../models.h"
 #include "../passes.h"
 #include "../verbs.h"
 #include "vllm_view.h"
@@ -21,10 +22,12 @@ struct keeper {
 
     mt_reader *reader;
     struct passes *passes;
-    mt_table *table; /* NULL until a pass tells its shape */
+    struct models *models;
+    uint32_t model_count; /* of `models`, when `model` was looked for */
+    mt_table *table;      /* NULL until a pass tells its shape */
     struct vllm_view *view;
-    uint32_t layers, k, experts; /* the table's */
-    bool fixed;                  /* it gets no more layers */
+    uint32_t layers, k, experts, model; /* the table's */
+    bool fixed;                         /* it gets no more layers */
     int32_t *row;
 
     /* The routers since the last pass was handed out: with all layers of one run it is whole. */
@@ -49,27 +52,57 @@ static int failed(struct keeper *keeper, int result)
     return keeper->failed = result;
 }
 
-static bool ours(const struct keeper *keeper, const struct mt_site *site)
+/* With what its records so far tell of its model. */
+static int read_site(const struct keeper *keeper, uint32_t index, struct mt_site *site)
 {
-    return site->kind == MT_SITE_ROUTER && !site->mapped_from &&
-           !(site->flags & (MT_SITE_RETRACTED | MT_SITE_NO_IDS)) && site->experts == keeper->experts &&
-           site->k == keeper->k;
+    int result = mt_site(keeper->reader, index, site);
+    if (result == 0 && site->kind == MT_SITE_ROUTER)
+        site->model = models_of(keeper->models, site);
+    return result;
 }
 
-/* The model with the most layers: beside it may be a draft model, a sampler that was not yet retracted. */
+static bool routes(const struct mt_site *site)
+{
+    return site->kind == MT_SITE_ROUTER && !site->mapped_from && !(site->flags & (MT_SITE_RETRACTED | MT_SITE_NO_IDS));
+}
+
+static bool ours(const struct keeper *keeper, const struct mt_site *site)
+{
+    return routes(site) && site->experts == keeper->experts && site->k == keeper->k && site->model == keeper->model;
+}
+
+static uint32_t count_sites(const struct keeper *keeper, const struct mt_site *like)
+{
+    uint32_t n = 0;
+    struct mt_site site;
+    for (uint32_t i = 0; read_site(keeper, i, &site) == 0; i++)
+        n += routes(&site) && site.layer >= 0 && site.experts == like->experts && site.k == like->k &&
+             site.model == like->model;
+    return n;
+}
+
+/* The model with the most layers, of the table's shape if there is one: beside it may be a draft model, a sampler that
+ * was not yet retracted. Returns its highest layer + 1. */
 static uint32_t find_model(struct keeper *keeper)
 {
-    uint32_t best = 0, count = mt_site_count(keeper->reader);
-    for (uint32_t i = 0; i < count; i++) {
-        struct mt_site site;
-        if (mt_site(keeper->reader, i, &site) != 0 || site.kind != MT_SITE_ROUTER || site.mapped_from ||
-            site.layer < 0 || site.flags & (MT_SITE_RETRACTED | MT_SITE_NO_IDS) || (uint32_t) site.layer < best)
-            continue;
-        best = (uint32_t) site.layer + 1;
-        keeper->experts = site.experts;
-        keeper->k = site.k;
+    uint32_t layers = 0, most = 0;
+    struct mt_site site;
+    keeper->model_count = models_count(keeper->models);
+    for (uint32_t i = 0; read_site(keeper, i, &site) == 0; i++) {
+        bool may_be = routes(&site) && site.layer >= 0 &&
+                      (!keeper->table || (site.experts == keeper->experts && site.k == keeper->k));
+        uint32_t sites = may_be ? count_sites(keeper, &site) : 0;
+        if (sites > most) {
+            layers = 0;
+            most = sites;
+            keeper->experts = site.experts;
+            keeper->k = site.k;
+            keeper->model = site.model;
+        }
+        if (sites && ours(keeper, &site) && (uint32_t) site.layer >= layers)
+            layers = (uint32_t) site.layer + 1;
     }
-    return best;
+    return layers;
 }
 
 static int make_view(struct keeper *keeper, struct mt_error *error)
@@ -126,7 +159,7 @@ enum place { NOT_OURS, WITHIN, BEYOND };
 static enum place place_of(const struct keeper *keeper, const struct pass_layer *layer)
 {
     struct mt_site site;
-    if (mt_site(keeper->reader, layer->site, &site) != 0 || !ours(keeper, &site) || layer->layer < 0)
+    if (read_site(keeper, layer->site, &site) != 0 || !ours(keeper, &site) || layer->layer < 0)
         return NOT_OURS;
     return (uint32_t) layer->layer < keeper->layers ? WITHIN : BEYOND;
 }
@@ -158,17 +191,19 @@ static int grow(struct keeper *keeper, uint32_t layers)
 static int fit(struct keeper *keeper, const struct pass *pass, bool *fits)
 {
     uint32_t layers = keeper->layers, beyond = 0;
+    bool other = false;
     *fits = false;
     for (uint32_t i = 0; i < pass->layer_count; i++) {
         const struct pass_layer *layer = &pass->layers[i];
         enum place place = place_of(keeper, layer);
         *fits |= place == WITHIN;
+        other |= place == NOT_OURS;
         beyond += place == BEYOND;
         if (place == BEYOND && (uint32_t) layer->layer >= layers)
             layers = (uint32_t) layer->layer + 1;
     }
     if (!*fits) {
-        keeper->others += beyond > 0;
+        keeper->others += beyond > 0 || other;
         return 0;
     }
     int result = layers > keeper->layers && pass->slots ? grow(keeper, layers) : 0;
@@ -266,7 +301,7 @@ static void look_for_layers(struct keeper *keeper)
 {
     for (uint32_t count = mt_site_count(keeper->reader); keeper->sites < count; keeper->sites++) {
         struct mt_site site;
-        if (mt_site(keeper->reader, keeper->sites, &site) == 0 && ours(keeper, &site) && site.layer >= 0 &&
+        if (read_site(keeper, keeper->sites, &site) == 0 && ours(keeper, &site) && site.layer >= 0 &&
             (uint32_t) site.layer >= keeper->whole)
             keeper->whole = (uint32_t) site.layer + 1;
     }
@@ -297,7 +332,15 @@ static int take_record(const struct mt_record *record, const void *ids, void *us
         keeper->seen_lost = record->lost;
     if (mt_site(keeper->reader, record->site, &site) != 0 || site.mapped_from || site.flags & MT_SITE_RETRACTED)
         return 0;
-    int result = passes_add(keeper->passes, &site, record, ids);
+    int result = models_note(keeper->models, &site, record);
+    if (keeper->table && keeper->model_count != models_count(keeper->models)) {
+        find_model(keeper);
+        keeper->whole = keeper->sites = 0;
+    }
+    if (site.kind == MT_SITE_ROUTER)
+        site.model = models_of(keeper->models, &site);
+    if (result == 0)
+        result = passes_add(keeper->passes, &site, record, ids);
     if (result == 0 && site.kind == MT_SITE_ROUTER) {
         note_router(keeper, &site, record);
         /* The next pass may be long in coming; who waits for the last token's row should not wait for it. */
@@ -310,9 +353,15 @@ static int take_record(const struct mt_record *record, const void *ids, void *us
 struct keeper *keeper_new(mt_reader *reader, const char *name, const char *view, const struct keeper_wish *wish)
 {
     struct keeper *keeper = calloc(1, sizeof *keeper);
-    if (keeper)
+    if (keeper) {
         keeper->passes = passes_new(take_pass, keeper);
-    if (!keeper || !keeper->passes) {
+        keeper->models = models_new();
+    }
+    if (!keeper || !keeper->passes || !keeper->models) {
+        if (keeper) {
+            passes_free(keeper->passes);
+            models_free(keeper->models);
+        }
         free(keeper);
         say_failed("out of memory");
         return NULL;
@@ -420,6 +469,7 @@ int keeper_end(struct keeper *keeper, uint64_t *lost)
     vllm_view_close(keeper->view, keeper->wish->keep);
     mt_table_detach(keeper->table);
     passes_free(keeper->passes);
+    models_free(keeper->models);
     mt_detach(keeper->reader);
     free(keeper->row);
     free(keeper);

@@ -57,7 +57,9 @@ struct trace_segment {
     uint32_t number;
     int32_t pid;
     int32_t device;
-    uint32_t reserved;
+    /* Which part of a model that runs in several processes: rank + 1, 0: not told. Replicas, shares of each layer, some
+     * of the layers. */
+    uint8_t data, tensor, stage, reserved;
     uint64_t created_ns;
     char name[256];
     char session[64];

@@ -261,6 +261,11 @@ int trace_reader_choose(struct trace_reader *reader, enum trace_ids ids, struct 
     return -ENOENT;
 }
 
+void trace_reader_set_model(struct trace_reader *reader, uint32_t segment, uint32_t site, uint32_t model)
+{
+    reader->trace.segments[segment].sites[site].model = model;
+}
+
 static int take_weights(struct trace_reader *reader, const struct trace_block *block, struct mt_error *error)
 {
     struct trace_weights head;

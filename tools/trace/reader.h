@@ -45,6 +45,9 @@ int trace_reader_choose(struct trace_reader *reader, enum trace_ids ids, struct 
 /* Does it hand out records of this site? */
 bool trace_reader_chosen(const struct trace_reader *reader, uint32_t segment, uint32_t site);
 
+/* What a whole trace tells of a site, and its shim could not know (struct mt_site.model). */
+void trace_reader_set_model(struct trace_reader *reader, uint32_t segment, uint32_t site, uint32_t model);
+
 /*
  * Hands every chosen record to `take`, in the order of the file. The record's site and bounds were checked. Stops at a
  * non-zero return of `take`, which it returns; -EBADMSG for a damaged file.

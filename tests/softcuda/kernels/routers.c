@@ -81,6 +81,17 @@ static void run_vllm_gating(const struct softcuda_block *b)
     }
 }
 
+/* What is only looked at as it is launched. */
+static void run_nothing(const struct softcuda_block *b)
+{
+    (void) b;
+}
+
+static const struct softcuda_param cast[] = {{0, 4}, {4, 1}, {8, 16}, {24, 1}, {25, 1}, {28, 8}, {36, 8}};
+static const struct softcuda_param cat[] = {{0, 8}, {8, 2720}, {2728, 32}, {2760, 4}, {2764, 4}};
+static const struct softcuda_param index_copy[] = {{0, 8}, {8, 648}};
+static const struct softcuda_param embedding[] = {{0, 8},  {8, 8},  {16, 8}, {24, 4}, {32, 8},
+                                                  {40, 8}, {48, 8}, {56, 8}, {64, 1}};
 static const struct softcuda_param gather[] = {{0, 216},   {216, 4}, {220, 4},   {224, 1}, {228, 4}, {232, 4},
                                                {240, 216}, {456, 4}, {464, 216}, {680, 4}, {688, 8}};
 static const struct softcuda_param sort[] = {{0, 216}, {216, 4}, {220, 4}, {224, 4}, {232, 216}, {448, 4}, {452, 1}};
@@ -97,5 +108,20 @@ const struct softcuda_kernel softcuda_router_kernels[] = {
     {"_ZN4vllm3moe10topkGatingILi4ELi128ELi4ELi8ELi32Ei13__nv_bfloat16LNS0_11ScoringFuncE0EEEvPKT5_PKbPfiPT4_"
      "PiiiibPKfd",
      run_vllm_gating, 12, gating},
+    {"_ZN2at6native27unrolled_elementwise_kernelIZZZNS0_23direct_copy_kernel_cudaERNS_18TensorIteratorBaseEENKUlvE1_"
+     "clEvENKUlvE5_clEvEUlfE_St5arrayIPcLm2EELi4E23TrivialOffsetCalculatorILi1EjESB_NS0_"
+     "6memory12LoadWithCastILi1EEENSC_13StoreWithCastILi1EEEEEviT_T0_T2_T3_T4_T5_",
+     run_nothing, 7, cast},
+    {"_ZN2at6native12_GLOBAL__N_119CatArrayBatchedCopyINS1_10OpaqueTypeILj4EEEjLi3ELi64ELi64EEEvPT_NS1_"
+     "25CatArrInputTensorMetadataIS5_T0_XT2_EXT3_EEENS1_16TensorSizeStrideIS8_Lj4EEEiS8_",
+     run_nothing, 5, cat},
+    {"_ZN2at6native12_GLOBAL__N_130CatArrayBatchedCopy_vectorizedINS1_"
+     "10OpaqueTypeILj2EEEjLi4ELi128ELi1ELi16ELi8EEEvPcNS1_25CatArrInputTensorMetadataIT_T0_XT2_EXT3_EEENS1_"
+     "16TensorSizeStrideIS8_Lj4EEEiS8_",
+     run_nothing, 5, cat},
+    {"_ZN2at6native24index_elementwise_kernelILi128ELi4EZNS0_22index_copy_kernel_implINS0_10OpaqueTypeILi2EEEEEvRNS_"
+     "14TensorIteratorElllEUliE_EEvlT1_",
+     run_nothing, 2, index_copy},
+    {"_ZN2at6native24vectorized_gather_kernelILi16ElEEvPcS2_PT0_illllb", run_nothing, 9, embedding},
     {NULL, NULL, 0, NULL},
 };
