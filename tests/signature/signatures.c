@@ -91,10 +91,14 @@ const struct signature signatures[] = {
      "T3_EEENS1_16TensorSizeStrideIS8_Lj4EEEiS8_"
     CAT("torch.rotary", ROTARY_CAT, "339", "freqs", "sequences:u32=rows each:u32=1 shape:u32[6]", "batch", "torch.rotary"),
     CAT("torch.rotary", ROTARY_CAT, "423", "freqs", "sequences:u32=3 each:u32=rows/3 shape:u32[6]", "batch", "torch.rotary"),
-#define CACHE_CAT "30CatArrayBatchedCopy_vectorizedINS1_10OpaqueTypeILj2EEEjLi4ELi128ELi1ELi16ELi8EEEvPcNS1_25CatArrInputTensorMetad" \
+#define CACHE_CAT "19CatArrayBatchedCopyINS1_10OpaqueTypeILj2EEEjLi4ELi64ELi64EEEvPT_NS1_25CatArrInputTensorMetadataIS5_T0_XT2_EX" \
+     "T3_EEENS1_16TensorSizeStrideIS8_Lj4EEEiS8_"
+#define ALIGNED_CAT "30CatArrayBatchedCopy_vectorizedINS1_10OpaqueTypeILj2EEEjLi3ELi128ELi1ELi16ELi8EEEvPcNS1_25CatArrInputTensorMetad" \
      "ataIT_T0_XT2_EXT3_EEENS1_16TensorSizeStrideIS8_Lj4EEEiS8_"
     CAT("torch.cache", CACHE_CAT, "339", "before", "shape:u32[8]", "cache", "torch.rotary torch.cache"),
     CAT("torch.cache", CACHE_CAT, "423", "before", "shape:u32[8]", "cache", "torch.rotary torch.cache"),
+    CAT("torch.cache.aligned", ALIGNED_CAT, "339", "before", "shape:u32[8]", "cache", "torch.rotary torch.cache.aligned"),
+    CAT("torch.cache.aligned", ALIGNED_CAT, "423", "before", "shape:u32[8]", "cache", "torch.rotary torch.cache.aligned"),
 #define INDEX(recipe, params, what, behind, ...)                                                                       \
     {recipe, CONTEXT, AT "24index_elementwise_kernelILi128ELi4EZNS0_22index_copy_kernel_implINS0_10OpaqueTypeILi2EEEEE" \
      "vRNS_14TensorIteratorElllEUliE_EEvlT1_", params, .with = "moe-demo.i32", .once_a_pass = true, .shows = what,      \
