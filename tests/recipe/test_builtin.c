@@ -509,10 +509,13 @@ Test(builtin, decoys)
         {"_ZL10k_get_rowsILi32ELi1EfEvPKvPKiPT1_ll5uint3mmmmmmmmm", "8 8 8 8 8 12 8 8 8 8 8 8 8 8 8",
          "0=0x5000 1=0x1000 4=7 12=1 x=7"},
         /* a cast of bool; queries whose halves are turned */
-        {"_ZN2at6native27unrolled_elementwise_kernelIZZZNS0_23direct_copy_kernel_cudaERNS_18TensorIteratorBaseEENKUlvE1_clEvENKUlvE5_clEvEUlfE_St5arrayIPcLm2EELi4E23TrivialOffsetCalculatorILi1EjESB_NS0_6memory12LoadWithCastILi1EEENSC_13StoreWithCastILi1EEEEEviT_T0_T2_T3_T4_T5_",
+        {"_ZN2at6native27unrolled_elementwise_kernelIZZZNS0_23direct_copy_kernel_cudaERNS_"
+         "18TensorIteratorBaseEENKUlvE1_clEvENKUlvE5_clEvEUlfE_St5arrayIPcLm2EELi4E23TrivialOffsetCalculatorILi1EjESB_"
+         "NS0_6memory12LoadWithCastILi1EEENSC_13StoreWithCastILi1EEEEEviT_T0_T2_T3_T4_T5_",
          "4 1 16 1 1 8 8", "0=7 2+8:8=0x1000 5+0:1=11"},
-        {"_ZN2at6native12_GLOBAL__N_119CatArrayBatchedCopyINS1_10OpaqueTypeILj2EEEjLi4ELi64ELi64EEEvPT_NS1_25CatArrInputTensorMetadataIS5_T0_XT2_EXT3_EEENS1_16TensorSizeStrideIS8_Lj4EEEiS8_", "8 2720 32 4 4",
-         "0=0x1000 1+0:8=0x5000 3=3"},
+        {"_ZN2at6native12_GLOBAL__N_119CatArrayBatchedCopyINS1_10OpaqueTypeILj2EEEjLi4ELi64ELi64EEEvPT_NS1_"
+         "25CatArrInputTensorMetadataIS5_T0_XT2_EXT3_EEENS1_16TensorSizeStrideIS8_Lj4EEEiS8_",
+         "8 2720 32 4 4", "0=0x1000 1+0:8=0x5000 3=3"},
         /* a layer without a cache */
         {"_ZN4vllm24reshape_and_cache_kernelIttLNS_18Fp8KVCacheDataTypeE0EEEvPKT_S4_PT0_S6_PKliiiiiiPKfSA_",
          "8 8 8 8 8 4 4 4 4 4 4 8 8", "2=0 4=0x1000 x=7"},
