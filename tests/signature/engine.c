@@ -514,7 +514,7 @@ static void make_no_sense(const struct signature *signature, unsigned n)
     const CUdeviceptr small = alloc(sizeof before);
     CHECK(cuda.MemcpyHtoD(small, before, sizeof before));
     attention[0] = small;
-    for (unsigned i = 0; i < 200; i++) {
+    for (unsigned i = 0; i < 80; i++) {
         unsigned char args[4096] = {0};
         const bool captured = i % 40 == 39;
         const unsigned grid[3] = {i % 3 ? shape.rows : 1u << random_word() % 20, i % 5 ? 1 : shape.k, 1};
