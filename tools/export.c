@@ -118,7 +118,7 @@ int verb_export(int argc, char **argv)
     struct export export = {.request = -1, .type = -1};
     bool all = false;
     enum trace_ids ids = TRACE_IDS_OWN;
-    const char *format = NULL;
+    const char *stages = NULL, *format = NULL;
     char *end;
     long number;
     int opt;
@@ -179,11 +179,7 @@ int verb_export(int argc, char **argv)
                 return say_usage("--ids=%s: it is logical or physical", optarg);
             break;
         case STAGES:
-            if (!export_parse_stages(&export, optarg))
-                return say_usage(
-                    "--stages=%s: it is the numbers of two segments or more, in the order of their layers, "
-                    "as 0,1",
-                    optarg);
+            stages = optarg;
             break;
         default:
             return say_bad_option(argv, opt);
@@ -193,7 +189,7 @@ int verb_export(int argc, char **argv)
         return say_usage("export what, where to? moetap export FILE --request N|--all|--tokens FILE|--passes -o OUT");
     if ((export.request >= 0) + all + export.passes + (export.tokens_path != NULL) != 1)
         return say_usage("one of --request N, --all, --tokens FILE and --passes");
-    if ((export.auto_stages || export.stage_count) && export.passes)
+    if (stages && export.passes)
         return say_usage("--stages is for requests, not for --passes");
     if (export.model_layers && !export.config_path)
         return say_usage("--layers=model: which layers are dense? --model-config CONFIG tells");
@@ -217,15 +213,18 @@ int verb_export(int argc, char **argv)
         return say_failed("-o %s: that is the model's config itself", export.output);
     if (export.tokens_path && same_file(export.tokens_path, export.output))
         return say_failed("-o %s: that is the list of tokens itself", export.output);
-    if (export.config_path && model_config_read(export.config_path, &export.config, &export.error) != 0)
-        return say_failed("%s", export.error.text);
-    if (trace_reader_open(export.path, &export.reader, &export.error) != 0) {
-        model_config_free(export.config);
-        return say_failed("%s", export.error.text);
-    }
-    int status = trace_reader_choose(export.reader, ids, &export.error) == 0 ? run(&export)
+    int status;
+    if (stages && !export_parse_stages(&export, stages)) {
+        status = say_usage(
+            "--stages=%s: it is the numbers of two segments or more, in the order of their layers, as 0,1", stages);
+    } else if ((export.config_path && model_config_read(export.config_path, &export.config, &export.error) != 0) ||
+               trace_reader_open(export.path, &export.reader, &export.error) != 0) {
+        status = say_failed("%s", export.error.text);
+    } else {
+        status = trace_reader_choose(export.reader, ids, &export.error) == 0 ? run(&export)
                                                                              : say_failed("%s", export.error.text);
-    trace_reader_close(export.reader);
+        trace_reader_close(export.reader);
+    }
     model_config_free(export.config);
     free(export.stages);
     return status;

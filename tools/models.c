@@ -236,8 +236,7 @@ uint32_t models_count(struct models *models)
     return count;
 }
 
-/* Routers of known layers: the first site that names this one. */
-static bool names_first(const struct mt_site *sites, uint32_t index)
+bool models_names_first(const struct mt_site *sites, uint32_t index)
 {
     const struct mt_site *site = &sites[index];
     for (uint32_t i = 0; i < index; i++) {
@@ -252,7 +251,7 @@ uint32_t models_layers(const struct mt_site *sites, uint32_t count, const struct
     uint32_t layers = 0;
     for (uint32_t i = 0; i < count; i++)
         layers += sites[i].kind == MT_SITE_ROUTER && !(sites[i].flags & MT_SITE_RETRACTED) &&
-                  models_same(&sites[i], site) && (sites[i].layer == MT_LAYER_UNKNOWN || names_first(sites, i));
+                  models_same(&sites[i], site) && (sites[i].layer == MT_LAYER_UNKNOWN || models_names_first(sites, i));
     return layers;
 }
 
@@ -277,6 +276,6 @@ uint32_t models_others_below(const struct mt_site *sites, uint32_t count, const 
     for (uint32_t i = 0; i < count; i++)
         others += sites[i].kind == MT_SITE_ROUTER && sites[i].experts == site->experts && sites[i].k == site->k &&
                   sites[i].model != site->model && sites[i].layer >= 0 && sites[i].layer < site->layer &&
-                  names_first(sites, i);
+                  models_names_first(sites, i);
     return others;
 }

@@ -30,6 +30,9 @@ static inline bool models_same(const struct mt_site *a, const struct mt_site *b)
     return a->experts == b->experts && a->k == b->k && a->model == b->model;
 }
 
+/* Of a router with a known layer: is it the first of the sites that have this one? */
+bool models_names_first(const struct mt_site *sites, uint32_t index);
+
 /* How many layers the site's model has, and those that are not identified. */
 uint32_t models_layers(const struct mt_site *sites, uint32_t count, const struct mt_site *site);
 

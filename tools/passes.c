@@ -186,9 +186,9 @@ static bool same_slots(const struct context *a, const struct context *b)
 
 /*
  * Slots by another recipe than the first one's are of a second kind of cache, which has slots of its own, unless both
- * read the same kernel. But where a
- * kernel makes the slots of a pass and shows its sequences, that is all that is needed: those that use them afterwards,
- * in the midst of the pass, for each of its groups, only tell how many rows the model ran.
+ * read the same kernel. But where a kernel makes the slots of a pass and shows its sequences, that is all that is
+ * needed: those that use them afterwards, in the midst of the pass, for each of its groups, only tell how many rows the
+ * model ran.
  */
 static bool of_another_space(struct passes *passes, const struct mt_site *site, const struct context *context)
 {

@@ -374,17 +374,18 @@ static int parse_key(const struct parser *parser, struct mt_recipe *recipe, cons
         return parse_text(parser, value, recipe->within, sizeof recipe->within);
     if (strcmp(key, "suffix") == 0)
         return parse_text(parser, value, recipe->suffix, sizeof recipe->suffix);
-    if (strcmp(key, "final") == 0) {
-        recipe->final_line = parser->line;
-        return parse_name(parser, value, recipe->final, sizeof recipe->final);
-    }
-    if (strcmp(key, "until") == 0) {
-        recipe->until_line = parser->line;
-        return parse_name(parser, value, recipe->until, sizeof recipe->until);
-    }
-    if (strcmp(key, "behind") == 0) {
-        recipe->behind_line = parser->line;
-        return parse_name(parser, value, recipe->behind, sizeof recipe->behind);
+    const struct {
+        const char *key;
+        char *name;
+        unsigned *line;
+    } recipes[] = {{"final", recipe->final, &recipe->final_line},
+                   {"until", recipe->until, &recipe->until_line},
+                   {"behind", recipe->behind, &recipe->behind_line}};
+    for (size_t i = 0; i < sizeof recipes / sizeof *recipes; i++) {
+        if (strcmp(recipes[i].key, key) != 0)
+            continue;
+        *recipes[i].line = parser->line;
+        return parse_name(parser, value, recipes[i].name, sizeof recipe->final);
     }
     if (strcmp(key, "note") == 0)
         return parse_text(parser, value, recipe->note, sizeof recipe->note);

@@ -24,44 +24,52 @@ import sys
 LAYERS, HIDDEN, EXPERTS, TOP_K, VOCAB, HEADS, KV_HEADS, HEAD, INNER = 6, 512, 64, 8, 32000, 8, 4, 64, 128
 
 
-def make(folder):
+def write(folder, config, seed, layer):
+    """layer(weight, at) tells the weights of a layer that are its architecture's own."""
     import torch
     from safetensors.torch import save_file
     os.makedirs(folder, exist_ok=True)
+    with open(f'{folder}/config.json', 'w') as f:
+        json.dump(config, f)
+    random = torch.Generator().manual_seed(seed)
+
+    def weight(*shape, scale=0.05):
+        return (torch.randn(*shape, generator=random) * scale).to(torch.bfloat16)
+    ones = torch.ones(HIDDEN, dtype=torch.bfloat16)
+    t = {'model.embed_tokens.weight': weight(VOCAB, HIDDEN, scale=1), 'lm_head.weight': weight(VOCAB, HIDDEN), 'model.norm.weight': ones}
+    for i in range(LAYERS):
+        at = f'model.layers.{i}.'
+        for name in ('input_layernorm', 'post_attention_layernorm'):
+            t[at + name + '.weight'] = ones.clone()
+        for name, rows, columns in (('q_proj', HEADS * HEAD, HIDDEN), ('k_proj', KV_HEADS * HEAD, HIDDEN),
+                                    ('v_proj', KV_HEADS * HEAD, HIDDEN), ('o_proj', HIDDEN, HEADS * HEAD)):
+            t[f'{at}self_attn.{name}.weight'] = weight(rows, columns)
+            if config['attention_bias']:
+                t[f'{at}self_attn.{name}.bias'] = weight(rows)
+        t.update(layer(weight, at))
+    save_file(t, f'{folder}/model.safetensors', metadata={'format': 'pt'})
+
+
+def make(folder):
+    import torch
     config = dict(architectures=['Qwen3MoeForCausalLM'], model_type='qwen3_moe', vocab_size=VOCAB, hidden_size=HIDDEN,
                   intermediate_size=256, moe_intermediate_size=INNER, num_hidden_layers=LAYERS, num_attention_heads=HEADS,
                   num_key_value_heads=KV_HEADS, head_dim=HEAD, num_experts=EXPERTS, num_experts_per_tok=TOP_K,
                   norm_topk_prob=True, decoder_sparse_step=1, mlp_only_layers=[], max_position_embeddings=4096,
                   rms_norm_eps=1e-6, rope_theta=10000.0, tie_word_embeddings=False, hidden_act='silu', attention_bias=False,
                   torch_dtype='bfloat16', bos_token_id=1, eos_token_id=2, pad_token_id=0)
-    with open(f'{folder}/config.json', 'w') as f:
-        json.dump(config, f)
-    random = torch.Generator().manual_seed(11)
 
-    def weight(*shape, scale=0.05):
-        return (torch.randn(*shape, generator=random) * scale).to(torch.bfloat16)
-    t = {'model.embed_tokens.weight': weight(VOCAB, HIDDEN, scale=1), 'lm_head.weight': weight(VOCAB, HIDDEN),
-         'model.norm.weight': torch.ones(HIDDEN, dtype=torch.bfloat16)}
-    for i in range(LAYERS):
-        at = f'model.layers.{i}.'
-        for name in ('input_layernorm', 'post_attention_layernorm'):
-            t[at + name + '.weight'] = torch.ones(HIDDEN, dtype=torch.bfloat16)
-        for name, rows, columns in (('q_proj', HEADS * HEAD, HIDDEN), ('k_proj', KV_HEADS * HEAD, HIDDEN),
-                                    ('v_proj', KV_HEADS * HEAD, HIDDEN), ('o_proj', HIDDEN, HEADS * HEAD)):
-            t[f'{at}self_attn.{name}.weight'] = weight(rows, columns)
-        for name in ('q_norm', 'k_norm'):
-            t[f'{at}self_attn.{name}.weight'] = torch.ones(HEAD, dtype=torch.bfloat16)
+    def layer(weight, at):
+        t = {f'{at}self_attn.{name}.weight': torch.ones(HEAD, dtype=torch.bfloat16) for name in ('q_norm', 'k_norm')}
         t[at + 'mlp.gate.weight'] = weight(EXPERTS, HIDDEN)
         for e in range(EXPERTS):
             for name, rows, columns in (('gate_proj', INNER, HIDDEN), ('up_proj', INNER, HIDDEN), ('down_proj', HIDDEN, INNER)):
                 t[f'{at}mlp.experts.{e}.{name}.weight'] = weight(rows, columns)
-    save_file(t, f'{folder}/model.safetensors', metadata={'format': 'pt'})
+        return t
+    write(folder, config, 11, layer)
 
 
 def windows(folder):
-    import torch
-    from safetensors.torch import save_file
-    os.makedirs(folder, exist_ok=True)
     experts = 32
     config = dict(architectures=['GptOssForCausalLM'], model_type='gpt_oss', vocab_size=VOCAB, hidden_size=HIDDEN, intermediate_size=INNER,
                   num_hidden_layers=LAYERS, num_attention_heads=HEADS, num_key_value_heads=KV_HEADS, head_dim=HEAD,
@@ -71,30 +79,14 @@ def windows(folder):
                                                          original_max_position_embeddings=4096),
                   hidden_act='silu', initializer_range=0.02, tie_word_embeddings=False, torch_dtype='bfloat16', bos_token_id=1,
                   eos_token_id=2, pad_token_id=0)
-    with open(f'{folder}/config.json', 'w') as f:
-        json.dump(config, f)
-    random = torch.Generator().manual_seed(12)
 
-    def weight(*shape, scale=0.05):
-        return (torch.randn(*shape, generator=random) * scale).to(torch.bfloat16)
-    t = {'model.embed_tokens.weight': weight(VOCAB, HIDDEN, scale=1), 'lm_head.weight': weight(VOCAB, HIDDEN),
-         'model.norm.weight': torch.ones(HIDDEN, dtype=torch.bfloat16)}
-    for i in range(LAYERS):
-        at = f'model.layers.{i}.'
-        for name in ('input_layernorm', 'post_attention_layernorm'):
-            t[at + name + '.weight'] = torch.ones(HIDDEN, dtype=torch.bfloat16)
-        for name, rows, columns in (('q_proj', HEADS * HEAD, HIDDEN), ('k_proj', KV_HEADS * HEAD, HIDDEN),
-                                    ('v_proj', KV_HEADS * HEAD, HIDDEN), ('o_proj', HIDDEN, HEADS * HEAD)):
-            t[f'{at}self_attn.{name}.weight'] = weight(rows, columns)
-            t[f'{at}self_attn.{name}.bias'] = weight(rows)
-        t[at + 'self_attn.sinks'] = weight(HEADS)
-        t[at + 'mlp.router.weight'] = weight(experts, HIDDEN)
-        t[at + 'mlp.router.bias'] = weight(experts)
-        t[at + 'mlp.experts.gate_up_proj'] = weight(experts, HIDDEN, 2 * INNER)
-        t[at + 'mlp.experts.gate_up_proj_bias'] = weight(experts, 2 * INNER)
-        t[at + 'mlp.experts.down_proj'] = weight(experts, INNER, HIDDEN)
-        t[at + 'mlp.experts.down_proj_bias'] = weight(experts, HIDDEN)
-    save_file(t, f'{folder}/model.safetensors', metadata={'format': 'pt'})
+    def layer(weight, at):
+        return {at + 'self_attn.sinks': weight(HEADS),
+                at + 'mlp.router.weight': weight(experts, HIDDEN), at + 'mlp.router.bias': weight(experts),
+                at + 'mlp.experts.gate_up_proj': weight(experts, HIDDEN, 2 * INNER),
+                at + 'mlp.experts.gate_up_proj_bias': weight(experts, 2 * INNER),
+                at + 'mlp.experts.down_proj': weight(experts, INNER, HIDDEN), at + 'mlp.experts.down_proj_bias': weight(experts, HIDDEN)}
+    write(folder, config, 12, layer)
 
 
 def prompts(seed):

@@ -337,7 +337,7 @@ Test(probe, statuses)
     cr_assert_eq(o.status, 137, "%d %s", o.status, o.text);
     command(&o, "%s probe -o /nonexistent/recipe -- %s i32", MOETAP, ENGINE);
     cr_assert_eq(o.status, 1, "%d %s", o.status, o.text);
-    expect(&o, "unwritable", "/nonexistent/recipe: No such file");
+    expect(&o, "unwritable", "moetap: /nonexistent/recipe: cannot write it: No such file");
     /* Nothing is left behind. */
     command(&o, "cd %s; %s probe -- sh -c 'echo $MOETAP_PROBE > where; test -d $MOETAP_PROBE || exit 9'; cat where",
             scratch(), MOETAP);

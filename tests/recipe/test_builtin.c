@@ -296,7 +296,9 @@ static const struct {
      "4 1 16 1 1 8 8", "0=7 2+8:8=0x1000 5+0:1=4", MT_DTYPE_I64, 7, 1, 0, 1},
     {"torch.rotary", "_ZN2at6native12_GLOBAL__N_119CatArrayBatchedCopyINS1_10OpaqueTypeILj4EEEjLi3ELi64ELi64EEEvPT_NS1_25CatArrInputTensorMetadataIS5_T0_XT2_EXT3_EEENS1_16TensorSizeStrideIS8_Lj4EEEiS8_",
      "8 2720 32 4 4", "2+0:4=7 2+4:4=5 3=2", MT_DTYPE_NONE, 7, 1, 0, 5},
-    {"torch.cache", "_ZN2at6native12_GLOBAL__N_130CatArrayBatchedCopy_vectorizedINS1_10OpaqueTypeILj2EEEjLi4ELi128ELi1ELi16ELi8EEEvPcNS1_25CatArrInputTensorMetadataIT_T0_XT2_EXT3_EEENS1_16TensorSizeStrideIS8_Lj4EEEiS8_",
+    {"torch.cache", "_ZN2at6native12_GLOBAL__N_119CatArrayBatchedCopyINS1_10OpaqueTypeILj2EEEjLi4ELi64ELi64EEEvPT_NS1_25CatArrInputTensorMetadataIS5_T0_XT2_EXT3_EEENS1_16TensorSizeStrideIS8_Lj4EEEiS8_",
+     "8 2720 32 4 4", "0=0x1000 1+0:8=0x5000 3=2", MT_DTYPE_NONE, 0, 1, 0, 0},
+    {"torch.cache.aligned", "_ZN2at6native12_GLOBAL__N_130CatArrayBatchedCopy_vectorizedINS1_10OpaqueTypeILj2EEEjLi3ELi128ELi1ELi16ELi8EEEvPcNS1_25CatArrInputTensorMetadataIT_T0_XT2_EXT3_EEENS1_16TensorSizeStrideIS8_Lj4EEEiS8_",
      "8 2720 32 4 4", "0=0x1000 1+0:8=0x5000 3=2", MT_DTYPE_NONE, 0, 1, 0, 0},
     {"torch.positions.i32", "_ZN2at6native27unrolled_elementwise_kernelIZZZNS0_23direct_copy_kernel_cudaERNS_18TensorIteratorBaseEENKUlvE1_clEvENKUlvE5_clEvEUlfE_St5arrayIPcLm2EELi4E23TrivialOffsetCalculatorILi1EjESB_NS0_6memory12LoadWithCastILi1EEENSC_13StoreWithCastILi1EEEEEviT_T0_T2_T3_T4_T5_",
      "4 1 16 1 1 8 8", "0=7 2+8:8=0x1000 5+0:1=3", MT_DTYPE_I32, 7, 1, 0, 1},
@@ -533,9 +535,8 @@ Test(builtin, decoys)
          "18TensorIteratorBaseEENKUlvE1_clEvENKUlvE5_clEvEUlfE_St5arrayIPcLm2EELi4E23TrivialOffsetCalculatorILi1EjESB_"
          "NS0_6memory12LoadWithCastILi1EEENSC_13StoreWithCastILi1EEEEEviT_T0_T2_T3_T4_T5_",
          "4 1 16 1 1 8 8", "0=7 2+8:8=0x1000 5+0:1=11"},
-        {"_ZN2at6native12_GLOBAL__N_130CatArrayBatchedCopy_vectorizedINS1_"
-         "10OpaqueTypeILj2EEEjLi4ELi128ELi1ELi16ELi8EEEvPcNS1_25CatArrInputTensorMetadataIT_T0_XT2_EXT3_EEENS1_"
-         "16TensorSizeStrideIS8_Lj4EEEiS8_",
+        {"_ZN2at6native12_GLOBAL__N_119CatArrayBatchedCopyINS1_10OpaqueTypeILj2EEEjLi4ELi64ELi64EEEvPT_NS1_"
+         "25CatArrInputTensorMetadataIS5_T0_XT2_EXT3_EEENS1_16TensorSizeStrideIS8_Lj4EEEiS8_",
          "8 2720 32 4 4", "0=0x1000 1+0:8=0x5000 3=3"},
         /* a layer without a cache */
         {"_ZN4vllm24reshape_and_cache_kernelIttLNS_18Fp8KVCacheDataTypeE0EEEvPKT_S4_PT0_S6_PKliiiiiiPKfSA_",

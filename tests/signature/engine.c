@@ -91,11 +91,16 @@ struct run {
 };
 
 /* What the rows of a pass are: in the same buffers for all passes, of the types that the signature has. */
-static const char *const contexts[] = {"slots", "positions", "tokens", "starts", "blocks"};
-static uint64_t plan[5][4096];
-static CUdeviceptr values[5];
-/* A block table behind pointers: where it is, its stride, slots of a block, and which row of it each sequence has. */
+enum { SLOTS, POSITIONS, TOKENS, STARTS, BLOCKS, READS, CONTEXTS };
+static const char *const contexts[CONTEXTS] = {"slots", "positions", "tokens", "starts", "blocks", "reads"};
+static uint64_t plan[CONTEXTS][4096];
+static CUdeviceptr values[CONTEXTS];
+/*
+ * Block tables behind pointers, one for each group of the KV cache: where they are, their strides, slots of a block,
+ * and which row of them each sequence has. The other group's table stands behind the first one's.
+ */
 static CUdeviceptr tables, strides, blocks_slots, states;
+#define OTHER_TABLE 1024
 static const uint32_t state_of[SEQUENCES] = {1, 2, 0};
 
 static const struct signature *chooser(const struct run *run)
@@ -132,7 +137,7 @@ static uint64_t argument(const struct run *run, const struct field *field)
         if (strcmp(known[i].name, field->name) == 0)
             return known[i].value;
     }
-    for (size_t i = 0; i < sizeof contexts / sizeof *contexts; i++) {
+    for (size_t i = 0; i < CONTEXTS; i++) {
         if (strcmp(contexts[i], field->name) == 0)
             return values[i];
     }
@@ -176,6 +181,42 @@ static void keep(CUdeviceptr kept, CUdeviceptr from, size_t bytes)
     helper(scrub, params);
 }
 
+static unsigned place_in_table(const char *recipe)
+{
+    unsigned i = 0;
+    while (strcmp(signatures[i].recipe, recipe) != 0)
+        i++;
+    return i;
+}
+
+/* Its place in the table; of itself where it needs no other. */
+static unsigned router_of(const struct signature *signature)
+{
+    return signature->with ? place_in_table(signature->with) : (unsigned) (signature - signatures);
+}
+
+static void launch_context(const struct run *run)
+{
+    const struct signature *signature = run->signature;
+    char recipe[64], name[16];
+    size_t n;
+    if (!signature->among)
+        launch_signature(run, signature, &run->layout, run->function);
+    for (const char *at = signature->among; at && *at; at += n + (at[n] == ' ')) {
+        n = strcspn(at, " ");
+        snprintf(recipe, sizeof recipe, "%.*s", (int) n, at);
+        if (strcmp(recipe, signature->recipe) == 0) {
+            launch_signature(run, signature, &run->layout, run->function);
+        } else {
+            const unsigned other = place_in_table(recipe);
+            struct layout layout;
+            layout_of(&layout, &signatures[other]);
+            snprintf(name, sizeof name, "#%u", other);
+            launch_signature(run, &signatures[other], &layout, function_of(name));
+        }
+    }
+}
+
 /* One layer. Attention and router each show the layer by a weight. */
 static void forward(struct run *run)
 {
@@ -184,7 +225,7 @@ static void forward(struct run *run)
     const enum role role = run->signature->role;
     helper(gemm, attend);
     if (role == CONTEXT && (!run->signature->once_a_pass || !run->layer))
-        launch_signature(run, run->signature, &run->layout, run->function);
+        launch_context(run);
     helper(gemm, logits);
     if (run->with)
         launch_signature(run, run->with, &run->layout_with, run->function_with);
@@ -195,15 +236,6 @@ static void forward(struct run *run)
     keep(run->kept, run->ids, run->ids_bytes);
     keep(run->kept_weights, run->weights, run->weights_bytes);
     keep(run->kept_mapped, run->mapped, run->mapped_bytes);
-}
-
-/* Its place in the table; of itself where it needs no other. */
-static unsigned router_of(const struct signature *signature)
-{
-    unsigned i = 0;
-    while (signature->with && strcmp(signatures[i].recipe, signature->with) != 0)
-        i++;
-    return signature->with ? i : (unsigned) (signature - signatures);
 }
 
 static void prepare(struct run *run, const struct signature *signature, unsigned n, struct shape shape, unsigned layer)
@@ -244,7 +276,7 @@ static void make_plan(const struct run *run, unsigned pass)
 {
     const unsigned rows = run->shape.rows;
     const uint32_t starts[] = {0, rows / 3, rows / 2, rows};
-    for (unsigned c = 0; c < 5; c++) {
+    for (unsigned c = 0; c < CONTEXTS; c++) {
         const struct field *field = field_of(&run->layout, contexts[c]);
         const char *type = field ? field->type : "i32"; /* of a table that is found through a pointer */
         unsigned char *at = (unsigned char *) plan[c];
@@ -252,11 +284,11 @@ static void make_plan(const struct run *run, unsigned pass)
         for (unsigned i = 0; i < sizeof plan[c] / size; i++) {
             unsigned sequence = i >= starts[2] ? 2 : i >= starts[1] ? 1 : 0;
             int64_t value = 1000 * pass + 7 * i + c;
-            if (c == 0 && i % 5 == 4)
+            if (c == SLOTS && i % 5 == 4)
                 value = -1; /* a padded row */
-            if (c == 1)
+            if (c == POSITIONS)
                 value = (sequence == 1 ? 2 * SLOTS_OF_BLOCK : 5) + (i - starts[sequence]);
-            if (c == 3)
+            if (c == STARTS)
                 value = starts[i <= SEQUENCES ? i : SEQUENCES];
             memcpy(at + i * size, &value, size);
         }
@@ -318,28 +350,58 @@ static void tell_ids(const struct run *run, const char *what, unsigned experts, 
     free(ids);
 }
 
+static void tell_values(unsigned c, const char *type, unsigned first, unsigned count, unsigned stride)
+{
+    const unsigned size = type_size(type);
+    for (unsigned i = 0; i < count; i++)
+        fprintf(truth, " %ld",
+                (long) load((const unsigned char *) plan[c] + (size_t) (first + i * stride) * size, size));
+}
+
+/* Of the second sequence: its first row, and the blocks ahead of it. */
+static void tell_blocks(const struct run *run, bool other)
+{
+    const struct field *field = field_of(&run->layout, "blocks");
+    const unsigned ahead = 2 * SLOTS_OF_BLOCK / (other ? OTHER_SLOTS_OF_BLOCK : SLOTS_OF_BLOCK);
+    const unsigned row = field_of(&run->layout, "index") ? state_of[1] : 1;
+    fprintf(truth, "blocks: %d %u %u", other ? OTHER_SLOTS_OF_BLOCK : SLOTS_OF_BLOCK, run->shape.rows / 3, ahead);
+    tell_values(BLOCKS, field ? field->type : "i32",
+                other ? OTHER_TABLE + OTHER_BLOCKS_OF_SEQUENCE * row : BLOCKS_OF_SEQUENCE * row, ahead, 1);
+    fputc('\n', truth);
+}
+
+/* Of a batch, how many sequences have how many rows each; of a cache, where the first layer's keys were and are. */
+static bool tell_launch(const struct run *run)
+{
+    const bool cache = strcmp(run->signature->shows, "cache") == 0;
+    const struct field *sequences = field_of(&run->layout, "sequences"), *each = field_of(&run->layout, "each");
+    const CUdeviceptr before = field_of(&run->layout, "before") ? scratch : attention[0], now = attention[0];
+    if (cache)
+        fprintf(truth, "cache: %d %d %d %d\n", (int) before, (int) (before >> 32), (int) now, (int) (now >> 32));
+    else if (sequences)
+        fprintf(truth, "batch: %d %d\n", (int) argument(run, sequences), (int) argument(run, each));
+    return cache || sequences;
+}
+
 static void tell_context(const struct run *run)
 {
-    if (run->layer)
-        return; /* one layer stands for all */
-    for (unsigned c = 0; c < 5; c++) {
-        const struct field *field = field_of(&run->layout, contexts[c]);
-        if (strcmp(run->signature->shows, contexts[c]) != 0)
-            continue;
-        const char *type = field ? field->type : "i32";
-        const unsigned rows = c == 3 ? SEQUENCES + 1 : run->shape.rows, size = type_size(type);
-        const unsigned stride = run->signature->layout ? place_of(run->signature, run->shape).stride : 1;
-        const unsigned row = field_of(&run->layout, "index") ? state_of[1] : 1;
-        fprintf(truth, "%s:", contexts[c]);
-        if (c == 4) /* of the second sequence: its first row, the blocks ahead of it */
-            fprintf(truth, " %d %u 2", SLOTS_OF_BLOCK, run->shape.rows / 3);
-        for (unsigned i = 0; i < (c == 4 ? 2 : rows); i++)
-            fprintf(truth, " %ld",
-                    (long) load((const unsigned char *) plan[c] +
-                                    (size_t) (c == 4 ? BLOCKS_OF_SEQUENCE * row + i : i * stride) * size,
-                                size));
-        fputc('\n', truth);
+    const struct signature *signature = run->signature;
+    unsigned c = 0;
+    if (run->layer || tell_launch(run)) /* one layer stands for all */
         return;
+    while (strcmp(signature->shows, contexts[c]) != 0)
+        c++;
+    const struct field *field = field_of(&run->layout, contexts[c]), *apart = field_of(&run->layout, "apart");
+    for (unsigned group = 0; group == 0 || (group < signature->groups && (c == SLOTS || c == BLOCKS)); group++) {
+        if (c == BLOCKS) {
+            tell_blocks(run, group);
+            continue;
+        }
+        fprintf(truth, "%s:", contexts[c]);
+        tell_values(c, field->type, group ? (unsigned) argument(run, apart) : 0,
+                    c == STARTS ? SEQUENCES + 1 : run->shape.rows,
+                    signature->layout ? place_of(signature, run->shape).stride : 1);
+        fputc('\n', truth);
     }
 }
 
@@ -452,7 +514,7 @@ static void make_no_sense(const struct signature *signature, unsigned n)
     const CUdeviceptr small = alloc(sizeof before);
     CHECK(cuda.MemcpyHtoD(small, before, sizeof before));
     attention[0] = small;
-    for (unsigned i = 0; i < 200; i++) {
+    for (unsigned i = 0; i < 80; i++) {
         unsigned char args[4096] = {0};
         const bool captured = i % 40 == 39;
         const unsigned grid[3] = {i % 3 ? shape.rows : 1u << random_word() % 20, i % 5 ? 1 : shape.k, 1};
@@ -501,6 +563,8 @@ int main(int argc, char **argv)
 {
     static const unsigned image = 0xba55ed50u; /* the software device only looks at the magic */
     static const unsigned rows[][3] = {{1, 33, 600}, {1, 7, 40}};
+    static const int64_t strides_of_group[] = {BLOCKS_OF_SEQUENCE, OTHER_BLOCKS_OF_SEQUENCE};
+    static const int32_t slots_of_block[] = {SLOTS_OF_BLOCK, OTHER_SLOTS_OF_BLOCK};
     static const struct shape choices[] = {{.k = 8, .experts = 128}, {.k = 1, .experts = 512}};
     const char *problem = cuda_open(&cuda, "dlsym", NULL);
     CUcontext context;
@@ -520,13 +584,16 @@ int main(int argc, char **argv)
     scrub = function_of("_Z15signature_scrubPvm");
     step = word(0);
     scratch = alloc(1 << 16);
-    for (unsigned i = 0; i < 5; i++)
+    for (unsigned i = 0; i < CONTEXTS; i++)
         values[i] = alloc(sizeof plan[i]);
     tables = word(0);
-    strides = word(BLOCKS_OF_SEQUENCE);
-    blocks_slots = word(SLOTS_OF_BLOCK);
+    strides = word(0);
+    blocks_slots = word(0);
     states = word(0);
-    CHECK(cuda.MemcpyHtoD(tables, &values[4], sizeof values[4]));
+    const CUdeviceptr tables_of_group[] = {values[BLOCKS], values[BLOCKS] + OTHER_TABLE * sizeof(int32_t)};
+    CHECK(cuda.MemcpyHtoD(tables, tables_of_group, sizeof tables_of_group));
+    CHECK(cuda.MemcpyHtoD(strides, strides_of_group, sizeof strides_of_group));
+    CHECK(cuda.MemcpyHtoD(blocks_slots, slots_of_block, sizeof slots_of_block));
     CHECK(cuda.MemcpyHtoD(states, state_of, sizeof state_of));
     const unsigned n = (unsigned) atoi(argv[1]);
     const struct signature *signature = &signatures[n], *fixed = &signatures[router_of(signature)];
@@ -546,8 +613,8 @@ int main(int argc, char **argv)
         }
         /* One row is not three sequences. */
         for (unsigned r = signature->once_a_pass; r < 3; r++) {
-            struct shape shape = {fixed->fixed.rows ? fixed->fixed.rows : rows[c][r],
-                                  fixed->fixed.k ? fixed->fixed.k : choices[c].k,
+            const unsigned fixed_rows = signature->fixed.rows ? signature->fixed.rows : fixed->fixed.rows;
+            struct shape shape = {fixed_rows ? fixed_rows : rows[c][r], fixed->fixed.k ? fixed->fixed.k : choices[c].k,
                                   fixed->fixed.experts ? fixed->fixed.experts : choices[c].experts};
             passes(signature, n, shape);
         }

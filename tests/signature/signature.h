@@ -33,8 +33,8 @@ struct signature {
      * NAME:TYPE[=VALUE] for each parameter. Types: i8 bool i16 u16 f16 bf16 i32 u32 f32 i64 u64 f64, `*` behind it for
      * a pointer, [N] for an array, {...} around a struct. VALUE: a number or rows, k, experts; `*`,
      * `+`, `-` another, or `/` another, rounded up. Names that mean something: rows, k, experts (have these values
-     * without being told), logits, ids, weights, mapped; slots, positions, tokens, starts, blocks; layer (an address
-     * that is this layer's own). Pointers of other names are readable, numbers of other names make no sense.
+     * without being told), logits, ids, weights, mapped; slots, positions, tokens, starts, blocks, reads; layer (an
+     * address that is this layer's own). Pointers of other names are readable, numbers of other names make no sense.
      */
     const char *params;
     const char *grid;   /* up to three VALUEs; NULL: 1 */
@@ -44,6 +44,9 @@ struct signature {
     const char *shows;  /* of row context: which of slots, positions, ... the recipe is about */
     bool untold;        /* the launch does not tell how many experts there are */
     bool once_a_pass;   /* row context: of its first layer, not of each */
+    unsigned groups;    /* of the KV cache: 2; 0: it knows of none */
+    const char
+        *among; /* row context that only counts in a sequence of launches: its recipes in order, this one's too */
 };
 
 extern const struct signature signatures[]; /* .mangled == NULL behind the last */
@@ -76,5 +79,8 @@ struct place place_of(const struct signature *signature, struct shape shape);
 #define SLOTS_OF_BLOCK 16 /* in a KV cache */
 #define BLOCKS_OF_SEQUENCE 8
 #define SEQUENCES 3
+/* The other group of a KV cache has blocks twice as large, in tables half as wide. */
+#define OTHER_SLOTS_OF_BLOCK (2 * SLOTS_OF_BLOCK)
+#define OTHER_BLOCKS_OF_SEQUENCE (BLOCKS_OF_SEQUENCE / 2)
 
 #endif

@@ -37,8 +37,8 @@ const struct signature signatures[] = {
      "block:i32=16", .grid = "4", .with = "moe-demo.i32", .once_a_pass = true, .shows = "blocks"},
 #define TABLES "rows:i32=rows+5 index:i32* starts:i32* positions:i64* tables:u64* strides:i64* block_sizes:i32* slots:i64* "
 #define DEMO_TABLES(recipe, what)                                                                                      \
-    {recipe, CONTEXT, "moe_demo_tables", TABLES "stride:i32=rows+5", "1 4", .with = "moe-demo.i32",                    \
-     .once_a_pass = true, .shows = what}
+    {recipe, CONTEXT, "moe_demo_tables", TABLES "apart:i32=rows+5", "2 4", .with = "moe-demo.i32",                     \
+     .once_a_pass = true, .groups = 2, .shows = what}
     DEMO_TABLES("moe-demo.tables.slots", "slots"),
     DEMO_TABLES("moe-demo.tables.positions", "positions"),
     DEMO_TABLES("moe-demo.tables.starts", "starts"),
@@ -74,6 +74,50 @@ const struct signature signatures[] = {
     {"torch.embedding.small", CONTEXT, AT "21indexSelectSmallIndexIN3c108BFloat16EljLi2ELi2ELin2EEEvNS_4cuda6detail10TensorInfoIT_T1_EE"
      "NS6_IKS7_S8_EENS6_IKT0_S8_EEiiS8_l", U32("out:bf16*") " " U32("layer:bf16*") " {tokens:i64* rows:u32 sizes:u32[24] strides:u32[25] dims:i32} "
      "out_dim:i32 source_dim:i32 elements:u32=2048 vocabulary:i64=151936", .with = "moe-demo.i32", .shows = "tokens"},
+
+    /* transformers on torch: only in sequence are these launches a pass's */
+#define CAST(recipe, type, number)                                                                                     \
+    {recipe, CONTEXT, AT "27unrolled_elementwise_kernelIZZZNS0_23direct_copy_kernel_cudaERNS_18TensorIteratorBaseEENKU" \
+     "lvE1_clEvENKUlvE5_clEvEUlfE_St5arrayIPcLm2EELi4E23TrivialOffsetCalculatorILi1EjESB_NS0_6memory12LoadWithCastILi1" \
+     "EEENSC_13StoreWithCastILi1EEEEEviT_T0_T2_T3_T4_T5_", "rows:i32 functor:i8 {out:f32* positions:" type "*} in:i8 " \
+     "of:i8 {from:i8=" number " more:i8[7]} {to:i8[8]}", .with = "moe-demo.i32", .once_a_pass = true,                   \
+     .shows = "positions", .among = recipe " torch.rotary"}
+    CAST("torch.positions", "i64", "4"),
+    CAST("torch.positions.i32", "i32", "3"),
+#define CAT(recipe, name, inputs, first, sizes, what, behind)                                                          \
+    {recipe, CONTEXT, AT "12_GLOBAL__N_1" name, "layer:i8* {" first ":i8* more:u64[" inputs "]} {" sizes "} dim:i32=2 " \
+     "step:i32", .with = "moe-demo.i32", .once_a_pass = true, .shows = what, .among = "torch.positions " behind}
+#define ROTARY_CAT "19CatArrayBatchedCopyINS1_10OpaqueTypeILj4EEEjLi3ELi64ELi64EEEvPT_NS1_25CatArrInputTensorMetadataIS5_T0_XT2_EX" \
+     "T3_EEENS1_16TensorSizeStrideIS8_Lj4EEEiS8_"
+    CAT("torch.rotary", ROTARY_CAT, "339", "freqs", "sequences:u32=rows each:u32=1 shape:u32[6]", "batch", "torch.rotary"),
+    CAT("torch.rotary", ROTARY_CAT, "423", "freqs", "sequences:u32=3 each:u32=rows/3 shape:u32[6]", "batch", "torch.rotary"),
+#define CACHE_CAT "19CatArrayBatchedCopyINS1_10OpaqueTypeILj2EEEjLi4ELi64ELi64EEEvPT_NS1_25CatArrInputTensorMetadataIS5_T0_XT2_EX" \
+     "T3_EEENS1_16TensorSizeStrideIS8_Lj4EEEiS8_"
+#define ALIGNED_CAT "30CatArrayBatchedCopy_vectorizedINS1_10OpaqueTypeILj2EEEjLi3ELi128ELi1ELi16ELi8EEEvPcNS1_25CatArrInputTensorMetad" \
+     "ataIT_T0_XT2_EXT3_EEENS1_16TensorSizeStrideIS8_Lj4EEEiS8_"
+    CAT("torch.cache", CACHE_CAT, "339", "before", "shape:u32[8]", "cache", "torch.rotary torch.cache"),
+    CAT("torch.cache", CACHE_CAT, "423", "before", "shape:u32[8]", "cache", "torch.rotary torch.cache"),
+    CAT("torch.cache.aligned", ALIGNED_CAT, "339", "before", "shape:u32[8]", "cache", "torch.rotary torch.cache.aligned"),
+    CAT("torch.cache.aligned", ALIGNED_CAT, "423", "before", "shape:u32[8]", "cache", "torch.rotary torch.cache.aligned"),
+#define INDEX(recipe, params, what, behind, ...)                                                                       \
+    {recipe, CONTEXT, AT "24index_elementwise_kernelILi128ELi4EZNS0_22index_copy_kernel_implINS0_10OpaqueTypeILi2EEEEE" \
+     "vRNS_14TensorIteratorElllEUliE_EEvlT1_", params, .with = "moe-demo.i32", .once_a_pass = true, .shows = what,      \
+     .among = "torch.positions torch.rotary " behind, __VA_ARGS__}
+    INDEX("torch.slots", "numel:i64=rows*256 {dims:i32=2 size:i32=256 sizes:u32[2] rows:i32 more:u32[75] step:i32=8 steps:u32[71] layer:i8* "
+     "slots:i64* sizes_of:u64[2] width:u64=256}", "slots", "torch.slots", .fixed.rows = 0),
+    INDEX("torch.slots.heads", "numel:i64=rows*256 {dims:i32=3 size:i32=4 sizes:u32[2] heads:i32=64 more:u32[2] rows:i32 most:u32[75] step:i32=8 "
+     "steps:u32[68] layer:i8* slots:i64* sizes_of:u64[2] width:u64=256}", "slots", "torch.slots.heads", .fixed.rows = 0),
+    INDEX("torch.slots.one", "numel:i64=256 {dims:i32=1 size:i32=256 more:u32[150] layer:i8* slots:i64* sizes_of:u64[2] width:u64=256}", "slots",
+     "torch.slots.one", .fixed.rows = 1),
+    INDEX("torch.cache.static", "numel:i64=rows*256 {dims:i32=3 size:i32=64 more:u32[150] layer:i8* places:i64* sizes_of:u64[2] width:u64=64}",
+     "cache", "torch.cache.static", .fixed.rows = 0),
+    {"torch.reads", CONTEXT, AT "24vectorized_gather_kernelILi16ElEEvPcS2_PT0_illllb", "out:i8* layer:i8* reads:i64* rows:i32 "
+     "bytes:i64=512 slots_there:i64=800 stride:i64 out_stride:i64 negative:bool", .with = "moe-demo.i32", .once_a_pass = true, .shows = "reads",
+     .among = "torch.positions torch.rotary torch.slots torch.reads"},
+    {"torch.reads.small", CONTEXT, AT "21indexSelectSmallIndexIN3c108BFloat16EljLi2ELi2ELin2EEEvNS_4cuda6detail10TensorInfoIT_T1_EE"
+     "NS6_IKS7_S8_EENS6_IKT0_S8_EEiiS8_l", U32("out:bf16*") " " U32("layer:bf16*") " {reads:i64* rows:u32 sizes:u32[24] strides:u32[25] dims:i32} "
+     "out_dim:i32 source_dim:i32 elements:u32=256 slots_there:i64=800", .with = "moe-demo.i32", .once_a_pass = true, .shows = "reads",
+     .among = "torch.positions torch.rotary torch.slots torch.reads.small"},
 
     /* vLLM, from 2024 on */
     {"vllm.topkGatingSoftmax.old", ROUTER, V "17topkGatingSoftmaxILi4ELi128ELi4ELi16EEEvPKfPKbPfiPiS7_iii", "logits:f32* "
@@ -214,10 +258,10 @@ const struct signature signatures[] = {
     PLAN("vllm.slot_mapping.starts", "starts"),
     PLAN("vllm.slot_mapping.blocks", "blocks"),
 #define PLANS(recipe, what)                                                                                            \
-    {recipe, CONTEXT, "_compute_slot_mappings_kernel", TABLES "stride:i32=rows+5 rank:i32=0", "2 4",                   \
-     .with = "vllm.topkGating", .once_a_pass = true, .shows = what},                                                   \
-    {recipe, CONTEXT, "_compute_slot_mappings_kernel", TABLES "stride:i32=rows+5 rank:i32=0 g:u64* p:u64*", "2 4",     \
-     .with = "vllm.topkGating", .once_a_pass = true, .shows = what}
+    {recipe, CONTEXT, "_compute_slot_mappings_kernel", TABLES "apart:i32=rows+5 rank:i32=0", "2 4",                    \
+     .with = "vllm.topkGating", .once_a_pass = true, .groups = 2, .shows = what},                                      \
+    {recipe, CONTEXT, "_compute_slot_mappings_kernel", TABLES "apart:i32=rows+5 rank:i32=0 g:u64* p:u64*", "2 4",      \
+     .with = "vllm.topkGating", .once_a_pass = true, .groups = 2, .shows = what}
     PLANS("vllm.slot_mappings", "slots"),
     PLANS("vllm.slot_mappings.positions", "positions"),
     PLANS("vllm.slot_mappings.starts", "starts"),

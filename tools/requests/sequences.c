@@ -72,12 +72,9 @@ uint32_t sequences_other_layers(const struct trace_reader *reader, uint32_t segm
     uint32_t others = 0;
     for (uint32_t i = 0; i < view->site_count; i++) {
         const struct mt_site *site = &view->sites[i];
-        bool counted = site->kind != MT_SITE_ROUTER || site->layer < 0 || site->flags & MT_SITE_RETRACTED ||
-                       !trace_reader_chosen(reader, segment, i) || models_same(site, &model);
-        for (uint32_t j = 0; !counted && j < i; j++)
-            counted = view->sites[j].kind == MT_SITE_ROUTER && models_same(&view->sites[j], site) &&
-                      view->sites[j].layer == site->layer;
-        others += !counted;
+        others += site->kind == MT_SITE_ROUTER && site->layer >= 0 && !(site->flags & MT_SITE_RETRACTED) &&
+                  trace_reader_chosen(reader, segment, i) && !models_same(site, &model) &&
+                  models_names_first(view->sites, i);
     }
     return others;
 }

@@ -116,7 +116,7 @@ const struct softcuda_kernel softcuda_router_kernels[] = {
      "25CatArrInputTensorMetadataIS5_T0_XT2_EXT3_EEENS1_16TensorSizeStrideIS8_Lj4EEEiS8_",
      run_nothing, 5, cat},
     {"_ZN2at6native12_GLOBAL__N_130CatArrayBatchedCopy_vectorizedINS1_"
-     "10OpaqueTypeILj2EEEjLi4ELi128ELi1ELi16ELi8EEEvPcNS1_25CatArrInputTensorMetadataIT_T0_XT2_EXT3_EEENS1_"
+     "10OpaqueTypeILj2EEEjLi3ELi128ELi1ELi16ELi8EEEvPcNS1_25CatArrInputTensorMetadataIT_T0_XT2_EXT3_EEENS1_"
      "16TensorSizeStrideIS8_Lj4EEEiS8_",
      run_nothing, 5, cat},
     {"_ZN2at6native24index_elementwise_kernelILi128ELi4EZNS0_22index_copy_kernel_implINS0_10OpaqueTypeILi2EEEEEvRNS_"
