@@ -176,7 +176,7 @@ static bool table_in_memory(const struct mt_routing *routing)
            bytes_in_memory(routing->starts, ((uint64_t) routing->rows + 1) * sizeof(int32_t));
 }
 
-/* How many slots are listed, only the GPU sees; none have no address. */
+/* How many slots are listed, only the GPU sees; a list of none has no address. */
 static bool lists_in_memory(const struct mt_routing *routing)
 {
     return (!routing->ids || bytes_in_memory(routing->ids, sizeof(int32_t))) &&
@@ -203,7 +203,8 @@ static bool reads(const struct mt_recipe *recipe, const struct mt_kernel *kernel
 {
     if (!mt_recipe_read(recipe, kernel->info, launch, routing, why))
         return false;
-    if (routing->dtype == MT_DTYPE_NONE || in_memory(routing)) /* none: told by the launch itself */
+    const bool told_by_launch = routing->dtype == MT_DTYPE_NONE && !routing->index;
+    if (told_by_launch || in_memory(routing))
         return true;
     *why = beyond;
     return false;

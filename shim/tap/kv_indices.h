@@ -31,6 +31,7 @@ struct mt_kv_args {
     const int32_t *starts;   /* [sequences + 1]: of each list */
     const int64_t *index;    /* [sequences]: what stays a sequence's own while it runs */
     struct mt_kv_seen *seen; /* [MT_KV_SEEN] */
+    uint64_t words_max;      /* of `slots`: so many int32 lie in memory, whatever `starts` says */
     uint32_t sequences;
     uint32_t site;
 };
@@ -38,14 +39,15 @@ struct mt_kv_args {
 /* Shared by the threads. */
 struct mt_kv_plan {
     struct mt_blocks_plan blocks; /* of it: words, place, at */
-    uint32_t wide;                /* 2: a slot has 8 bytes; 1; 0: padding alone */
+    uint32_t wide;                /* 2: a slot has 8 bytes; 1; 0: padding alone, or no lists */
+    uint32_t total;               /* slots */
     uint32_t told[MT_BLOCKS_SEQUENCES_MAX];
 };
 
-MT_FN uint32_t mt_kv_length(const struct mt_kv_args *args, uint32_t sequence)
+MT_FN uint32_t mt_kv_length(const struct mt_kv_args *args, const struct mt_kv_plan *plan, uint32_t sequence)
 {
-    const int32_t start = args->starts[sequence], end = args->starts[sequence + 1];
-    return start < 0 || end < start ? 0 : (uint32_t) (end - start);
+    const uint32_t start = (uint32_t) args->starts[sequence], end = (uint32_t) args->starts[sequence + 1];
+    return end > plan->total || end < start ? 0 : end - start;
 }
 
 /* Of the sequence's slots the one at this position. */
@@ -64,18 +66,21 @@ MT_FN void mt_kv_begin(const struct mt_kv_args *args, struct mt_kv_plan *plan)
     const int32_t total = args->starts[args->sequences];
     plan->blocks.words = 1;
     plan->wide = 0;
-    if (!args->slots || total < 1 || args->starts[0] != 0 || args->slots[0] == 0)
+    plan->total = total < 1 || (uint64_t) total > args->words_max ? 0 : (uint32_t) total;
+    if (!plan->total || args->slots[0] == 0)
         return;
     plan->wide = total > 1 ? 2 : 1;
-    for (uint32_t i = 1; i < (uint32_t) total && i < MT_KV_LOOK; i += 2)
+    for (uint32_t i = 1; i < plan->total && i < MT_KV_LOOK; i += 2)
         if (args->slots[i])
             plan->wide = 1;
+    if ((uint64_t) plan->total * plan->wide > args->words_max)
+        plan->wide = 0;
 }
 
 /* How many of its slots are to be told: all, or the last two. */
 MT_FN uint32_t mt_kv_tell(const struct mt_kv_args *args, const struct mt_kv_plan *plan, uint32_t sequence)
 {
-    const uint32_t length = plan->wide ? mt_kv_length(args, sequence) : 0;
+    const uint32_t length = plan->wide ? mt_kv_length(args, plan, sequence) : 0;
     struct mt_kv_seen *seen = &args->seen[(uint64_t) args->index[sequence] % MT_KV_SEEN];
     const struct mt_kv_seen before = *seen;
     if (!length) {
@@ -131,7 +136,7 @@ MT_FN void mt_kv_write(const struct mt_kv_args *args, const struct mt_kv_plan *p
         const uint32_t at = plan->blocks.at[i], told = plan->told[i];
         if (!at)
             continue;
-        const uint32_t length = mt_kv_length(args, i);
+        const uint32_t length = mt_kv_length(args, plan, i);
         if (lane == 0) {
             mt_kv_put(args, plan, at, i);
             mt_kv_put(args, plan, at + 1, length);

@@ -17,6 +17,7 @@
 #define SCRATCH_EAGER 16384u     /* more than launches in flight, so that two running taps never share one */
 #define SLAB (1u << 20)          /* bytes of memory for graph nodes, each of which keeps its own */
 #define POSITIONS_MAX (1u << 20) /* rows of a pass */
+#define KV_INDICES_MAX INT32_MAX /* slots listed in a pass */
 
 struct mt_tap_state {
     struct mt_tap_state *next;
@@ -386,6 +387,7 @@ static bool launch_kv_indices(const struct mt_tap_state *state, CUstream stream,
         .slots = (const uint32_t *) (uintptr_t) routing->ids,
         .starts = (const int32_t *) (uintptr_t) routing->starts,
         .index = (const int64_t *) (uintptr_t) routing->index,
+        .words_max = routing->ids ? mt_reach(routing->ids, KV_INDICES_MAX * sizeof(int64_t)) / sizeof(uint32_t) : 0,
         .seen = (struct mt_kv_seen *) (uintptr_t) state->kv_seen,
         .sequences = routing->rows,
         .site = site,

@@ -164,6 +164,7 @@ static void tell_lists(struct engine *e)
                                     .starts = e->list_starts,
                                     .index = e->index,
                                     .seen = e->seen,
+                                    .words_max = sizeof e->list / sizeof(uint32_t),
                                     .sequences = e->sequences};
     mt_kv_begin(&args, &plan);
     mt_kv_count(&args, &plan, 0, 1);
@@ -171,7 +172,7 @@ static void tell_lists(struct engine *e)
     e->table[0][0] = (int32_t) e->sequences;
     for (uint32_t i = 0; i < e->sequences; i++) {
         int32_t *element = e->table[0] + plan.blocks.at[i];
-        const uint32_t length = mt_kv_length(&args, i), told = plan.told[i];
+        const uint32_t length = mt_kv_length(&args, &plan, i), told = plan.told[i];
         if (!told)
             continue;
         element[0] = (int32_t) i;

@@ -91,8 +91,9 @@ struct run {
 };
 
 /* What the rows of a pass are: in the same buffers for all passes, of the types that the signature has. */
-enum { SLOTS, POSITIONS, TOKENS, STARTS, BLOCKS, READS, CONTEXTS };
-static const char *const contexts[CONTEXTS] = {"slots", "positions", "tokens", "starts", "blocks", "reads"};
+enum { SLOTS, POSITIONS, TOKENS, STARTS, BLOCKS, READS, LENGTHS, LISTS, CONTEXTS };
+static const char *const contexts[CONTEXTS] = {"slots",  "positions", "tokens",  "starts",
+                                               "blocks", "reads",     "lengths", "kv_indices"};
 static uint64_t plan[CONTEXTS][4096];
 static CUdeviceptr values[CONTEXTS];
 /*
@@ -102,6 +103,8 @@ static CUdeviceptr values[CONTEXTS];
 static CUdeviceptr tables, strides, blocks_slots, states;
 #define OTHER_TABLE 1024
 static const uint32_t state_of[SEQUENCES] = {1, 2, 0};
+static CUdeviceptr sequence_ids; /* which stay each sequence's own while it runs */
+static const int64_t sequence_id_of[SEQUENCES] = {8, 3, 5};
 
 static const struct signature *chooser(const struct run *run)
 {
@@ -129,7 +132,8 @@ static uint64_t argument(const struct run *run, const struct field *field)
                  {"tables", tables},
                  {"strides", strides},
                  {"block_sizes", blocks_slots},
-                 {"index", states}};
+                 {"index", states},
+                 {"sequence_ids", sequence_ids}};
     const char *text = field->value;
     if (*text)
         return value_of(&text, run->shape);
@@ -370,6 +374,19 @@ static void tell_blocks(const struct run *run, bool other)
     fputc('\n', truth);
 }
 
+/* All of each list: none has grown by one slot since the pass before. */
+static void tell_lists(const struct run *run)
+{
+    const unsigned rows = run->shape.rows, starts[] = {0, rows / 3, rows / 2, rows};
+    fprintf(truth, "kv_indices: %d", SEQUENCES);
+    for (unsigned i = 0; i < SEQUENCES; i++) {
+        const unsigned length = starts[i + 1] - starts[i];
+        fprintf(truth, " %u %u %u", i, length, length);
+        tell_values(LISTS, field_of(&run->layout, "kv_indices")->type, starts[i], length, 1);
+    }
+    fputc('\n', truth);
+}
+
 /* Of a batch, how many sequences have how many rows each; of a cache, where the first layer's keys were and are. */
 static bool tell_launch(const struct run *run)
 {
@@ -391,6 +408,10 @@ static void tell_context(const struct run *run)
         return;
     while (strcmp(signature->shows, contexts[c]) != 0)
         c++;
+    if (c == LISTS) {
+        tell_lists(run);
+        return;
+    }
     const struct field *field = field_of(&run->layout, contexts[c]), *apart = field_of(&run->layout, "apart");
     for (unsigned group = 0; group == 0 || (group < signature->groups && (c == SLOTS || c == BLOCKS)); group++) {
         if (c == BLOCKS) {
@@ -399,7 +420,9 @@ static void tell_context(const struct run *run)
         }
         fprintf(truth, "%s:", contexts[c]);
         tell_values(c, field->type, group ? (unsigned) argument(run, apart) : 0,
-                    c == STARTS ? SEQUENCES + 1 : run->shape.rows,
+                    c == STARTS    ? SEQUENCES + 1
+                    : c == LENGTHS ? SEQUENCES
+                                   : run->shape.rows,
                     signature->layout ? place_of(signature, run->shape).stride : 1);
         fputc('\n', truth);
     }
@@ -590,11 +613,13 @@ int main(int argc, char **argv)
     strides = word(0);
     blocks_slots = word(0);
     states = word(0);
+    sequence_ids = word(0);
     const CUdeviceptr tables_of_group[] = {values[BLOCKS], values[BLOCKS] + OTHER_TABLE * sizeof(int32_t)};
     CHECK(cuda.MemcpyHtoD(tables, tables_of_group, sizeof tables_of_group));
     CHECK(cuda.MemcpyHtoD(strides, strides_of_group, sizeof strides_of_group));
     CHECK(cuda.MemcpyHtoD(blocks_slots, slots_of_block, sizeof slots_of_block));
     CHECK(cuda.MemcpyHtoD(states, state_of, sizeof state_of));
+    CHECK(cuda.MemcpyHtoD(sequence_ids, sequence_id_of, sizeof sequence_id_of));
     const unsigned n = (unsigned) atoi(argv[1]);
     const struct signature *signature = &signatures[n], *fixed = &signatures[router_of(signature)];
     if (argc == 4) {

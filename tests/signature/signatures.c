@@ -43,6 +43,8 @@ const struct signature signatures[] = {
     DEMO_TABLES("moe-demo.tables.positions", "positions"),
     DEMO_TABLES("moe-demo.tables.starts", "starts"),
     DEMO_TABLES("moe-demo.tables.blocks", "blocks"),
+    {"moe-demo.lists", CONTEXT, "moe_demo_lists", "table:i32* sequence_ids:i64* lengths:i32* starts:i32* kv_indices:i64*", "3", .with = "moe-demo.i32",
+     .once_a_pass = true, .shows = "kv_indices"},
 
     /* torch 2.5 to 2.15 */
     {"torch.topk", ROUTER, AT "6sbtopk10gatherTopKIfjLi2ELb0EEEvNS_4cuda6detail10TensorInfoIKT_T0_EES8_S8_bS8_S8_NS5_IS6_S8_"
@@ -366,9 +368,36 @@ const struct signature signatures[] = {
     {"sglang.store_kvcache", CONTEXT, "_ZN12_GLOBAL__N_113store_kvcacheILl1024ELi1ELb1ElEEvNS_18StoreKVCacheParamsE",
      "{key:bf16* value:bf16* layer:bf16* value_cache:bf16* slots:i64* key_stride:i64 value_stride:i64 cache_stride:i64 slots_stride:u64=1 rows:u32}",
      "rows/8", .with = "sglang.topkGatingSoftmax", .shows = "slots"},
+    {"sglang.store_kvcache", CONTEXT, "_ZN12_GLOBAL__N_113store_kvcacheILl1024ELi1ELb1EiEEvNS_18StoreKVCacheParamsE",
+     "{key:bf16* value:bf16* layer:bf16* value_cache:bf16* slots:i32* key_stride:i64 value_stride:i64 cache_stride:i64 slots_stride:u64=1 rows:u32 "
+     "size:u64}", "rows/8", .with = "sglang.topkGatingSoftmax", .shows = "slots"},
     {"sglang.store_kvcache.two_widths", CONTEXT, "_ZN6sglang20store_kvcache_kernelILl1024ELl512ELj32ELb1EiEEvNS_18StoreKVCacheParamsE",
      "{key:bf16* value:bf16* layer:bf16* value_cache:bf16* slots:i32* key_stride:i64 value_stride:i64 cache_stride:i64 value_cache_stride:i64 "
      "slots_stride:u64=1 rows:u32 size:u64 more:u64}", "rows/8", .with = "sglang.topkGatingSoftmax", .shows = "slots"},
+#define ROPE "_ZN39_GLOBAL__N__92eb8872_7_cuda_cu_04260703L"
+#define ROPE_PARAMS(positions) "q:bf16* k:bf16* cos_sin:f32* " positions "* q_stride:i64 k_stride:i64 head_stride:i64 heads:u32 k_heads:u32 rows:u32"
+#define ROPE_STORE(recipe, types, positions, slots, what)                                                              \
+    {recipe, CONTEXT, ROPE "23fused_rope_store_kernelILb1ELl64ELb1E13__nv_bfloat16" types "Lj8EEEvNS_20FusedRopeStore" \
+     "ParamsE", "{" ROPE_PARAMS(positions) " v:bf16* layer:bf16* v_cache:bf16* " slots "* v_stride:i64 cache_stride:i64}", \
+     "rows/4", .with = "sglang.topkGatingSoftmax", .shows = what}
+    ROPE_STORE("sglang.rope_store", "S1_l", "at:i64", "slots:i64", "slots"),
+    ROPE_STORE("sglang.rope_store.old", "i", "at:i32", "slots:i32", "slots"),
+    ROPE_STORE("sglang.rope_store.positions", "S1_i", "positions:i32", "to:i32", "positions"),
+    ROPE_STORE("sglang.rope_store.positions.old", "l", "positions:i64", "to:i64", "positions"),
+    {"sglang.rope", CONTEXT, ROPE "17fused_rope_kernelILb1ELl64ELb1E13__nv_bfloat16S1_lLj8EEEvNS_15FusedRopeParamsE",
+     "{" ROPE_PARAMS("positions:i64") "}", "rows/4", .with = "sglang.topkGatingSoftmax", .shows = "positions"},
+    {"sglang.rope.old", CONTEXT, ROPE "17fused_rope_kernelILb1ELl64ELb1E13__nv_bfloat16iLj8EEEvNS_15FusedRopeParamsE",
+     "{" ROPE_PARAMS("positions:i32") "}", "rows/4", .with = "sglang.topkGatingSoftmax", .shows = "positions"},
+#define KV_INDICES(of, more)                                                                                        \
+    {"sglang.kv_indices", CONTEXT, "create_flashinfer_kv_indices_triton", "table:i32* sequence_ids:i64* sizes:i32* "   \
+     "starts:i32* kv_indices:" of "*" more, "3", .with = "sglang.topkGatingSoftmax", .once_a_pass = true, .shows = "kv_indices"}
+    KV_INDICES("i32", ""),
+    KV_INDICES("i64", " g:u64* p:u64*"),
+#define LENGTHS(more)                                                                                                  \
+    {"sglang.lengths", CONTEXT, "compute_position_kernel", "out:i64* first:i32* before:i32* lengths:i32*" more, "3",   \
+     .with = "sglang.topkGatingSoftmax", .once_a_pass = true, .shows = "lengths"}
+    LENGTHS(""),
+    LENGTHS(" g:u64* p:u64*"),
 
     /* TensorRT-LLM and FlashInfer */
     {"trtllm.deepseek_v3_topk", ROUTER, TRT "23deepseek_v3_topk_kernelIf13__nv_bfloat16S2_iLi256ELb1EEEvPT_PT1_PT2_PT0_llllllld", "logits:f32* "
