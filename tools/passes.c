@@ -396,7 +396,10 @@ static bool table_of_lists(struct passes *passes, struct pass *pass, const struc
         if (!rows)
             continue;
         const int64_t ahead = pass->positions[first];
-        const bool whole = length == ahead + rows && element[2 + told] == pass->slots[first + rows - 1];
+        const bool to_end = length == ahead + rows;
+        const bool whole = to_end && element[2 + told] == pass->slots[first + rows - 1];
+        pass->lists_fit |= whole;
+        pass->lists_differ |= to_end && !whole;
         if (!whole && (pass->decodes || length != ahead))
             return false;
         listed++;
@@ -426,7 +429,9 @@ static bool show_lists(struct passes *passes, struct pass *pass, const struct co
         pass->rows = --pass->sequences;
     if (pass->sequences && table_of_lists(passes, pass, lists))
         return true;
+    const bool differ = pass->lists_differ;
     *pass = without;
+    pass->lists_differ = differ;
     pass->groups[0] = (struct pass_group){0};
     pass->rows = pass->group_count = 0;
     pass->slots = pass->positions = pass->tokens = NULL;

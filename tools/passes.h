@@ -46,6 +46,9 @@ struct pass {
     uint32_t sequences;
     bool listed;  /* slot by slot; what is ahead of a sequence may have been put there in the place of the like of it */
     bool decodes; /* each of them goes on with one that ran before, perhaps some passes ago */
+    /* Some lists end with their sequences' last rows: with the very slots of these, or with others. Then they are about
+     * another part of the cache. Lists that end ahead of the rows tell neither. */
+    bool lists_fit, lists_differ;
     /* Slots that its sequences attend to, as MT_SITE_READS says; NULL: not shown, or none but those of the pass. */
     const int32_t *reads;
     uint32_t read_count;

@@ -47,6 +47,7 @@ struct sequence {
     uint64_t key;
     int64_t index;                /* of its own while it runs */
     uint32_t rewrite, rewrite_to; /* in so many passes; how many slots */
+    bool over;                    /* the scheduler does not know yet that it is done */
     int32_t tokens[TOKENS];
 };
 
@@ -193,7 +194,7 @@ static void record_lists(struct engine *e, bool decodes)
     tell_lists(e);
     record(e, LISTS_SITE, e->words, e->table[0], 0);
     record(e, 7, e->rows, e->positions, 0);
-    record(e, 8, e->rows, e->slots[0], 0);
+    record(e, 8, e->rows, e->slots[e->o->window > 0], 0);
 }
 
 /* What the kernel for the slots is given, for each group; the one with a window is the first, as in gpt-oss. */
@@ -255,7 +256,7 @@ static void run_pass(struct engine *e, bool graph)
             record(e, READS_SITE, e->read_count, e->reads, 0);
     }
     for (uint32_t i = 0; i < ENGINE_LAYERS; i++) {
-        if (e->o->window) /* what stores, in each layer, is given the slots of its group */
+        if (e->o->window && !e->o->lists) /* what stores, in each layer, is given the slots of its group */
             record(e, STORE_SITE, e->rows, e->slots[e->o->window_alone || i % 2 == 0], 0);
         e->process = e->o->stages && i == ENGINE_LAYERS - 1;
         if (e->process) {
@@ -280,7 +281,7 @@ static void list_sequence(struct engine *e, const struct sequence *s, bool decod
     e->index[e->sequences++] = s->index;
     e->list_starts[e->sequences] = e->list_starts[e->sequences - 1];
     for (uint32_t i = 0; i < s->computed + decodes; i++)
-        add_slot(e, s->tables[0].blocks[i]);
+        add_slot(e, s->tables[0].blocks[i / e->o->block] * e->o->block + i % e->o->block);
 }
 
 /* What the engine gives its kernel for the slots; of a table only what goes on at a block's start. */
@@ -457,12 +458,12 @@ static void key_blocks(struct engine *e, struct sequence *s)
     }
 }
 
-/* Slots that hold what others that are found hold, too, are given back for these. */
+/* Blocks that hold what others that are found hold, too, are given back for these. */
 static void rewrite(struct engine *e, struct sequence *s)
 {
     uint64_t key = 0;
-    for (uint32_t i = 0; i < s->rewrite_to; i++) {
-        key = mix(key, (uint64_t) s->tokens[i]);
+    for (uint32_t i = 0; i < s->rewrite_to / e->o->block; i++) {
+        key = next_key(e, s, key, i);
         const uint32_t own = s->tables[0].blocks[i], found = find_key(&e->pools[0], key);
         if (found == UINT32_MAX || found == own)
             continue;
@@ -665,6 +666,10 @@ static bool is_prompt(const struct sequence *s)
 static void preempt(struct engine *e, struct sequence *s)
 {
     s->planned = 0;
+    if (s->over) {
+        finish(e, s);
+        return;
+    }
     take_out(e, s);
     release(e, s);
     memmove(e->waiting + 1, e->waiting, e->waiting_count++ * sizeof *e->waiting);
@@ -679,7 +684,7 @@ static void step(struct engine *e)
         e->waiting[e->waiting_count++] = arrive(e);
     for (uint32_t i = 0; i < e->running_count; i++) {
         struct sequence *s = e->running[i];
-        if (s->rewrite && --s->rewrite == 0)
+        if (s->rewrite && --s->rewrite == 0 && !s->over) /* who is done attends to nothing any more */
             rewrite(e, s);
     }
     uint32_t budget = o->budget;
@@ -688,6 +693,10 @@ static void step(struct engine *e)
         prompts |= is_prompt(e->running[i]);
     bool admits = e->running_count < o->batch && below(e, 4) == 0;
     bool only_prompts = o->apart && (prompts || admits), only_decode = true;
+    for (uint32_t i = e->running_count; i-- > 0 && only_prompts;) {
+        if (e->running[i]->over)
+            finish(e, e->running[i]);
+    }
     for (uint32_t i = 0; i < e->running_count; i++) {
         struct sequence *s = e->running[i];
         bool prompt = is_prompt(s);
@@ -756,9 +765,13 @@ static void step(struct engine *e)
         struct sequence *s = e->running[i];
         if (!s->planned)
             continue;
-        after_pass(e, s);
-        if (s->computed >= s->length)
+        if (!s->over)
+            after_pass(e, s);
+        s->planned = 0;
+        if (s->over || (s->computed >= s->length && !o->lists))
             finish(e, s);
+        else
+            s->over = s->computed >= s->length;
     }
 }
 

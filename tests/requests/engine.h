@@ -21,9 +21,10 @@ struct engine_options {
     bool fill_holes;    /* a request's place is taken by a new one or the last one; otherwise they close up */
     bool apart;         /* passes of prompts and of decoding */
     bool sequences;     /* shows which rows are one, and the blocks ahead of them; slots without the rows of padding */
-    bool lists;         /* with `sequences`: as SGLang does, blocks of one slot, and in each pass the slots of each
-                           sequence, of which is told what the tap tells; what is twice in the cache is dropped from the
-                           sequence that computed it later, up to two passes after its prompt; for `apart` */
+    bool lists;         /* with `sequences`: as SGLang does, in each pass the slots of each sequence, of which is told
+                           what the tap tells; what is twice in the cache is dropped from the sequence that computed it
+                           later, up to two passes after its prompt; who is done runs a row more if the next pass
+                           decodes. With a window the rows' own slots are of that group */
     bool reads;         /* shows the slots that a pass attends to, as transformers does */
     uint32_t window;    /* to which every second layer attends, in a cache of their own; 0: all attend to everything */
     bool window_alone;  /* all layers do */

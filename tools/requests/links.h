@@ -101,8 +101,9 @@ struct requests {
     struct surveyed surveyed[PASS_GROUPS];
     uint32_t group; /* whose slots are followed */
     uint32_t seen_rows, seen_passes;
-    bool drafts;      /* draft tokens were rejected somewhere */
-    uint32_t fullest; /* rows of the largest pass */
+    bool drafts;                          /* draft tokens were rejected somewhere */
+    bool listed, lists_fit, lists_differ; /* as in some pass */
+    uint32_t fullest;                     /* rows of the largest pass */
     struct node *nodes;
     uint32_t node_count, node_room;
     uint64_t *times;       /* of each pass */

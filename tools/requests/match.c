@@ -309,7 +309,7 @@ bool links_attends(struct proof *p, uint32_t leaf, uint32_t page)
 
 int requests_match(struct requests *r, const int32_t *tokens, uint32_t count, struct request_row *rows)
 {
-    if (r->shown && !r->guessed)
+    if (r->shown)
         return links_match_shown(r, tokens, count, rows);
     struct proof *p = links_proof(r);
     if (!p || links_sort(p) != 0)

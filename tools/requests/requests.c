@@ -290,9 +290,14 @@ int requests_add(struct requests *r, const struct pass *given)
         ours |= r->site[pass->layers[i].site].column >= 0;
     if (!ours)
         return 0; /* a draft model's: the cache it writes is its own */
+    if (pass->listed && !r->lists_fit) {
+        with_sequences.starts = NULL; /* nothing tells that they are of these slots */
+        with_sequences.groups[0].blocks = NULL;
+    }
     if (pass->batch && pass->positions && !r->slotted)
         return links_batch(&w, pass);
-    bool shown = r->group < pass->group_count && pass->positions;
+    /* Slots of layers that attend to a window, while those of others are listed: what is ahead of a row may be gone. */
+    bool shown = r->group < pass->group_count && pass->positions && !r->lists_differ;
     if (shown && r->reads_shown && !pass->starts) {
         const int result = links_show_reads(r, &with_sequences);
         if (result && result != -EDOM)

@@ -60,7 +60,7 @@ static uint32_t greatest_divisor(uint32_t a, uint32_t b)
     return b;
 }
 
-static int see_row(struct requests *r, struct surveyed *s, uint32_t slot, int32_t position)
+static int see_row(struct requests *r, struct surveyed *s, uint32_t slot, int32_t position, bool listed)
 {
     if (slot >= SLOTS_MAX || position >= (int32_t) POSITIONS_MAX)
         return -ERANGE;
@@ -74,9 +74,10 @@ static int see_row(struct requests *r, struct surveyed *s, uint32_t slot, int32_
         s->seen_count = count;
     }
     struct seen_slot *now = &s->seen[slot];
-    /* Written again behind a row that has not changed since: within a block only its own sequence does that. */
-    if (now->row && now->position == position && slot > 0 && now[-1].row && now[-1].position == position - 1 &&
-        now[-1].row < now->row && now[-1].pass != r->seen_passes)
+    /* Written again behind a row that has not changed since: within a block only its own sequence does that. Where
+     * slots are listed they are given one by one, and there are no drafts. */
+    if (!listed && now->row && now->position == position && slot > 0 && now[-1].row &&
+        now[-1].position == position - 1 && now[-1].row < now->row && now[-1].pass != r->seen_passes)
         s->rewritten = greatest_divisor(s->rewritten, (uint32_t) position);
     /* Twice in a pass: where padded rows are sent to. */
     if (now->pass == r->seen_passes && !add_padding(s, slot))
@@ -115,7 +116,7 @@ static int see_rows(struct requests *r, struct surveyed *s, const struct pass *p
         rows++;
         s->divisor =
             greatest_divisor(slot > position ? (uint32_t) (slot - position) : (uint32_t) (position - slot), s->divisor);
-        int result = see_row(r, s, (uint32_t) slot, position);
+        int result = see_row(r, s, (uint32_t) slot, position, pass->listed);
         if (result)
             return result;
     }
@@ -155,6 +156,9 @@ int requests_survey(struct requests *r, const struct pass *pass)
     r->slotted |= pass->group_count || pass->unplaced;
     if (pass->reads && pass->positions && see_reads(r, pass) != 0)
         return -ENOMEM;
+    r->listed |= pass->listed;
+    r->lists_fit |= pass->lists_fit;
+    r->lists_differ |= pass->lists_differ;
     /* Who lists its slots pads with the slot 0, also where a list was lost. */
     if (pass->decodes && !add_padding(&r->surveyed[0], 0))
         return -ENOMEM;
@@ -232,7 +236,9 @@ int requests_surveyed(struct requests *r)
         r->surveyed[i].seen = NULL;
     }
     r->group = best_group(r);
-    const struct surveyed *s = &r->surveyed[r->group];
+    struct surveyed *s = &r->surveyed[r->group];
+    if (r->listed && !r->lists_fit)
+        s->told_block = 0;
     if (r->block && (s->divisor % r->block || (s->told_block && s->told_block != r->block)))
         return -EDOM;
     if (!r->block && s->told_block && s->divisor % s->told_block == 0)
