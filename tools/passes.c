@@ -379,6 +379,7 @@ static bool table_of_lists(struct passes *passes, struct pass *pass, const struc
 {
     int32_t *table = passes->lists + lists->values[0] + 1;
     uint32_t words = 1, listed = 0;
+    bool differ = false;
     if (!pass->slots || !pass->positions)
         return false;
     table[0] = 1;
@@ -396,13 +397,13 @@ static bool table_of_lists(struct passes *passes, struct pass *pass, const struc
         if (!rows)
             continue;
         const int64_t ahead = pass->positions[first];
-        const bool to_end = length == ahead + rows;
-        const bool whole = to_end && element[2 + told] == pass->slots[first + rows - 1];
-        pass->lists_fit |= whole;
-        pass->lists_differ |= to_end && !whole;
+        const bool whole = length == ahead + rows;
         if (!whole && (pass->decodes || length != ahead))
             return false;
         listed++;
+        const bool fits = whole && element[2 + told] == pass->slots[first + rows - 1];
+        pass->lists_fit |= fits;
+        differ |= whole && !fits;
         const int64_t left = whole ? told - rows : told;
         if (ahead == 0 || left < 1)
             continue;
@@ -412,9 +413,12 @@ static bool table_of_lists(struct passes *passes, struct pass *pass, const struc
         memcpy(table + words, element + 3 + (all ? 0 : left - 1), (size_t) (all ? ahead : 1) * sizeof *table);
         words += all ? (uint32_t) ahead : 1;
     }
+    if (pass->decodes && listed != pass->sequences)
+        return false;
     pass->groups[0].blocks = table;
     pass->groups[0].block_words = words;
-    return !pass->decodes || listed == pass->sequences;
+    pass->lists_differ = differ;
+    return !differ;
 }
 
 /* Padded rows have the slot 0. False, and nothing is shown: these lists are not the pass's. */
