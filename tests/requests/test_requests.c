@@ -524,13 +524,14 @@ Test(shown, lists)
 {
     struct engine_options o = usual;
     o.block = 1;
-    o.blocks = 8000;
+    o.batch = 8;
+    o.blocks = 4000;
     o.prefix_cache = o.turns = o.apart = o.lists = true;
     o.words = 50;
     o.noise = 100;
     o.sequences = true;
     run(o, 4, 1000, 800);
-    o.blocks = 1500;
+    o.blocks = 600;
     o.fill_holes = true;
     run(o, 4, 1000, 800);
     o.loss = 1000;
@@ -540,7 +541,8 @@ Test(shown, lists)
 Test(shown, lists_of_pages)
 {
     struct engine_options o = usual;
-    o.blocks = 120;
+    o.batch = 8;
+    o.blocks = 50;
     o.prefix_cache = o.turns = o.lists = o.sequences = true; /* prompts and decoding in one pass */
     o.words = 50;
     o.noise = 100;
@@ -554,7 +556,8 @@ Test(shown, lists_of_other_slots)
 {
     struct engine_options o = usual;
     o.block = 1;
-    o.blocks = 1500;
+    o.batch = 8;
+    o.blocks = 600;
     o.window = 100;
     o.prefix_cache = o.turns = o.apart = o.lists = o.sequences = true;
     o.words = 50;
