@@ -81,11 +81,12 @@ def windows(folder):
                   eos_token_id=2, pad_token_id=0)
 
     def layer(weight, at):
+        # vLLM 0.24 looks for unquantized weights of gpt-oss by the names of its own modules.
+        own = at + 'mlp.experts.routed_experts.'
         return {at + 'self_attn.sinks': weight(HEADS),
                 at + 'mlp.router.weight': weight(experts, HIDDEN), at + 'mlp.router.bias': weight(experts),
-                at + 'mlp.experts.gate_up_proj': weight(experts, HIDDEN, 2 * INNER),
-                at + 'mlp.experts.gate_up_proj_bias': weight(experts, 2 * INNER),
-                at + 'mlp.experts.down_proj': weight(experts, INNER, HIDDEN), at + 'mlp.experts.down_proj_bias': weight(experts, HIDDEN)}
+                own + 'gate_up_proj': weight(experts, HIDDEN, 2 * INNER), own + 'gate_up_proj_bias': weight(experts, 2 * INNER),
+                own + 'down_proj': weight(experts, INNER, HIDDEN), own + 'down_proj_bias': weight(experts, HIDDEN)}
     write(folder, config, 12, layer)
 
 
