@@ -117,7 +117,7 @@ for extra in "" "--graph" "--graph=pieces --scrub"; do
 done
 
 # What the sequences are.
-for extra in --plan "--plan --graph" --plan=tables "--plan=tables --graph"; do
+for extra in --plan "--plan --graph" --plan=tables "--plan=tables --graph" --plan=lists "--plan=lists --graph"; do
     for tokens in 32 4000; do
         # shellcheck disable=SC2086
         timeout 120 $moetap record -q --force -o "$tmp/t" -- $demo $extra --layers 12 --tokens $tokens --steps 9 --truth "$tmp/truth" \
@@ -131,7 +131,7 @@ done
 # compute-sanitizer over the tap.
 if command -v compute-sanitizer >/dev/null; then
     for tool in memcheck racecheck; do
-      for mode in "" --graph "--graph --weights" --plan --plan=tables; do
+      for mode in "" --graph "--graph --weights" --plan --plan=tables --plan=lists; do
         # shellcheck disable=SC2086
         MOETAP_WEIGHTS=$([[ $mode == *--weights ]] && echo 1 || echo 0) MOETAP_SESSION=sanitizer MOETAP_SOURCE=preload LD_PRELOAD=$PWD/build/shim/libmoetap-shim.so timeout 120 compute-sanitizer --report-api-errors no --tool $tool \
             $demo --layers 2 --experts 64 --topk 8 --tokens 1200 --steps 2 $mode >"$out/$tool.log" 2>&1

@@ -193,8 +193,12 @@ Test(plan, every_mode)
     static const char *const modes[] = {"",        " --graph",        " --graph=pieces", " --graph --scrub",
                                         "=tables", "=tables --graph", "=lists",          "=lists --graph"};
     for (size_t m = 0; m < sizeof modes / sizeof *modes; m++) {
-        check("", modes[m], 32, 1, "", true);
-        check("SOFTCUDA_ORDER=late", modes[m], 48, 1, "--source=preload", true);
+        /* One kernel's tables take both ways through the device, the others by turns. */
+        const bool both = modes[m][0] != '=';
+        if (both || m % 2 == 0)
+            check("", modes[m], 32, 1, "", true);
+        if (both || m % 2)
+            check("SOFTCUDA_ORDER=late", modes[m], 48, 1, "--source=preload", true);
     }
 }
 
