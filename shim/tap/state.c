@@ -14,10 +14,10 @@
 #include <sys/statvfs.h>
 
 #define RING_SIZE_SMALL (1u << 20)
-#define SCRATCH_EAGER 16384u     /* more than launches in flight, so that two running taps never share one */
-#define SLAB (1u << 20)          /* bytes of memory for graph nodes, each of which keeps its own */
-#define POSITIONS_MAX (1u << 20) /* rows of a pass */
-#define KV_INDICES_MAX INT32_MAX /* slots listed in a pass */
+#define SCRATCH_EAGER 16384u      /* more than launches in flight, so that two running taps never share one */
+#define SLAB (1u << 20)           /* bytes of memory for graph nodes, each of which keeps its own */
+#define POSITIONS_MAX (1u << 20)  /* rows of a pass */
+#define KV_INDICES_MAX (1u << 24) /* slots listed in a pass; of more none is told */
 
 struct mt_tap_state {
     struct mt_tap_state *next;

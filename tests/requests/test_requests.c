@@ -533,7 +533,7 @@ Test(shown, lists)
     run(o, 4, 1000, 800);
     o.blocks = 600;
     o.fill_holes = true;
-    run(o, 4, 1000, 800);
+    run(o, 4, 1000, 750);
     o.loss = 1000;
     run(o, 4, 550, 0);
 }
