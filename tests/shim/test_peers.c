@@ -92,11 +92,13 @@ Test(peers, no_room_for_a_segment)
 /* A container's /dev/shm as it is by default. The engine's ranks need it to talk to each other: most of it is left. */
 Test(peers, little_room_for_segments)
 {
-    command(&o,
-            "unshare -m sh -c 'cd %s && mkdir -p small && mount -t tmpfs -o size=64m none small && touch small/mounted "
-            "&& export MOETAP_SHM_DIR=small && for i in 1 2 3 4; do LD_PRELOAD=%s MOETAP_SESSION=s %s; done; df "
-            "--output=avail small; for s in small/moetap.*; do %s drain -q --force -o t $s; done; ls small'",
-            scratch(), SHIM, MOE_DEMO, MOETAP);
+    command(
+        &o,
+        "unset MOETAP_RING_SIZE; unshare -m sh -c 'cd %s && mkdir -p small && mount -t tmpfs -o size=64m none small "
+        "&& touch small/mounted && export MOETAP_SHM_DIR=small && for i in 1 2 3 4; do LD_PRELOAD=%s MOETAP_SESSION=s "
+        "%s; done; df "
+        "--output=avail small; for s in small/moetap.*; do %s drain -q --force -o t $s; done; ls small'",
+        scratch(), SHIM, MOE_DEMO, MOETAP);
     if (!strstr(o.text, "mounted"))
         cr_skip_test("may not mount here");
     SAYS("small has 65536 KiB free: a ring of 16384 KiB instead of 65536 (--ring-size asks for another)");
