@@ -104,9 +104,7 @@ Test(peers, little_room_for_segments)
     SAYS("small has 65536 KiB free: a ring of 16384 KiB instead of 65536 (--ring-size asks for another)");
     SAYS("a ring of 4096 KiB instead of 65536");
     cr_assert_gt(number_behind("Avail\n"), 65536u / 4, "%s", o.text);
-    unsigned captured = 0;
-    for (const char *at = o.text; (at = strstr(at, "captured 32 records, 512 rows from 1 segment; lost 0")); at++)
-        captured++;
+    const unsigned captured = occurrences(o.text, "captured 32 records, 512 rows from 1 segment; lost 0");
     cr_assert_eq(captured, 4u, "%s", o.text);
 }
 
