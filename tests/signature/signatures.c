@@ -405,6 +405,18 @@ const struct signature signatures[] = {
      "rows:i32 k:i32 clamp:f32 scale:f32 {sigmoid:bool norm:bool delayed:bool}", "rows/4", "experts 1 0", .fixed.experts = 128},
     {"llama.topk_moe", ROUTER, "_Z13topk_moe_cudaILi64ELb1EEvPKfPfPiS2_iiff15topk_moe_config", "logits:f32* weights:f32* ids:i32* bias:f32* "
      "rows:i32 k:i32 clamp:f32 scale:f32 {sigmoid:bool norm:bool delayed:bool more:bool}", "rows/4", "experts 1 0", .fixed.experts = 64},
+    {"llama.topk_moe", ROUTER, "_Z13topk_moe_cudaILi256ELb1EEvPKfPfPiS2_iiff15topk_moe_config", "logits:f32* weights:f32* ids:i32* bias:f32* "
+     "rows:i32 k:i32 clamp:f32 scale:f32 {flags:bool[8] groups:i32=8 of_group:i32=32 groups_kept:i32=4}", "rows/4", "experts 1 0",
+     .fixed.experts = 256},
+    {"ik_llama.topk_moe", ROUTER, "_Z13topk_moe_cudaILm128ELb1EEvPKfPfPiS1_ii", "logits:f32* weights:f32* ids:i32* bias:f32* rows:i32 k:i32",
+     "rows/4", "experts 1 0", .fixed.experts = 128},
+    {"ik_llama.argsort_biased", ROUTER, "_ZL28k_argsort_biased_f32_f32_i32IL15ggml_sort_order1EEvPKfS2_PfPiiiim", "logits:f32* bias:f32* "
+     "weights:f32* ids:i32* experts:i32 padded:i32=experts k:i32 nb_ids:u64=experts*4", "rows", "experts 1 0", .fixed.experts = 64},
+    {"ik_llama.argsort_grouped", ROUTER, "_ZL21k_argsort_f32_f32_i32IL15ggml_sort_order1EEvPKfS2_PKhPfPiiiimii", "biased:f32* logits:f32* "
+     "groups:i8* weights:f32* ids:i32* experts:i32 padded:i32=experts k:i32 nb_ids:u64=experts*4 of_group:i32=32 group_count:i32=2", "rows",
+     "experts 1 0", .fixed.experts = 64},
+    {"ik_llama.openai", ROUTER, "_ZL20k_openai_f32_f32_i32IL15ggml_sort_order1EEvPKfPfPiiiim", "logits:f32* weights:f32* ids:i32* "
+     "experts:i32 padded:i32=experts k:i32 nb_ids:u64=experts*4", "rows", "experts 1 0", .fixed.experts = 32},
     {"llama.topk_moe.old", ROUTER, "_Z13topk_moe_cudaILm128ELb0EEvPKfPfPiii", "logits:f32* weights:f32* ids:i32* rows:i32 k:i32", "rows/4",
      "experts 1 0", .fixed.experts = 128},
     {"llama.topk_moe.old", ROUTER, "_Z13topk_moe_cudaILi64ELb0ELb1EEvPKfPfPiiif", "logits:f32* weights:f32* ids:i32* rows:i32 k:i32 clamp:f32",
