@@ -108,6 +108,8 @@ static const struct {
      "0ELi1024ELi16EEEvPKT_PfPT1_PKT0_lllbfb", "8 8 8 8 8 8 8 1 4 1", "2=0x1000 4=7 5=96 6=6", MT_DTYPE_I32, 7, 6, 96, 6, "1 f32"},
     {"vllm.single_group_topk.block", V "17single_group_topk6detail30single_group_topk_block_kernelI13__nv_bfloat166__halfi"
      SCORING "0ELi1024ELi16EEEvPKT_PfPT1_PKT0_llbfb", "8 8 8 8 8 8 1 4 1", "2=0x1000 4=96 5=6 x=7", MT_DTYPE_I32, 7, 6, 96, 6, "1 f32"},
+    {"vllm.topkGating", "_ZN9aphrodite3moe10topkGatingILi10ELi320ELi4ELi4ELi32Ei13__nv_bfloat16" SCORING "0EEEvPKT5_PKbPfiPT4_"
+     "PiiiibPKfdS8_", "8 8 8 4 8 8 4 4 4 1 8 8 8", "3=7 4=0x1000 5=0x2000 6=6 8=96", MT_DTYPE_I32, 7, 6, 96, 6, "2 f32"},
     {"vllm.align.small_batch", V "46moe_align_block_size_small_batch_expert_kernelIiLi256EEEvPKT_PiS5_S5_S5_iimiibS5_",
      "8 8 8 8 8 4 4 8 4 4 1 8", "0=0x1000 5=96 6=64 7=42 8=99 9=6", MT_DTYPE_I32, 7, 6, 96, 6},
     {"vllm.count_and_sort", V "35count_and_sort_expert_tokens_kernelIiEEvPKT_PiS5_S5_miiibS5_", "8 8 8 8 8 4 4 4 1 8",
@@ -115,6 +117,11 @@ static const struct {
     {"vllm.align.old", V "27moe_align_block_size_kernelIaiEEvPT_PiS4_S4_iim", "8 8 8 8 4 4 8", NULL, 0, 0, 0, 0, 0},
     {"vllm.align.old", V "31sgl_moe_align_block_size_kernelIaEEvPT_PiS4_S4_iimS4_", "8 8 8 8 4 4 8 8", NULL, 0, 0, 0, 0, 0},
     /* Triton: names and order from the wheel's Python */
+    {"vllm.muse_spark", "_routing_kernel", "8 8 8 8 4 4 4 4 4 4 4 4 4 8 8", "3=0x1000 5=7 6=96 7=96 8=6 9=6 x=7", MT_DTYPE_I32, 7, 6, 96,
+     6, "2 f32"},
+    {"vllm.muse_spark.one_row", "_routing_kernel", "8 8 8 8 4 4 4 4 4 4 4 4 8 8", "3=0x1000 5=96 6=96 7=6 8=6 x=1", MT_DTYPE_I32, 1, 6,
+     96, 6, "2 f32"},
+    {"vllm.inkling", "_inkling_gate_select_kernel", "8 8 8 8 8 4 4 4 8 8", NULL, 0, 0, 0, 0, 0},
     {"vllm.dsv4_topk", "_dsv4_topk_kernel", "8 8 8 8 4 8 8", NULL, 0, 0, 0, 0, 0},
     {"triton_kernels.topk", "_topk_forward", "8 4 8 8 4 8 4 4 8 4 8 8", "1=96 3=0x1000 4=6 6=7 7=96", MT_DTYPE_I16, 7, 6, 96,
      6},
@@ -347,6 +354,10 @@ static const struct {
      MT_DTYPE_I32, 4, 1, 0, 1},
     {"vllm.slot_mappings.blocks", "_compute_slot_mappings_kernel", "4 8 8 8 8 8 8 8 4 4 8 8",
      "0=7 1=0x9000 2=0x2000 3=0x3000 4=0x1000 5=0x5000 6=0x6000 7=0x7000 x=2 y=4", MT_DTYPE_I32, 3, 1, 0, 0x5000},
+    {"vllm.slot_mappings.enabled", "_compute_slot_mappings_kernel", "4 8 8 8 8 8 8 8 8 8 4 4 8 8",
+     "0=7 2=0x2000 3=0x3000 9=0x1000 10=7 x=2 y=4", MT_DTYPE_I64, 7, 1, 0, 1},
+    {"vllm.slot_mappings.blocks", "_compute_slot_mappings_kernel", "4 8 8 8 8 8 8 8 8 8 4 4 8 8",
+     "0=7 1=0x9000 2=0x2000 3=0x3000 4=0x1000 5=0x5000 6=0x6000 9=0x7000 x=2 y=4", MT_DTYPE_I32, 3, 1, 0, 0x5000},
     {NULL, "_compute_slot_mappings_kernel", "4 8 8 8 8 8 8 8 4 8 8", NULL, 0, 0, 0, 0, 0}, /* rank 1: Triton drops it */
     {"moe-demo.tables.slots", "moe_demo_tables", "4 8 8 8 8 8 8 8 4", "0=7 2=0x2000 3=0x3000 7=0x1000 8=7 x=2 y=4",
      MT_DTYPE_I64, 7, 1, 0, 1},
@@ -366,6 +377,14 @@ static const struct {
      "liiiiiiff", "8 8 8 8 8 4 4 4 4 4 4 4 4", "2=0x5000 4=0x1000 x=7", MT_DTYPE_I64, 7, 1, 0, 1},
     {"vllm.reshape_and_cache", "_ZN4vllm24reshape_and_cache_kernelIttLNS_18Fp8KVCacheDataTypeE0EEEvPKT_S4_PT0_S6_PKliiiiiiPKfSA_",
      "8 8 8 8 8 4 4 4 4 4 4 8 8", "2=0x5000 4=0x1000 x=7", MT_DTYPE_I64, 7, 1, 0, 1},
+    {"vllm.reshape_and_cache", "_ZN4vllm24reshape_and_cache_kernelIttLNS_18Fp8KVCacheDataTypeE0EEEvPKT_S4_PT0_S6_PKliiiiiiPKfSA_b",
+     "8 8 8 8 8 4 4 4 4 4 4 8 8 1", "2=0x5000 4=0x1000 x=7", MT_DTYPE_I64, 7, 1, 0, 1},
+    {"vllm.concat_and_cache_mla", "_ZN4vllm30concat_and_cache_ds_mla_kernelIthLNS_18Fp8KVCacheDataTypeE0EEEvPKT_S4_PT0_PKliiiiiiiPKf",
+     "8 8 8 8 4 4 4 4 4 4 4 8", "2=0x5000 3=0x1000 x=7", MT_DTYPE_I64, 7, 1, 0, 1},
+    {"vllm.mla_rope_fused", "_ZN4vllm38concat_and_cache_mla_rope_fused_kernelIffLb1EttLNS_18Fp8KVCacheDataTypeE0EEEvPKlPT_S5_PKS4_PKT0_"
+     "illlliPT3_S3_iiiiPKf", "8 8 8 8 8 4 8 8 8 8 4 8 8 4 4 4 4 8", "11=0x5000 12=0x1000 x=7", MT_DTYPE_I64, 7, 1, 0, 1},
+    {"vllm.mla_rope_fused.positions", "_ZN4vllm38concat_and_cache_mla_rope_fused_kernelIffLb1EttLNS_18Fp8KVCacheDataTypeE0EEEvPKlPT_S5_PKS4_"
+     "PKT0_illlliPT3_S3_iiiiPKf", "8 8 8 8 8 4 8 8 8 8 4 8 8 4 4 4 4 8", "0=0x1000 11=0x5000 12=0x7000 x=7", MT_DTYPE_I64, 7, 1, 0, 1},
     {"vllm.concat_and_cache_mla", "_ZN4vllm27concat_and_cache_mla_kernelIttLNS_18Fp8KVCacheDataTypeE0EEEvPKT_S4_PT0_PKliiiiiiiPKf",
      "8 8 8 8 4 4 4 4 4 4 4 8", "2=0x5000 3=0x1000 x=7", MT_DTYPE_I64, 7, 1, 0, 1},
     {"vllm.rotary_embedding", "_ZN4vllm23rotary_embedding_kernelI13__nv_bfloat16Lb1EEEvPKlPT_S5_PKS4_illliii",

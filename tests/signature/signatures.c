@@ -181,6 +181,18 @@ const struct signature signatures[] = {
     {"vllm.minimax_m2", ROUTER, V "36_GLOBAL__N__a4a9a764_4_m_cu_3aa0405a36minimax_m2_topk_sigmoid_quant_kernelI13__nv_bfloat16EEvPKT_PKfS8_PfPi"
      "P13__nv_fp8_e4m3S9_llllllii", "hidden:bf16* logits:f32* bias:f32* weights:f32* ids:i32* quantised:i8* scales:f32* hm:i64 lm:i64 qm:i64 "
      "wm:i64=k im:i64=k sm:i64 size:i32 groups:i32", "rows", .fixed = {0, 8, 256}},
+    {"vllm.topkGating", ROUTER, "_ZN9aphrodite3moe10topkGatingILi10ELi320ELi4ELi4ELi32Ei13__nv_bfloat16" S "0EEEvPKT5_PKbPfiPT4_PiiiibPKfdS8_",
+     GATING "ids:i32* source_rows:i32* k:i32 start:i32=0 end:i32=experts renormalize:bool bias:f32* scale:f64 padding:bool*",
+     "rows/32"},
+#define MUSE(recipe, rows, grid, ...)                                                                                  \
+    {recipe, ROUTER, "_routing_kernel", "logits:bf16* bias:f32* weights:f32* ids:i32* mask:i32=0 " rows                \
+     "experts:i32 gm:i32=experts wm:i32=k im:i32=k a:f32 b:f32 c:f32", grid, __VA_ARGS__},                             \
+    {recipe, ROUTER, "_routing_kernel", "logits:bf16* bias:f32* weights:f32* ids:i32* mask:i32=0 " rows                \
+     "experts:i32 gm:i32=experts wm:i32=k im:i32=k a:f32 b:f32 c:f32 g:u64* p:u64*", grid, __VA_ARGS__}
+    MUSE("vllm.muse_spark", "rows:i32 ", "rows", .fixed = {0, 8, 256}),
+    MUSE("vllm.muse_spark.one_row", "", "1", .fixed = {1, 8, 256}),
+    {"vllm.inkling", NO_IDS, "_inkling_gate_select_kernel", "logits:f32* bias:f32* scale:f32* ids:i32* weights:f32* route_scale:f32 rows:i32 "
+     "stride:i32=264 g:u64* p:u64*", "rows"},
     {"vllm.dsv4_topk", NO_IDS, "_dsv4_topk_kernel", "logits:f32* bias:f32* weights:f32* ids:i32* scale:f32 g:u64* s:u64*", "rows",
      .fixed.k = 6},
     {"gemma4.routing", NO_IDS, "_gemma4_routing_kernel", "logits:bf16* scale:f32* weights:f32* ids:i32* stride:i32=experts g:u64* p:u64*", "rows"},
@@ -230,6 +242,16 @@ const struct signature signatures[] = {
     {"vllm.reshape_and_cache", CONTEXT, "_ZN4vllm24reshape_and_cache_kernelIttLNS_18Fp8KVCacheDataTypeE0EEEvPKT_S4_PT0_S6_PKliiiiiiPKfSA_",
      "key:u16* value:u16* layer:u16* value_cache:u16* slots:i64* key_stride:i32 value_stride:i32 heads:i32 head:i32 block:i32 x:i32 "
      "k_scale:f32* v_scale:f32*", "rows", .with = "vllm.topkGating", .shows = "slots"},
+    {"vllm.reshape_and_cache", CONTEXT, "_ZN4vllm24reshape_and_cache_kernelIttLNS_18Fp8KVCacheDataTypeE0EEEvPKT_S4_PT0_S6_PKliiiiiiPKfSA_b",
+     "key:u16* value:u16* layer:u16* value_cache:u16* slots:i64* key_stride:i32 value_stride:i32 heads:i32 head:i32 block:i32 x:i32 "
+     "k_scale:f32* v_scale:f32* more:bool", "rows", .with = "vllm.topkGating", .shows = "slots"},
+#define FUSED(recipe, positions, slots, what)                                                                          \
+    {recipe, CONTEXT, "_ZN4vllm38concat_and_cache_mla_rope_fused_kernelIffLb1EttLNS_18Fp8KVCacheDataTypeE0EEEvPKlPT_"  \
+     "S5_PKS4_PKT0_illlliPT3_S3_iiiiPKf", positions ":i64* q_pe:f32* k_pe:f32* kv_c:f32* cos_sin:f32* dims:i32 a:i64 " \
+     "b:i64 c:i64 d:i64 heads:i32 layer:u16* " slots ":i64* e:i32 f:i32 rank:i32 block:i32 scale:f32*", "rows",        \
+     .with = "vllm.grouped_topk_small", .shows = what}
+    FUSED("vllm.mla_rope_fused", "other", "slots", "slots"),
+    FUSED("vllm.mla_rope_fused.positions", "positions", "other", "positions"),
     {"vllm.concat_and_cache_mla", CONTEXT, "_ZN4vllm27concat_and_cache_mla_kernelIttLNS_18Fp8KVCacheDataTypeE0EEEvPKT_S4_PT0_PKliiiiiiiPKf",
      "kv_c:u16* k_pe:u16* layer:u16* slots:i64* block_stride:i32 entry_stride:i32 kv_stride:i32 pe_stride:i32 rank:i32 pe:i32 block:i32 "
      "scale:f32*", "rows", .with = "vllm.grouped_topk_small", .shows = "slots"},
@@ -262,6 +284,17 @@ const struct signature signatures[] = {
      .with = "vllm.topkGating", .once_a_pass = true, .groups = 2, .shows = what},                                      \
     {recipe, CONTEXT, "_compute_slot_mappings_kernel", TABLES "apart:i32=rows+5 rank:i32=0 g:u64* p:u64*", "2 4",      \
      .with = "vllm.topkGating", .once_a_pass = true, .groups = 2, .shows = what}
+#define ENABLED(recipe, what)                                                                                          \
+    {recipe, CONTEXT, "_compute_slot_mappings_kernel", ENABLED_TABLES, "2 4", .with = "vllm.topkGating",               \
+     .once_a_pass = true, .groups = 2, .shows = what},                                                                 \
+    {recipe, CONTEXT, "_compute_slot_mappings_kernel", ENABLED_TABLES " g:u64* p:u64*", "2 4",                         \
+     .with = "vllm.topkGating", .once_a_pass = true, .groups = 2, .shows = what}
+#define ENABLED_TABLES "rows:i32=rows+5 index:i32* starts:i32* positions:i64* tables:u64* strides:i64* block_sizes:i32* " \
+    "enabled:bool* sharded:bool* slots:i64* apart:i32=rows+5 rank:i32=0"
+    ENABLED("vllm.slot_mappings.enabled", "slots"),
+    ENABLED("vllm.slot_mappings.positions", "positions"),
+    ENABLED("vllm.slot_mappings.starts", "starts"),
+    ENABLED("vllm.slot_mappings.blocks", "blocks"),
     PLANS("vllm.slot_mappings", "slots"),
     PLANS("vllm.slot_mappings.positions", "positions"),
     PLANS("vllm.slot_mappings.starts", "starts"),
