@@ -166,14 +166,15 @@ int requests_survey(struct requests *r, const struct pass *pass)
 /*
  * A group of layers that attend to a window lets go of blocks, or shows none, that lie ahead of what it needs; one
  * whose layers attend to everything keeps all of them. So the group to follow is the one of whose blocks fewest are
- * gone.
+ * gone. One that never had a slot is that of layers which keep a state instead of rows.
  */
 static uint32_t best_group(const struct requests *r)
 {
     uint32_t best = 0;
     for (uint32_t i = 1; i < PASS_GROUPS; i++) {
         const struct surveyed *s = &r->surveyed[i], *b = &r->surveyed[best];
-        if (s->found + s->gone && (s->gone < b->gone || (s->gone == b->gone && s->found > b->found)))
+        if (s->seen_count && (!b->seen_count || (s->found + s->gone &&
+                                                 (s->gone < b->gone || (s->gone == b->gone && s->found > b->found)))))
             best = i;
     }
     return best;
