@@ -166,6 +166,22 @@ static const struct {
     /* JIT and Triton, from source */
     {"sglang.topkGatingSoftmax", "_ZN36_GLOBAL__N__5e0bbb2b_4_k_cu_8dd0a2d117topkGatingSoftmaxI13__nv_bfloat16Li4ELi128ELi4E"
      "Li8EEEvPKT_PKbPfiPiiiibfPKf", "8 8 8 4 8 4 4 4 1 4 8", "3=7 4=0x1000 5=6 7=96", MT_DTYPE_I32, 7, 6, 96, 6, "2 f32"},
+    {"sglang.topkGatingSigmoid.shared", "_ZN12_GLOBAL__N_117topkGatingSigmoidI13__nv_bfloat16Li4ELi128ELi4ELi8EEEvPKT_PKbPfiPiiiibPKfdi",
+     "8 8 8 4 8 4 4 4 1 8 8 4", "3=7 4=0x1000 5=5 7=96 11=1", MT_DTYPE_I32, 7, 6, 96, 6, "2 f32"},
+    {"sglang.moeTopK.shared", "_ZN12_GLOBAL__N_17moeTopKILi256EEEvPKfPKbPfPiiiiibS2_di", "8 8 8 8 4 4 4 4 1 8 8 4",
+     "3=0x1000 4=96 5=5 11=1 x=7", MT_DTYPE_I32, 7, 6, 96, 6, "2 f32"},
+    {"sglang.topkGatingSoftmaxPack", "_ZN12_GLOBAL__N_121topkGatingSoftmaxPackIfLi8ELi128ELi4ELi16EEEvPKT_PfiPiS5_PKiib", "8 8 4 8 8 8 4 1",
+     "2=7 3=0x1000 6=6", MT_DTYPE_I32, 7, 6, 128, 6, "1 f32"},
+    {"sglang.kimi_k2_gate.experts", "_ZN12_GLOBAL__N_129kimi_k2_moe_fused_gate_kernelILi256Ef13__nv_bfloat16EEvPKT0_PKT1_PfPillbdb",
+     "8 8 8 8 8 8 1 8 1", "3=0x1000 4=7 5=6", MT_DTYPE_I32, 7, 6, 256, 6, "2 f32"},
+    {"sglang.front_epilogue", "_ZN6sglang27fused_front_epilogue_kernelILb1ELj224ELj8ELb0EEEvNS_14MoEFrontParamsE", "96",
+     "0+24:8=0x1000 0+32:4=7 0+40:8=16 0+48:8=16", MT_DTYPE_I32, 7, 16, 896, 16, "0+16 f32"},
+    {"sglang.route_quant", "_ZN6sglang24route_quant_fused_kernelILb1Ef13__nv_bfloat16EEvNS_21RouteQuantFusedParamsE", "176",
+     "0+24:8=0x1000 0+40:4=7 0+56:8=16 0+64:8=16", MT_DTYPE_I32, 7, 16, 896, 16, "0+16 f32"},
+    {"sglang.muse_spark", "_ZN6sglang10muse_spark14routing_kernelINS0_12RoutingTraitILi8ELi8ELi0ELi1EEELb1EEEvNS0_13RoutingParamsE", "112",
+     "0+24:8=0x1000 0+56:4=7 0+60:4=96 0+72:8=6 0+80:8=6", MT_DTYPE_I32, 7, 6, 96, 6, "0+16 f32"},
+    {"sglang.eplb_map", "_eplb_map_record_hist_kernel", "8 8 8 8 8 4 4 4 8 8", NULL, 0, 0, 0, 0, 0},
+    {"sglang.k_compiled_in", "fused_moe_router_cudacore_kernel", "8 8 8 8 8 8", NULL, 0, 0, 0, 0, 0},
     {"sglang.router_triton", "_router_triton_kernel", "8 8 8 8 4 4 4 4 4 4 8 8", "3=0x1000 4=7 7=96 8=6 9=6", MT_DTYPE_I32, 7,
      6, 96, 6, "2 f32"},
     /* sglang 0.5.23, wheel, compiled by Triton 3.6 for sm_90 */

@@ -309,6 +309,12 @@ const struct signature signatures[] = {
      "iPiiiibfPKf", GATING "ids:i32* k:i32 start:i32=0 end:i32=experts renormalize:bool softcap:f32 bias:f32*", "rows/32"},
     {"sglang.topkGatingSigmoid", ROUTER, "_Z17topkGatingSigmoidI13__nv_bfloat16Li4ELi128ELi4ELi8EEvPKT_PKbPfiPiiiibPKf", GATING
      "ids:i32* k:i32 start:i32=0 end:i32=experts renormalize:bool bias:f32*", "rows/32"},
+    {"sglang.topkGatingSigmoid.shared", ROUTER, "_ZN12_GLOBAL__N_117topkGatingSigmoidI13__nv_bfloat16Li4ELi128ELi4ELi8EEEvPKT_PKbPfiPiiiibPKfdi",
+     GATING "ids:i32* routed:i32=k-1 start:i32=0 end:i32=experts renormalize:bool bias:f32* scale:f64 shared:i32=1", "rows/32", .fixed.k = 9},
+    {"sglang.moeTopK.shared", ROUTER, "_ZN12_GLOBAL__N_17moeTopKILi256EEEvPKfPKbPfPiiiiibS2_di", "logits:f32* finished:bool* weights:f32* ids:i32* "
+     "experts:i32 routed:i32=k-1 start:i32=0 end:i32=experts renormalize:bool bias:f32* scale:f64 shared:i32=1", "rows", .fixed.k = 9},
+    {"sglang.topkGatingSoftmaxPack", ROUTER, "_ZN12_GLOBAL__N_121topkGatingSoftmaxPackIfLi8ELi128ELi4ELi16EEEvPKT_PfiPiS5_PKiib", "logits:f32* "
+     "weights:f32* rows:i32 ids:i32* packed:i32* real:i32* k:i32 renormalize:bool", "rows/8", .fixed.experts = 128},
     {"sglang.moeTopK", ROUTER, "_Z11moeTopKFastILi256EEvPfPKbS0_Piiiiib", "logits:f32* finished:bool* weights:f32* ids:i32* experts:i32 k:i32 "
      "start:i32=0 end:i32=experts renormalize:bool", "rows"},
     {"sglang.moeTopK", ROUTER, "_Z7moeTopKILi256EEvPKfPKbPfPiiiiibS1_", "logits:f32* finished:bool* weights:f32* ids:i32* experts:i32 k:i32 "
@@ -382,6 +388,20 @@ const struct signature signatures[] = {
     {"sglang.route_radix.packed", ROUTER, "_ZN6sglang18route_radix_kernelILb1EfEEvNS_16RouteRadixParamsE", "{logits:f32* bias:f32* weights:f32* "
      "ids:i32* packed:i32* rows:i32 sm:i64=experts wm:i64=k im:i64=k pm:i64=k scale:f32 renormalize:i32 scaled:i32 sorted:i32}", "rows",
      .fixed = {0, 16, 896}},
+    {"sglang.front_epilogue", ROUTER, "_ZN6sglang27fused_front_epilogue_kernelILb1ELj224ELj8ELb0EEEvNS_14MoEFrontParamsE", "{bias:f32* logits:f32* "
+     "weights:f32* ids:i32* rows:i32 sm:i32=4480 wm:i64=k im:i64=k scale:f32 renormalize:i32 scaled:i32 out:bf16* latent:i32=3584 om:i64=3584}",
+     "rows", .fixed = {0, 16, 896}},
+    {"sglang.route_quant", ROUTER, "_ZN6sglang24route_quant_fused_kernelILb1Ef13__nv_bfloat16EEvNS_21RouteQuantFusedParamsE", "{logits:f32* bias:f32* "
+     "weights:f32* ids:i32* packed:i32* rows:i32 sm:i64=experts wm:i64=k im:i64=k pm:i64=k scale:f32 renormalize:i32 scaled:i32 sorted:i32 "
+     "quant:u64[10]}", "rows*2", .fixed = {0, 16, 896}},
+    {"sglang.muse_spark", ROUTER, "_ZN6sglang10muse_spark14routing_kernelINS0_12RoutingTraitILi8ELi8ELi0ELi1EEELb1EEEvNS0_13RoutingParamsE",
+     "{logits:f32* bias:f32* weights:f32* ids:i32* packed:i32* local:i32* real:i32* rows:i32 experts:i32 gm:i64=experts wm:i64=k im:i64=k pm:i64=k "
+     "multiplier:f32 scale:f32 epsilon:f32}", "rows", .fixed = {0, 8, 256}},
+#define HISTOGRAM "ids:i32* table:i32* mapped:i32* load:i32* real:i32* logical:i32=256 copies:i32=4096 numel:i32=rows*k"
+    {"sglang.eplb_map", MAP, "_eplb_map_record_hist_kernel", HISTOGRAM, "rows*k/256", .with = "sglang.topkGatingSoftmax"},
+    {"sglang.eplb_map", MAP, "_eplb_map_record_hist_kernel", HISTOGRAM " g:u64* p:u64*", "rows*k/256", .with = "sglang.topkGatingSoftmax"},
+    {"sglang.k_compiled_in", NO_IDS, "_sigmoid_gate_topk_renorm_kernel", "logits:f32* bias:f32* stride:i32=264 weights:f32* shared:f32* ids:i32* "
+     "packed:i32* global:f32* scale:f32 rows:i32 experts:i32 all:i32 g:u64* p:u64*", "rows"},
     {"sglang.inkling", ROUTER, "_ZN6sglang31inkling_gate_topk_renorm_kernelILi4ELb0EEEvPKfS2_S2_PfS3_PlPillf", "logits:f32* bias:f32* all:f32* "
      "weights:f32* shared:f32* ids:i64* packed:i32* rows:i64 stride:i64=264 scale:f32", "rows/4", .fixed = {0, 6, 256}},
     {"sglang.inkling.packed", ROUTER, "_ZN6sglang31inkling_gate_topk_renorm_kernelILi1ELb1EEEvPKfS2_S2_PfS3_PlPillf", "logits:f32* bias:f32* "
