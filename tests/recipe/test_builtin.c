@@ -311,6 +311,11 @@ static const struct {
      "1=0x1000 5=96 6=6 7=7", MT_DTYPE_I64, 7, 6, 96, 6, "2 f16"},
     {"exllamav3.std", "_Z18routing_std_kernelPK6__halfPlPS_PK13__nv_bfloat16iii", "8 8 8 8 4 4 4", "1=0x1000 4=96 5=6 6=7",
      MT_DTYPE_I64, 7, 6, 96, 6, "2 f16"},
+    /* mistral.rs, from source */
+    {"mistralrs.router", "_Z22moe_router_topk_kernelI13__nv_bfloat16Li128ELb0ELb0EEvPKT_PfPjPKfS7_iiiibbffff",
+     "8 8 8 8 8 4 4 4 4 1 1 4 4 4 4", "2=0x1000 5=7 6=6", MT_DTYPE_U32, 7, 6, 128, 6, "1 f32"},
+    {"mistralrs.topk", "_Z11topk_kernelI6__halfEvPKT_PS0_Pjiii", "8 8 8 4 4 4", "2=0x1000 3=7 4=96 5=6", MT_DTYPE_U32, 7, 6, 96, 6,
+     "1 f16"},
     /* What the rows are, from source: one value each */
     /* Their shape is the router's: test_read.c */
     {"moe-demo.remap.i32", "_Z14moe_demo_remapPKiPiS0_iii", "8 8 8 4 4 4", NULL, 0, 0, 0, 0, 0},

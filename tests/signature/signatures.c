@@ -508,6 +508,12 @@ const struct signature signatures[] = {
      "scale:bf16* bias:f16* experts:i32 k:i32 rows:i32", "rows"},
     {"exllamav3.std", ROUTER, "_Z18routing_std_kernelPK6__halfPlPS_PK13__nv_bfloat16iii", "logits:f16* ids:i64* weights:f16* scale:bf16* "
      "experts:i32 k:i32 rows:i32", "rows"},
+
+    /* mistral.rs */
+    {"mistralrs.router", ROUTER, "_Z22moe_router_topk_kernelI13__nv_bfloat16Li128ELb0ELb0EEvPKT_PfPjPKfS7_iiiibbffff", "logits:bf16* weights:f32* "
+     "ids:u32* bias:f32* scale:f32* rows:i32 k:i32 mode:i32 weight_mode:i32 renormalize:bool clamp:bool low:f32 high:f32 norm:f32 out:f32",
+     "rows/4", .fixed.experts = 128},
+    {"mistralrs.topk", ROUTER, "_Z11topk_kernelIfEvPKT_PS0_Pjiii", "logits:f32* weights:f32* ids:u32* rows:i32 experts:i32 k:i32", "rows"},
     {NULL, ROUTER, NULL, NULL},
     /* clang-format on */
 };
