@@ -376,6 +376,15 @@ const struct signature signatures[] = {
      "1", .fixed = {1, 8, 0}),
     BOTH("sglang.router_triton.packed_too.one_row", PACKED FLOATS "x:i32=0 y:i32=0 sm:i32=experts wm:i32=k im:i32=k pm:i32=k",
      "1", .fixed = {1, 8, 0}),
+#define MASKED "logits:bf16* bias:bf16* real:i32* weights:f32* ids:i32* packed_ids:i32* "
+    BOTH("sglang.router_triton.masked", MASKED "rows:i32 " FLOATS "x:i32=0 y:i32=0 sm:i32=experts wm:i32=k im:i32=k pm:i32=0 pk:i32=0",
+     "rows/4", .fixed = {0, 6, 256}),
+    BOTH("sglang.router_triton.masked.one_row", MASKED FLOATS "x:i32=0 y:i32=0 sm:i32=experts wm:i32=k im:i32=k pm:i32=0 pk:i32=0", "1",
+     .fixed = {1, 6, 256}),
+    BOTH("sglang.router_triton.masked_packed_too", MASKED "rows:i32 " FLOATS "x:i32=0 y:i32=0 sm:i32=experts wm:i32=k im:i32=k pm:i32=k",
+     "rows/4", .fixed = {0, 6, 256}),
+    BOTH("sglang.router_triton.masked_packed_too.one_row", MASKED FLOATS "x:i32=0 y:i32=0 sm:i32=experts wm:i32=k im:i32=k pm:i32=k", "1",
+     .fixed = {1, 6, 256}),
     {"sglang.moe_fused_gate.jit", ROUTER, "_ZN12_GLOBAL__N_133moe_fused_gate_kernel_small_tokenILj8ELNS_11ScoringFuncE0EEEvNS_18"
      "MoEFusedGateParamsE", "{logits:f32* bias:f32* weights:f32* ids:i32* rows:u32 experts:u32 k:u32 shared:u32=1 renormalize:bool scale:f32 "
      "scaled:bool}", "rows"},
