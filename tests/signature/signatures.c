@@ -451,6 +451,22 @@ const struct signature signatures[] = {
      "tokens_of:i64* table:i32* ids:i32* weights:f32* rows:u32 routed:u32=k-1 experts:u32 shared:u32=1 scale:f32}", "rows/4", .fixed.k = 7},
     {"trtllm.routing", NO_IDS, "_ZN3moe3dev7routing13routingCustom25routingIndicesBlockKernelI1PEEvT_", "{packed:u32* counts:i32* logits:bf16* "
      "more:u64[39]}"},
+#define ROUTING "_ZN3moe3dev7routing"
+#define REPLAY_BASE(replay)                                                                                            \
+    "{flags:bool[2] counts:i32* a:i32* b:i32* c:i32* d:i32* e:i32* f:i32* g:i32* scales:bf16* given:i32*=0 "           \
+    "logits:f32* rows:i32 experts:i32 h:i32[10] " replay " windows:bool of_expert:i32* packed:u32* "
+    {"trtllm.routing.replay", ROUTER, ROUTING "13routingCustom25routingIndicesBlockKernelI1PEEvT_", REPLAY_BASE("ids:i16*") "k:i32 policy:bool[2]}"},
+    {"trtllm.routing.replay", ROUTER, ROUTING "13routingCustom27routingIndicesClusterKernelI1PEEvT_", REPLAY_BASE("ids:i16*") "k:i32 bias:f32* "
+     "type:i32 scale:f32 epsilon:f32}", "8"},
+    {"trtllm.routing", NO_IDS, ROUTING "13routingCustom25routingIndicesBlockKernelI1PEEvT_", REPLAY_BASE("replay:i16*=0") "k:i32 policy:bool[2]}"},
+    {"trtllm.routing.replay_deepseek", ROUTER, ROUTING "15routingDeepSeek17routingMainKernelI1PEEvT_", REPLAY_BASE("ids:i16*") "bias:f32* type:i32 "
+     "groups:i32=8 group:i32=32 groups_kept:i32=4 k:i32 magic:i32[3] scale:f32 epsilon:f32}", "rows"},
+    {"trtllm.routing.replay_llama4", ROUTER, ROUTING "13routingLlama424routingIndicesWarpKernelI1PEEvT_", REPLAY_BASE("ids:i16*") "top:i32=1}",
+     .fixed.k = 1},
+    {"trtllm.permute", READER, ROUTING "13routingCustom24routingIndicesCoopKernelI1PEEvT_", "{more:u64[12] ids:i32* rows:i32 experts:i32}", "8",
+     .with = "trtllm.customMoeRouting"},
+    {"trtllm.permute_deepseek", READER, ROUTING "15routingDeepSeek27routingIndicesClusterKernelI1PEEvT_", "{more:u64[12] ids:i32* rows:i32 "
+     "experts:i32}", "8", .with = "trtllm.customMoeRouting"},
     {"flashinfer.monomoe", NO_IDS, "_ZN7monomoe15moe_kernel_topkILi8EEEvPKfi", "logits:f32* rows:i32"},
     {"cutlass.build_expert_maps", CONSUMER, TRT "15cutlass_kernels40fusedBuildExpertMapsSortFirstTokenKernelILi256ELi6ELi5EEEvPKiPiS4_Plliiii",
      "ids:i32* permuted:i32* unpermuted:i32* first:i64* rows:i64 k:i32 start:i32=0 end:i32=experts of_node:i32", .untold = true},
