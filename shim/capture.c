@@ -218,12 +218,36 @@ static const struct mt_recipe *read_launch(const struct mt_kernel *kernel, const
     if (reads(kernel->recipe, kernel, launch, routing, why))
         return kernel->recipe;
     for (unsigned i = 0; i < MT_KERNEL_OTHERS && kernel->others[i]; i++) {
+        if (mt_recipe_kind(kernel->others[i]) == MT_RECIPE_NO_IDS)
+            break;
         if (reads(kernel->others[i], kernel, launch, routing, &later))
             return kernel->others[i];
         if (later == beyond)
             *why = beyond;
     }
     return NULL;
+}
+
+/* A router that stores its ids only if asked to: the recipe which says so, behind those that read them. */
+static const struct mt_recipe *without_ids(const struct mt_kernel *kernel)
+{
+    for (unsigned i = 0; i < MT_KERNEL_OTHERS && kernel->others[i]; i++) {
+        if (mt_recipe_kind(kernel->others[i]) == MT_RECIPE_NO_IDS)
+            return kernel->others[i];
+    }
+    return NULL;
+}
+
+static void explain_not_read(const struct mt_kernel *kernel, const char *why)
+{
+    const struct mt_recipe *none = without_ids(kernel);
+    if (!none || why == beyond) {
+        explain_no_tap(kernel, why);
+        return;
+    }
+    count_not_captured();
+    if (first_time(none, kernel->info->base))
+        mt_kernels_say_no_ids(none, kernel->info);
 }
 
 static void on_router(struct mt_lane *lane, const struct mt_kernel *kernel, const struct mt_launch *launch)
@@ -233,7 +257,7 @@ static void on_router(struct mt_lane *lane, const struct mt_kernel *kernel, cons
     settle(lane);
     const struct mt_recipe *recipe = read_launch(kernel, launch, &routing, &why);
     if (!recipe) {
-        explain_no_tap(kernel, why);
+        explain_not_read(kernel, why);
         return;
     }
     __atomic_store_n(&routers_seen, true, __ATOMIC_RELAXED);

@@ -81,7 +81,7 @@ static void explain_unknown(const struct mt_kernel_info *info)
     }
 }
 
-static void say_no_ids(const struct mt_recipe *recipe, const struct mt_kernel_info *info)
+void mt_kernels_say_no_ids(const struct mt_recipe *recipe, const struct mt_kernel_info *info)
 {
     const char *note = mt_recipe_note(recipe);
     mt_log_new(MT_LOG_PROBLEM, "not captured: %s routes inside and stores no ids that can be read%s%s", info->base,
@@ -167,7 +167,7 @@ static const struct mt_kernel *ask(const struct mt_launch *launch)
     }
     if (kernel->recipe) {
         if (mt_recipe_kind(kernel->recipe) == MT_RECIPE_NO_IDS)
-            say_no_ids(kernel->recipe, info);
+            mt_kernels_say_no_ids(kernel->recipe, info);
         else
             mt_log_new(MT_LOG_EXPLAIN, "recipe %s reads %s", mt_recipe_name(kernel->recipe), info->demangled);
         for (unsigned i = 0; i < MT_KERNEL_OTHERS && kernel->others[i]; i++)

@@ -25,8 +25,8 @@ struct mt_kernel {
         uint32_t size;
     } * moves;
     unsigned move_count;
-    /* Fit its fingerprint too and are of `recipe`'s kind: tried in turn where that does not read a launch. NULL behind
-     * the last. */
+    /* Fit its fingerprint too and are of `recipe`'s kind: tried in turn where that does not read a launch. One without
+     * ids may end them. NULL behind the last. */
     const struct mt_recipe *others[MT_KERNEL_OTHERS];
     /* Row context of other kinds that the same launch shows. */
     const struct mt_recipe *also[MT_KERNEL_ALSO];
@@ -40,6 +40,9 @@ void mt_kernels_start(const struct mt_recipes *recipes, bool keep);
 
 /* Never NULL; immutable and valid for the life of the process. Thread-safe. */
 const struct mt_kernel *mt_kernels_find(const struct mt_launch *launch);
+
+/* Names a router whose ids cannot be recorded. */
+void mt_kernels_say_no_ids(const struct mt_recipe *recipe, const struct mt_kernel_info *info);
 
 /* A module goes: its function handles may come back as other kernels. */
 void mt_kernels_forget(void);

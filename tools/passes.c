@@ -74,6 +74,8 @@ struct passes {
     uint64_t lost;    /* told so far */
     uint64_t context; /* looked at so far */
     bool slots_seen;  /* of passes with routers */
+    bool has_group;   /* of the KV cache: */
+    uint32_t group;   /* the first one that had slots */
     bool has_home;    /* the slot space: */
     uint32_t home;    /* its first site */
     char home_recipe[64];
@@ -306,11 +308,22 @@ static bool is_anothers(const struct lane *lane, const struct context *context, 
            (own_stream && context->graph == !!(lane->flags & MT_SITE_GRAPH) && context->stream != lane->stream);
 }
 
-static void show(struct pass *pass, struct context *const *of_kind)
+/* Layers that keep a state instead of rows have a group, too, all of whose slots are -1. */
+static const int32_t *slots_of(struct passes *passes, const struct pass *pass)
+{
+    for (uint32_t i = 0; i < pass->group_count && !passes->has_group; i++) {
+        for (uint32_t row = 0; row < pass->rows && !passes->has_group; row++)
+            passes->has_group = pass->groups[i].slots[row] >= 0;
+        passes->group = passes->has_group ? i : 0;
+    }
+    return passes->group < pass->group_count ? pass->groups[passes->group].slots : NULL;
+}
+
+static void show(struct passes *passes, struct pass *pass, struct context *const *of_kind)
 {
     if (of_kind[MT_SITE_SLOTS] && !pass->group_count)
         pass->groups[pass->group_count++].slots = of_kind[MT_SITE_SLOTS]->values;
-    pass->slots = pass->group_count ? pass->groups[0].slots : NULL;
+    pass->slots = slots_of(passes, pass);
     pass->positions = of_kind[MT_SITE_POSITIONS] ? of_kind[MT_SITE_POSITIONS]->values : NULL;
     pass->tokens = of_kind[MT_SITE_TOKENS] ? of_kind[MT_SITE_TOKENS]->values : NULL;
 }
@@ -530,7 +543,7 @@ static bool find_sequences(struct passes *passes, const struct lane *lane, struc
         pass->rows = pass->group_count = 0;
         return true;
     }
-    show(pass, of_kind);
+    show(passes, pass, of_kind);
     if (listed)
         return show_lists(passes, pass, lists, lengths == NULL);
     pass->starts = starts->values;
@@ -583,7 +596,7 @@ static void find_context(struct passes *passes, const struct lane *lane, struct 
         else if (context)
             pass->rows = rows;
     }
-    show(pass, of_kind);
+    show(passes, pass, of_kind);
     show_batch(pass, of_kind);
     const struct context *reads = of_kind[MT_SITE_READS];
     if (reads && slots && pass->slots && reads->number > slots->number) {

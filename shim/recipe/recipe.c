@@ -337,7 +337,8 @@ const struct mt_recipe *mt_recipes_next(const struct mt_recipes *recipes, const 
 {
     const enum mt_recipe_kind kind = recipe->kind;
     while (++recipe < recipes->all + recipes->count) {
-        if (recipe->kind == kind && name_fits(recipe, kernel) && shape_fits(recipe, kernel))
+        const bool instead = kind == MT_RECIPE_ROUTER && recipe->kind == MT_RECIPE_NO_IDS;
+        if ((recipe->kind == kind || instead) && name_fits(recipe, kernel) && shape_fits(recipe, kernel))
             return recipe;
     }
     return NULL;

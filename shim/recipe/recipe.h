@@ -141,7 +141,8 @@ const struct mt_recipe *mt_recipes_match(const struct mt_recipes *recipes, const
 
 /*
  * The next one behind `recipe` that fits the kernel's fingerprint as well and is of the same kind, NULL if none: for
- * launches that `recipe` cannot read, since a fingerprint does not always tell which parameter is which.
+ * launches that `recipe` cannot read, since a fingerprint does not always tell which parameter is which. Behind routers
+ * also one that says why there are no ids.
  */
 const struct mt_recipe *mt_recipes_next(const struct mt_recipes *recipes, const struct mt_kernel_info *kernel,
                                         const struct mt_recipe *recipe);

@@ -12,7 +12,7 @@
 struct made_pass {
     uint32_t rows;
     int32_t slots[ROWS_MAX], positions[ROWS_MAX], tokens[ROWS_MAX], experts[ROWS_MAX];
-    bool hidden, bare;
+    bool hidden, bare, state;        /* layers that keep a state: a group ahead whose slots are all -1 */
     uint32_t sequences, block_words; /* as the engine shows them; 0: not at all */
     int32_t starts[ROWS_MAX + 1], blocks[ROWS_MAX];
 };
@@ -43,6 +43,8 @@ static void rows(struct made_pass *pass, int32_t block, int32_t position, uint32
 static int feed(struct requests *r, int (*take)(struct requests *, const struct pass *))
 {
     int result = 0;
+    int32_t none[ROWS_MAX];
+    memset(none, 0xff, sizeof none);
     for (uint32_t i = 0; !result && i < made_count; i++) {
         const struct made_pass *m = &made[i];
         struct pass_layer layer = {.layer = 0, .site = 0, .rows = m->rows, .k = 1, .ids = m->experts};
@@ -54,6 +56,8 @@ static int feed(struct requests *r, int (*take)(struct requests *, const struct 
             pass.tokens = m->tokens;
             pass.starts = m->sequences ? m->starts : NULL;
             pass.sequences = m->sequences;
+            if (m->state)
+                pass.groups[pass.group_count++] = (struct pass_group){.slots = none};
             pass.groups[pass.group_count++] = (struct pass_group){
                 .slots = m->slots, .blocks = m->block_words ? m->blocks : NULL, .block_words = m->block_words};
         }
@@ -117,6 +121,19 @@ Test(links, the_only_block_that_can_be_ahead)
     struct requests *r = link_rows(REQUESTS_PROVEN);
     cr_assert_eq(known_from(r, 30), 0);
     cr_assert_eq(known_from(r, 41), 0);
+    requests_free(r);
+}
+
+Test(links, a_group_without_slots)
+{
+    for (int32_t i = 0; i < 3; i++) {
+        struct made_pass *pass = next_pass();
+        rows(pass, 1, i, 1, 10 + i, 0);
+        pass->state = true;
+    }
+    struct requests *r = link_rows(REQUESTS_PROVEN);
+    cr_assert_eq(requests_count(r), 1);
+    cr_assert_eq(known_from(r, 12), 0);
     requests_free(r);
 }
 

@@ -10,7 +10,6 @@
 #include <string.h>
 
 #define P(type, i) (*(type *) b->params[i])
-#define SIGNATURES_MAX 256
 
 static struct {
     struct softcuda_kernel kernel;

@@ -50,6 +50,7 @@ struct signature {
         *among; /* row context that only counts in a sequence of launches: its recipes in order, this one's too */
 };
 
+#define SIGNATURES_MAX 512
 extern const struct signature signatures[]; /* .mangled == NULL behind the last */
 
 struct field {

@@ -183,6 +183,18 @@ const struct signature signatures[] = {
     {"vllm.minimax_m2", ROUTER, V "36_GLOBAL__N__a4a9a764_4_m_cu_3aa0405a36minimax_m2_topk_sigmoid_quant_kernelI13__nv_bfloat16EEvPKT_PKfS8_PfPi"
      "P13__nv_fp8_e4m3S9_llllllii", "hidden:bf16* logits:f32* bias:f32* weights:f32* ids:i32* quantised:i8* scales:f32* hm:i64 lm:i64 qm:i64 "
      "wm:i64=k im:i64=k sm:i64 size:i32 groups:i32", "rows", .fixed = {0, 8, 256}},
+    {"vllm.topkGating", ROUTER, "_ZN9aphrodite3moe10topkGatingILi10ELi320ELi4ELi4ELi32Ei13__nv_bfloat16" S "0EEEvPKT5_PKbPfiPT4_PiiiibPKfdS8_",
+     GATING "ids:i32* source_rows:i32* k:i32 start:i32=0 end:i32=experts renormalize:bool bias:f32* scale:f64 padding:bool*",
+     "rows/32"},
+#define MUSE(recipe, rows, grid, ...)                                                                                  \
+    {recipe, ROUTER, "_routing_kernel", "logits:bf16* bias:f32* weights:f32* ids:i32* mask:i32=0 " rows                \
+     "experts:i32 gm:i32=experts wm:i32=k im:i32=k a:f32 b:f32 c:f32", grid, __VA_ARGS__},                             \
+    {recipe, ROUTER, "_routing_kernel", "logits:bf16* bias:f32* weights:f32* ids:i32* mask:i32=0 " rows                \
+     "experts:i32 gm:i32=experts wm:i32=k im:i32=k a:f32 b:f32 c:f32 g:u64* p:u64*", grid, __VA_ARGS__}
+    MUSE("vllm.muse_spark", "rows:i32 ", "rows", .fixed = {0, 8, 256}),
+    MUSE("vllm.muse_spark.one_row", "", "1", .fixed = {1, 8, 256}),
+    {"vllm.inkling", NO_IDS, "_inkling_gate_select_kernel", "logits:f32* bias:f32* scale:f32* ids:i32* weights:f32* route_scale:f32 rows:i32 "
+     "stride:i32=264 g:u64* p:u64*", "rows"},
     {"vllm.dsv4_topk", NO_IDS, "_dsv4_topk_kernel", "logits:f32* bias:f32* weights:f32* ids:i32* scale:f32 g:u64* s:u64*", "rows",
      .fixed.k = 6},
     {"gemma4.routing", NO_IDS, "_gemma4_routing_kernel", "logits:bf16* scale:f32* weights:f32* ids:i32* stride:i32=experts g:u64* p:u64*", "rows"},
@@ -232,6 +244,16 @@ const struct signature signatures[] = {
     {"vllm.reshape_and_cache", CONTEXT, "_ZN4vllm24reshape_and_cache_kernelIttLNS_18Fp8KVCacheDataTypeE0EEEvPKT_S4_PT0_S6_PKliiiiiiPKfSA_",
      "key:u16* value:u16* layer:u16* value_cache:u16* slots:i64* key_stride:i32 value_stride:i32 heads:i32 head:i32 block:i32 x:i32 "
      "k_scale:f32* v_scale:f32*", "rows", .with = "vllm.topkGating", .shows = "slots"},
+    {"vllm.reshape_and_cache", CONTEXT, "_ZN4vllm24reshape_and_cache_kernelIttLNS_18Fp8KVCacheDataTypeE0EEEvPKT_S4_PT0_S6_PKliiiiiiPKfSA_b",
+     "key:u16* value:u16* layer:u16* value_cache:u16* slots:i64* key_stride:i32 value_stride:i32 heads:i32 head:i32 block:i32 x:i32 "
+     "k_scale:f32* v_scale:f32* more:bool", "rows", .with = "vllm.topkGating", .shows = "slots"},
+#define FUSED(recipe, positions, slots, what)                                                                          \
+    {recipe, CONTEXT, "_ZN4vllm38concat_and_cache_mla_rope_fused_kernelIffLb1EttLNS_18Fp8KVCacheDataTypeE0EEEvPKlPT_"  \
+     "S5_PKS4_PKT0_illlliPT3_S3_iiiiPKf", positions ":i64* q_pe:f32* k_pe:f32* kv_c:f32* cos_sin:f32* dims:i32 a:i64 " \
+     "b:i64 c:i64 d:i64 heads:i32 layer:u16* " slots ":i64* e:i32 f:i32 rank:i32 block:i32 scale:f32*", "rows",        \
+     .with = "vllm.grouped_topk_small", .shows = what}
+    FUSED("vllm.mla_rope_fused", "other", "slots", "slots"),
+    FUSED("vllm.mla_rope_fused.positions", "positions", "other", "positions"),
     {"vllm.concat_and_cache_mla", CONTEXT, "_ZN4vllm27concat_and_cache_mla_kernelIttLNS_18Fp8KVCacheDataTypeE0EEEvPKT_S4_PT0_PKliiiiiiiPKf",
      "kv_c:u16* k_pe:u16* layer:u16* slots:i64* block_stride:i32 entry_stride:i32 kv_stride:i32 pe_stride:i32 rank:i32 pe:i32 block:i32 "
      "scale:f32*", "rows", .with = "vllm.grouped_topk_small", .shows = "slots"},
@@ -264,6 +286,17 @@ const struct signature signatures[] = {
      .with = "vllm.topkGating", .once_a_pass = true, .groups = 2, .shows = what},                                      \
     {recipe, CONTEXT, "_compute_slot_mappings_kernel", TABLES "apart:i32=rows+5 rank:i32=0 g:u64* p:u64*", "2 4",      \
      .with = "vllm.topkGating", .once_a_pass = true, .groups = 2, .shows = what}
+#define ENABLED(recipe, what)                                                                                          \
+    {recipe, CONTEXT, "_compute_slot_mappings_kernel", ENABLED_TABLES, "2 4", .with = "vllm.topkGating",               \
+     .once_a_pass = true, .groups = 2, .shows = what},                                                                 \
+    {recipe, CONTEXT, "_compute_slot_mappings_kernel", ENABLED_TABLES " g:u64* p:u64*", "2 4",                         \
+     .with = "vllm.topkGating", .once_a_pass = true, .groups = 2, .shows = what}
+#define ENABLED_TABLES "rows:i32=rows+5 index:i32* starts:i32* positions:i64* tables:u64* strides:i64* block_sizes:i32* " \
+    "enabled:bool* sharded:bool* slots:i64* apart:i32=rows+5 rank:i32=0"
+    ENABLED("vllm.slot_mappings.enabled", "slots"),
+    ENABLED("vllm.slot_mappings.positions", "positions"),
+    ENABLED("vllm.slot_mappings.starts", "starts"),
+    ENABLED("vllm.slot_mappings.blocks", "blocks"),
     PLANS("vllm.slot_mappings", "slots"),
     PLANS("vllm.slot_mappings.positions", "positions"),
     PLANS("vllm.slot_mappings.starts", "starts"),
@@ -278,6 +311,12 @@ const struct signature signatures[] = {
      "iPiiiibfPKf", GATING "ids:i32* k:i32 start:i32=0 end:i32=experts renormalize:bool softcap:f32 bias:f32*", "rows/32"},
     {"sglang.topkGatingSigmoid", ROUTER, "_Z17topkGatingSigmoidI13__nv_bfloat16Li4ELi128ELi4ELi8EEvPKT_PKbPfiPiiiibPKf", GATING
      "ids:i32* k:i32 start:i32=0 end:i32=experts renormalize:bool bias:f32*", "rows/32"},
+    {"sglang.topkGatingSigmoid.shared", ROUTER, "_ZN12_GLOBAL__N_117topkGatingSigmoidI13__nv_bfloat16Li4ELi128ELi4ELi8EEEvPKT_PKbPfiPiiiibPKfdi",
+     GATING "ids:i32* routed:i32=k-1 start:i32=0 end:i32=experts renormalize:bool bias:f32* scale:f64 shared:i32=1", "rows/32", .fixed.k = 9},
+    {"sglang.moeTopK.shared", ROUTER, "_ZN12_GLOBAL__N_17moeTopKILi256EEEvPKfPKbPfPiiiiibS2_di", "logits:f32* finished:bool* weights:f32* ids:i32* "
+     "experts:i32 routed:i32=k-1 start:i32=0 end:i32=experts renormalize:bool bias:f32* scale:f64 shared:i32=1", "rows", .fixed.k = 9},
+    {"sglang.topkGatingSoftmaxPack", ROUTER, "_ZN12_GLOBAL__N_121topkGatingSoftmaxPackIfLi8ELi128ELi4ELi16EEEvPKT_PfiPiS5_PKiib", "logits:f32* "
+     "weights:f32* rows:i32 ids:i32* packed:i32* real:i32* k:i32 renormalize:bool", "rows/8", .fixed.experts = 128},
     {"sglang.moeTopK", ROUTER, "_Z11moeTopKFastILi256EEvPfPKbS0_Piiiiib", "logits:f32* finished:bool* weights:f32* ids:i32* experts:i32 k:i32 "
      "start:i32=0 end:i32=experts renormalize:bool", "rows"},
     {"sglang.moeTopK", ROUTER, "_Z7moeTopKILi256EEvPKfPKbPfPiiiiibS1_", "logits:f32* finished:bool* weights:f32* ids:i32* experts:i32 k:i32 "
@@ -339,6 +378,15 @@ const struct signature signatures[] = {
      "1", .fixed = {1, 8, 0}),
     BOTH("sglang.router_triton.packed_too.one_row", PACKED FLOATS "x:i32=0 y:i32=0 sm:i32=experts wm:i32=k im:i32=k pm:i32=k",
      "1", .fixed = {1, 8, 0}),
+#define MASKED "logits:bf16* bias:bf16* real:i32* weights:f32* ids:i32* packed_ids:i32* "
+    BOTH("sglang.router_triton.masked", MASKED "rows:i32 " FLOATS "x:i32=0 y:i32=0 sm:i32=experts wm:i32=k im:i32=k pm:i32=0 pk:i32=0",
+     "rows/4", .fixed = {0, 6, 256}),
+    BOTH("sglang.router_triton.masked.one_row", MASKED FLOATS "x:i32=0 y:i32=0 sm:i32=experts wm:i32=k im:i32=k pm:i32=0 pk:i32=0", "1",
+     .fixed = {1, 6, 256}),
+    BOTH("sglang.router_triton.masked_packed_too", MASKED "rows:i32 " FLOATS "x:i32=0 y:i32=0 sm:i32=experts wm:i32=k im:i32=k pm:i32=k",
+     "rows/4", .fixed = {0, 6, 256}),
+    BOTH("sglang.router_triton.masked_packed_too.one_row", MASKED FLOATS "x:i32=0 y:i32=0 sm:i32=experts wm:i32=k im:i32=k pm:i32=k", "1",
+     .fixed = {1, 6, 256}),
     {"sglang.moe_fused_gate.jit", ROUTER, "_ZN12_GLOBAL__N_133moe_fused_gate_kernel_small_tokenILj8ELNS_11ScoringFuncE0EEEvNS_18"
      "MoEFusedGateParamsE", "{logits:f32* bias:f32* weights:f32* ids:i32* rows:u32 experts:u32 k:u32 shared:u32=1 renormalize:bool scale:f32 "
      "scaled:bool}", "rows"},
@@ -351,6 +399,20 @@ const struct signature signatures[] = {
     {"sglang.route_radix.packed", ROUTER, "_ZN6sglang18route_radix_kernelILb1EfEEvNS_16RouteRadixParamsE", "{logits:f32* bias:f32* weights:f32* "
      "ids:i32* packed:i32* rows:i32 sm:i64=experts wm:i64=k im:i64=k pm:i64=k scale:f32 renormalize:i32 scaled:i32 sorted:i32}", "rows",
      .fixed = {0, 16, 896}},
+    {"sglang.front_epilogue", ROUTER, "_ZN6sglang27fused_front_epilogue_kernelILb1ELj224ELj8ELb0EEEvNS_14MoEFrontParamsE", "{bias:f32* logits:f32* "
+     "weights:f32* ids:i32* rows:i32 sm:i32=4480 wm:i64=k im:i64=k scale:f32 renormalize:i32 scaled:i32 out:bf16* latent:i32=3584 om:i64=3584}",
+     "rows", .fixed = {0, 16, 896}},
+    {"sglang.route_quant", ROUTER, "_ZN6sglang24route_quant_fused_kernelILb1Ef13__nv_bfloat16EEvNS_21RouteQuantFusedParamsE", "{logits:f32* bias:f32* "
+     "weights:f32* ids:i32* packed:i32* rows:i32 sm:i64=experts wm:i64=k im:i64=k pm:i64=k scale:f32 renormalize:i32 scaled:i32 sorted:i32 "
+     "quant:u64[10]}", "rows*2", .fixed = {0, 16, 896}},
+    {"sglang.muse_spark", ROUTER, "_ZN6sglang10muse_spark14routing_kernelINS0_12RoutingTraitILi8ELi8ELi0ELi1EEELb1EEEvNS0_13RoutingParamsE",
+     "{logits:f32* bias:f32* weights:f32* ids:i32* packed:i32* local:i32* real:i32* rows:i32 experts:i32 gm:i64=experts wm:i64=k im:i64=k pm:i64=k "
+     "multiplier:f32 scale:f32 epsilon:f32}", "rows", .fixed = {0, 8, 256}},
+#define HISTOGRAM "ids:i32* table:i32* mapped:i32* load:i32* real:i32* logical:i32=256 copies:i32=4096 numel:i32=rows*k"
+    {"sglang.eplb_map", MAP, "_eplb_map_record_hist_kernel", HISTOGRAM, "rows*k/256", .with = "sglang.topkGatingSoftmax"},
+    {"sglang.eplb_map", MAP, "_eplb_map_record_hist_kernel", HISTOGRAM " g:u64* p:u64*", "rows*k/256", .with = "sglang.topkGatingSoftmax"},
+    {"sglang.k_compiled_in", NO_IDS, "_sigmoid_gate_topk_renorm_kernel", "logits:f32* bias:f32* stride:i32=264 weights:f32* shared:f32* ids:i32* "
+     "packed:i32* global:f32* scale:f32 rows:i32 experts:i32 all:i32 g:u64* p:u64*", "rows"},
     {"sglang.inkling", ROUTER, "_ZN6sglang31inkling_gate_topk_renorm_kernelILi4ELb0EEEvPKfS2_S2_PfS3_PlPillf", "logits:f32* bias:f32* all:f32* "
      "weights:f32* shared:f32* ids:i64* packed:i32* rows:i64 stride:i64=264 scale:f32", "rows/4", .fixed = {0, 6, 256}},
     {"sglang.inkling.packed", ROUTER, "_ZN6sglang31inkling_gate_topk_renorm_kernelILi1ELb1EEEvPKfS2_S2_PfS3_PlPillf", "logits:f32* bias:f32* "
@@ -418,6 +480,22 @@ const struct signature signatures[] = {
      "tokens_of:i64* table:i32* ids:i32* weights:f32* rows:u32 routed:u32=k-1 experts:u32 shared:u32=1 scale:f32}", "rows/4", .fixed.k = 7},
     {"trtllm.routing", NO_IDS, "_ZN3moe3dev7routing13routingCustom25routingIndicesBlockKernelI1PEEvT_", "{packed:u32* counts:i32* logits:bf16* "
      "more:u64[39]}"},
+#define ROUTING "_ZN3moe3dev7routing"
+#define REPLAY_BASE(replay)                                                                                            \
+    "{flags:bool[2] counts:i32* a:i32* b:i32* c:i32* d:i32* e:i32* f:i32* g:i32* scales:bf16* given:i32*=0 "           \
+    "logits:f32* rows:i32 experts:i32 h:i32[10] " replay " windows:bool of_expert:i32* packed:u32* "
+    {"trtllm.routing.replay", ROUTER, ROUTING "13routingCustom25routingIndicesBlockKernelI1PEEvT_", REPLAY_BASE("ids:i16*") "k:i32 policy:bool[2]}"},
+    {"trtllm.routing.replay", ROUTER, ROUTING "13routingCustom27routingIndicesClusterKernelI1PEEvT_", REPLAY_BASE("ids:i16*") "k:i32 bias:f32* "
+     "type:i32 scale:f32 epsilon:f32}", "8"},
+    {"trtllm.routing", NO_IDS, ROUTING "13routingCustom25routingIndicesBlockKernelI1PEEvT_", REPLAY_BASE("replay:i16*=0") "k:i32 policy:bool[2]}"},
+    {"trtllm.routing.replay_deepseek", ROUTER, ROUTING "15routingDeepSeek17routingMainKernelI1PEEvT_", REPLAY_BASE("ids:i16*") "bias:f32* type:i32 "
+     "groups:i32=8 group:i32=32 groups_kept:i32=4 k:i32 magic:i32[3] scale:f32 epsilon:f32}", "rows"},
+    {"trtllm.routing.replay_llama4", ROUTER, ROUTING "13routingLlama424routingIndicesWarpKernelI1PEEvT_", REPLAY_BASE("ids:i16*") "top:i32=1}",
+     .fixed.k = 1},
+    {"trtllm.permute", READER, ROUTING "13routingCustom24routingIndicesCoopKernelI1PEEvT_", "{more:u64[12] ids:i32* rows:i32 experts:i32}", "8",
+     .with = "trtllm.customMoeRouting"},
+    {"trtllm.permute_deepseek", READER, ROUTING "15routingDeepSeek27routingIndicesClusterKernelI1PEEvT_", "{more:u64[12] ids:i32* rows:i32 "
+     "experts:i32}", "8", .with = "trtllm.customMoeRouting"},
     {"flashinfer.monomoe", NO_IDS, "_ZN7monomoe15moe_kernel_topkILi8EEEvPKfi", "logits:f32* rows:i32"},
     {"cutlass.build_expert_maps", CONSUMER, TRT "15cutlass_kernels40fusedBuildExpertMapsSortFirstTokenKernelILi256ELi6ELi5EEEvPKiPiS4_Plliiii",
      "ids:i32* permuted:i32* unpermuted:i32* first:i64* rows:i64 k:i32 start:i32=0 end:i32=experts of_node:i32", .untold = true},
@@ -434,6 +512,18 @@ const struct signature signatures[] = {
      "rows:i32 k:i32 clamp:f32 scale:f32 {sigmoid:bool norm:bool delayed:bool}", "rows/4", "experts 1 0", .fixed.experts = 128},
     {"llama.topk_moe", ROUTER, "_Z13topk_moe_cudaILi64ELb1EEvPKfPfPiS2_iiff15topk_moe_config", "logits:f32* weights:f32* ids:i32* bias:f32* "
      "rows:i32 k:i32 clamp:f32 scale:f32 {sigmoid:bool norm:bool delayed:bool more:bool}", "rows/4", "experts 1 0", .fixed.experts = 64},
+    {"llama.topk_moe", ROUTER, "_Z13topk_moe_cudaILi256ELb1EEvPKfPfPiS2_iiff15topk_moe_config", "logits:f32* weights:f32* ids:i32* bias:f32* "
+     "rows:i32 k:i32 clamp:f32 scale:f32 {flags:bool[8] groups:i32=8 of_group:i32=32 groups_kept:i32=4}", "rows/4", "experts 1 0",
+     .fixed.experts = 256},
+    {"ik_llama.topk_moe", ROUTER, "_Z13topk_moe_cudaILm128ELb1EEvPKfPfPiS1_ii", "logits:f32* weights:f32* ids:i32* bias:f32* rows:i32 k:i32",
+     "rows/4", "experts 1 0", .fixed.experts = 128},
+    {"ik_llama.argsort_biased", ROUTER, "_ZL28k_argsort_biased_f32_f32_i32IL15ggml_sort_order1EEvPKfS2_PfPiiiim", "logits:f32* bias:f32* "
+     "weights:f32* ids:i32* experts:i32 padded:i32=experts k:i32 nb_ids:u64=experts*4", "rows", "experts 1 0", .fixed.experts = 64},
+    {"ik_llama.argsort_grouped", ROUTER, "_ZL21k_argsort_f32_f32_i32IL15ggml_sort_order1EEvPKfS2_PKhPfPiiiimii", "biased:f32* logits:f32* "
+     "groups:i8* weights:f32* ids:i32* experts:i32 padded:i32=experts k:i32 nb_ids:u64=experts*4 of_group:i32=32 group_count:i32=2", "rows",
+     "experts 1 0", .fixed.experts = 64},
+    {"ik_llama.openai", ROUTER, "_ZL20k_openai_f32_f32_i32IL15ggml_sort_order1EEvPKfPfPiiiim", "logits:f32* weights:f32* ids:i32* "
+     "experts:i32 padded:i32=experts k:i32 nb_ids:u64=experts*4", "rows", "experts 1 0", .fixed.experts = 32},
     {"llama.topk_moe.old", ROUTER, "_Z13topk_moe_cudaILm128ELb0EEvPKfPfPiii", "logits:f32* weights:f32* ids:i32* rows:i32 k:i32", "rows/4",
      "experts 1 0", .fixed.experts = 128},
     {"llama.topk_moe.old", ROUTER, "_Z13topk_moe_cudaILi64ELb0ELb1EEvPKfPfPiiif", "logits:f32* weights:f32* ids:i32* rows:i32 k:i32 clamp:f32",
@@ -472,6 +562,12 @@ const struct signature signatures[] = {
      "scale:bf16* bias:f16* experts:i32 k:i32 rows:i32", "rows"},
     {"exllamav3.std", ROUTER, "_Z18routing_std_kernelPK6__halfPlPS_PK13__nv_bfloat16iii", "logits:f16* ids:i64* weights:f16* scale:bf16* "
      "experts:i32 k:i32 rows:i32", "rows"},
+
+    /* mistral.rs */
+    {"mistralrs.router", ROUTER, "_Z22moe_router_topk_kernelI13__nv_bfloat16Li128ELb0ELb0EEvPKT_PfPjPKfS7_iiiibbffff", "logits:bf16* weights:f32* "
+     "ids:u32* bias:f32* scale:f32* rows:i32 k:i32 mode:i32 weight_mode:i32 renormalize:bool clamp:bool low:f32 high:f32 norm:f32 out:f32",
+     "rows/4", .fixed.experts = 128},
+    {"mistralrs.topk", ROUTER, "_Z11topk_kernelIfEvPKT_PS0_Pjiii", "logits:f32* weights:f32* ids:u32* rows:i32 experts:i32 k:i32", "rows"},
     {NULL, ROUTER, NULL, NULL},
     /* clang-format on */
 };

@@ -174,14 +174,20 @@ int requests_survey(struct requests *r, const struct pass *pass)
 /*
  * A group of layers that attend to a window lets go of blocks, or shows none, that lie ahead of what it needs; one
  * whose layers attend to everything keeps all of them. So the group to follow is the one of whose blocks fewest are
- * gone.
+ * gone. One that never had a slot is that of layers which keep a state instead of rows.
  */
+static bool is_better(const struct surveyed *s, const struct surveyed *than)
+{
+    if (!s->seen_count || !than->seen_count)
+        return s->seen_count;
+    return s->found + s->gone && (s->gone < than->gone || (s->gone == than->gone && s->found > than->found));
+}
+
 static uint32_t best_group(const struct requests *r)
 {
     uint32_t best = 0;
     for (uint32_t i = 1; i < PASS_GROUPS; i++) {
-        const struct surveyed *s = &r->surveyed[i], *b = &r->surveyed[best];
-        if (s->found + s->gone && (s->gone < b->gone || (s->gone == b->gone && s->found > b->found)))
+        if (is_better(&r->surveyed[i], &r->surveyed[best]))
             best = i;
     }
     return best;
