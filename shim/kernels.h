@@ -10,7 +10,7 @@
 #include "recipe/recipe.h"
 
 #define MT_KERNEL_OTHERS 3
-#define MT_KERNEL_ALSO 4
+#define MT_KERNEL_ALSO 8
 
 struct mt_kernel {
     const struct mt_recipe *recipe;    /* NULL: none of ours */
@@ -28,7 +28,7 @@ struct mt_kernel {
     /* Fit its fingerprint too and are of `recipe`'s kind: tried in turn where that does not read a launch. NULL behind
      * the last. */
     const struct mt_recipe *others[MT_KERNEL_OTHERS];
-    /* Row context of other kinds that the same launch shows. */
+    /* Row context of other kinds that the same launch shows: of each kind, the first one that reads it. */
     const struct mt_recipe *also[MT_KERNEL_ALSO];
     struct mt_kernel_param {
         uint32_t offset, size;

@@ -138,9 +138,11 @@ enum mt_site_kind {
     MT_SITE_BATCH = 6,  /* two values: how many sequences the pass has, and how many rows each, padding among them. The
                            rows of a sequence are side by side. */
     MT_SITE_CACHE = 7, /* four values: the address of the KV cache that the pass goes on with, 0 if none, and of the one
-                          that it leaves, the low half of each first */
+                          that it leaves, the low half of each first. The lowest bit of the first address is set where
+                          that one was put in another order, see MT_SITE_ORDER. */
     MT_SITE_READS = 8, /* slots that the pass attends to: of each sequence all up to its last row, one sequence after
                           another. No record if none attends to what was there before the pass. */
+    MT_SITE_ORDER = 9, /* between two passes: which sequence of the batch before is now at each place of the batch */
 };
 
 /*

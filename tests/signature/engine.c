@@ -91,8 +91,8 @@ struct run {
 };
 
 /* What the rows of a pass are: in the same buffers for all passes, of the types that the signature has. */
-enum { SLOTS, POSITIONS, TOKENS, STARTS, BLOCKS, READS, CONTEXTS };
-static const char *const contexts[CONTEXTS] = {"slots", "positions", "tokens", "starts", "blocks", "reads"};
+enum { SLOTS, POSITIONS, TOKENS, STARTS, BLOCKS, READS, ORDER, CONTEXTS };
+static const char *const contexts[CONTEXTS] = {"slots", "positions", "tokens", "starts", "blocks", "reads", "order"};
 static uint64_t plan[CONTEXTS][4096];
 static CUdeviceptr values[CONTEXTS];
 /*

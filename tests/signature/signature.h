@@ -33,8 +33,9 @@ struct signature {
      * NAME:TYPE[=VALUE] for each parameter. Types: i8 bool i16 u16 f16 bf16 i32 u32 f32 i64 u64 f64, `*` behind it for
      * a pointer, [N] for an array, {...} around a struct. VALUE: a number or rows, k, experts; `*`,
      * `+`, `-` another, or `/` another, rounded up. Names that mean something: rows, k, experts (have these values
-     * without being told), logits, ids, weights, mapped; slots, positions, tokens, starts, blocks, reads; layer (an
-     * address that is this layer's own). Pointers of other names are readable, numbers of other names make no sense.
+     * without being told), logits, ids, weights, mapped; slots, positions, tokens, starts, blocks, reads, order; layer
+     * (an address that is this layer's own). Pointers of other names are readable, numbers of other names make no
+     * sense.
      */
     const char *params;
     const char *grid;   /* up to three VALUEs; NULL: 1 */

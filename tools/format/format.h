@@ -27,7 +27,7 @@ struct format {
 static inline const char *format_kind(const struct mt_site *site)
 {
     static const char *const kinds[] = {NULL,     "slots", "positions", "tokens", "starts",
-                                        "blocks", "batch", "cache",     "reads"};
+                                        "blocks", "batch", "cache",     "reads",  "order"};
     return site->kind < sizeof kinds / sizeof *kinds ? kinds[site->kind] : "unknown";
 }
 
