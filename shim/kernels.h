@@ -17,6 +17,7 @@ struct mt_kernel {
     const struct mt_kernel_info *info; /* NULL unless there is a recipe or all are kept */
     unsigned param_count;
     uint32_t bytes;      /* of the flat parameter buffer */
+    bool routes;         /* the recipe is a router's */
     uint64_t only_reads; /* bit i: does not write where parameter i points */
     /* How to keep a launch's arguments for layer.c, as far as they may be addresses: words to clear come first (size
      * 0), then parameters to copy. NULL if that is not all of the flat buffer's words. */
