@@ -10,8 +10,8 @@
  *   inline   moetap, with an expert kernel that may write the ids, so that the tap has to be in line
  *   beside   moetap, with an expert kernel whose ids are const
  *
- * Run it under `moetap record --recipe bench/bench.recipe`; without moetap the last two are as bare. One line of JSON
- * for each point; bench/table.py makes the tables and the plot.
+ * Run it under `moetap record --recipe bench/bench.recipe`, also with --weights; without moetap the last two are as
+ * bare. One line of JSON for each point; bench/table.py makes the tables and the plot.
  */
 #include "check.h"
 
@@ -20,7 +20,7 @@
 constexpr int EXPERTS = 128;
 
 /* A warp a row; the ids differ by row, layer and step, as a router's do. */
-__device__ void topk_body(const unsigned *step, int *ids, int rows, int k, int layer)
+__device__ void topk_body(const unsigned *step, int *ids, float *weights, int rows, int k, int layer)
 {
     int row = (blockIdx.x * blockDim.x + threadIdx.x) / 32, lane = threadIdx.x % 32;
     if (row >= rows)
@@ -28,16 +28,20 @@ __device__ void topk_body(const unsigned *step, int *ids, int rows, int k, int l
     unsigned hash = (row * 2654435761u) ^ (layer * 40503u) ^ (*step * 97u);
     for (int round = 0; round < 5; round++)
         hash ^= __shfl_xor_sync(~0u, hash + lane, 1 << round);
-    if (lane < k)
+    if (lane < k) {
         ids[(size_t) row * k + lane] = (hash % EXPERTS + lane * 13) % EXPERTS;
+        weights[(size_t) row * k + lane] = (float) hash;
+    }
 }
-extern "C" __global__ void bench_topk_bare(const unsigned *step, int *ids, int rows, int k, int layer)
+extern "C" __global__ void bench_weights_bare(const unsigned *step, int *ids, float *weights, int rows, int k,
+                                              int layer)
 {
-    topk_body(step, ids, rows, k, layer);
+    topk_body(step, ids, weights, rows, k, layer);
 }
-extern "C" __global__ void bench_topk_tapped(const unsigned *step, int *ids, int rows, int k, int layer)
+extern "C" __global__ void bench_weights_tapped(const unsigned *step, int *ids, float *weights, int rows, int k,
+                                                int layer)
 {
-    topk_body(step, ids, rows, k, layer);
+    topk_body(step, ids, weights, rows, k, layer);
 }
 
 /* Work, not time: whoever takes its place on an SM makes it slower. */
@@ -129,7 +133,7 @@ struct shape {
 static struct {
     unsigned *step;
     int *ids, *buffer, *host;
-    float *out;
+    float *weights, *out;
     unsigned *arrived;
     cudaStream_t stream, side;
     cudaEvent_t fork, join;
@@ -163,9 +167,9 @@ static cudaGraphExec_t capture(const struct shape &s, int variant)
             CHECK(cudaEventRecord(gpu.join, gpu.side));
         }
         if (variant == INLINE || variant == BESIDE)
-            bench_topk_tapped<<<blocks, 128, 0, gpu.stream>>>(gpu.step, gpu.ids, s.rows, s.k, layer);
+            bench_weights_tapped<<<blocks, 128, 0, gpu.stream>>>(gpu.step, gpu.ids, gpu.weights, s.rows, s.k, layer);
         else
-            bench_topk_bare<<<blocks, 128, 0, gpu.stream>>>(gpu.step, gpu.ids, s.rows, s.k, layer);
+            bench_weights_bare<<<blocks, 128, 0, gpu.stream>>>(gpu.step, gpu.ids, gpu.weights, s.rows, s.k, layer);
         if (variant == EMPTY)
             bench_empty<<<1, 32, 0, gpu.stream>>>();
         if (variant == COPY)
@@ -243,6 +247,7 @@ int main(int argc, char **argv)
     CHECK(cudaMalloc(&gpu.step, sizeof *gpu.step));
     CHECK(cudaMemset(gpu.step, 0, sizeof *gpu.step));
     CHECK(cudaMalloc(&gpu.ids, 16384 * 8 * sizeof(int)));
+    CHECK(cudaMalloc(&gpu.weights, 16384 * 8 * sizeof(float)));
     CHECK(cudaMalloc(&gpu.out, 16384 * 8 * sizeof(float)));
     CHECK(cudaMalloc(&gpu.buffer, (size_t) 94 * 16384 * 8 * sizeof(int)));
     CHECK(cudaMallocHost(&gpu.host, (size_t) 94 * 16384 * 8 * sizeof(int)));

@@ -18,6 +18,7 @@ record=("$moetap" record -q --force --recipe bench/bench.recipe -o /dev/null)
 
 echo '== taps in a graph' >&2
 "${record[@]}" --ring-size 1G -- "$build/bench/graph_taps" ${quick:+--quick} >"$out/taps.json" 2>"$out/taps.log"
+"${record[@]}" --weights --ring-size 1G -- "$build/bench/graph_taps" --quick >"$out/taps_weights.json" 2>>"$out/taps.log"
 
 echo '== the host cost of a launch: the three alternate' >&2
 rounds=7

@@ -115,6 +115,10 @@ if points:
     print(f"\n{points[0]['device']}\n")
     taps(points[1:])
     plot(points[1:], out / 'graph_taps.svg')
+weighed = lines(out / 'taps_weights.json')
+if weighed:
+    print('\nThe same with --weights\n')
+    taps(weighed[1:])
 for name, show in (('launches', launches), ('hook', hook), ('ring_cpu', ring_cpu), ('throughput', throughput), ('latency', latency), ('generate', generate)):
     runs = lines(out / f'{name}.json')
     if runs:

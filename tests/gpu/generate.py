@@ -78,6 +78,8 @@ class Passes:
         model.register_forward_hook(self.after)
 
     def before(self, module, args, kwargs):
+        if DEVICE == 'cuda':
+            torch.cuda.synchronize()  # continuous batching fills its tensors on a stream that the model's does not wait for
         self.given = {name: kwargs[name].cpu().numpy().copy() for name in ('input_ids', 'position_ids') if kwargs.get(name) is not None}
         for name in ('write_index', 'read_index'):
             if name in kwargs:

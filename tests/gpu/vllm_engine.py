@@ -4,7 +4,8 @@
 vllm_engine.py model FOLDER          writes the model: config.json and weights, no tokenizer
 vllm_engine.py windows FOLDER        the same of a model (gpt-oss) whose every second layer attends to a window of 32 tokens, shorter than
                                      most prefixes that are found, so that the engine has two KV cache groups
-vllm_engine.py speed FOLDER          generates with many requests at once and says how fast; for bench/vllm.sh
+vllm_engine.py large FOLDER          config.json only, of a model whose layers are those of Qwen3-30B-A3B, 16 of them
+vllm_engine.py speed FOLDER          generates with many requests at once and says how fast; for bench/vllm.sh. Without weights: dummy ones
 vllm_engine.py run FOLDER OUT [own] [eager] [no_prefix] [small_cache] [v2] [drafts]
                                      answers prompts of several lengths, many of them at once, in two rounds whose prompts share
                                      prefixes with each other; OUT (.npz) gets each request's tokens
@@ -50,14 +51,24 @@ def write(folder, config, seed, layer):
     save_file(t, f'{folder}/model.safetensors', metadata={'format': 'pt'})
 
 
+QWEN = dict(architectures=['Qwen3MoeForCausalLM'], model_type='qwen3_moe', vocab_size=VOCAB, hidden_size=HIDDEN,
+            intermediate_size=256, moe_intermediate_size=INNER, num_hidden_layers=LAYERS, num_attention_heads=HEADS,
+            num_key_value_heads=KV_HEADS, head_dim=HEAD, num_experts=EXPERTS, num_experts_per_tok=TOP_K,
+            norm_topk_prob=True, decoder_sparse_step=1, mlp_only_layers=[], max_position_embeddings=4096,
+            rms_norm_eps=1e-6, rope_theta=10000.0, tie_word_embeddings=False, hidden_act='silu', attention_bias=False,
+            torch_dtype='bfloat16', bos_token_id=1, eos_token_id=2, pad_token_id=0)
+
+
+def large(folder):
+    config = dict(QWEN, hidden_size=2048, intermediate_size=6144, moe_intermediate_size=768, num_hidden_layers=16,
+                  num_attention_heads=32, num_key_value_heads=4, head_dim=128, num_experts=128)
+    os.makedirs(folder, exist_ok=True)
+    with open(f'{folder}/config.json', 'w') as f:
+        json.dump(config, f)
+
+
 def make(folder):
     import torch
-    config = dict(architectures=['Qwen3MoeForCausalLM'], model_type='qwen3_moe', vocab_size=VOCAB, hidden_size=HIDDEN,
-                  intermediate_size=256, moe_intermediate_size=INNER, num_hidden_layers=LAYERS, num_attention_heads=HEADS,
-                  num_key_value_heads=KV_HEADS, head_dim=HEAD, num_experts=EXPERTS, num_experts_per_tok=TOP_K,
-                  norm_topk_prob=True, decoder_sparse_step=1, mlp_only_layers=[], max_position_embeddings=4096,
-                  rms_norm_eps=1e-6, rope_theta=10000.0, tie_word_embeddings=False, hidden_act='silu', attention_bias=False,
-                  torch_dtype='bfloat16', bos_token_id=1, eos_token_id=2, pad_token_id=0)
 
     def layer(weight, at):
         t = {f'{at}self_attn.{name}.weight': torch.ones(HEAD, dtype=torch.bfloat16) for name in ('q_norm', 'k_norm')}
@@ -66,7 +77,7 @@ def make(folder):
             for name, rows, columns in (('gate_proj', INNER, HIDDEN), ('up_proj', INNER, HIDDEN), ('down_proj', HIDDEN, INNER)):
                 t[f'{at}mlp.experts.{e}.{name}.weight'] = weight(rows, columns)
         return t
-    write(folder, config, 11, layer)
+    write(folder, QWEN, 11, layer)
 
 
 def windows(folder):
@@ -81,11 +92,12 @@ def windows(folder):
                   eos_token_id=2, pad_token_id=0)
 
     def layer(weight, at):
+        # vLLM 0.24 looks for unquantized weights of gpt-oss by the names of its own modules.
+        own = at + 'mlp.experts.routed_experts.'
         return {at + 'self_attn.sinks': weight(HEADS),
                 at + 'mlp.router.weight': weight(experts, HIDDEN), at + 'mlp.router.bias': weight(experts),
-                at + 'mlp.experts.gate_up_proj': weight(experts, HIDDEN, 2 * INNER),
-                at + 'mlp.experts.gate_up_proj_bias': weight(experts, 2 * INNER),
-                at + 'mlp.experts.down_proj': weight(experts, INNER, HIDDEN), at + 'mlp.experts.down_proj_bias': weight(experts, HIDDEN)}
+                own + 'gate_up_proj': weight(experts, HIDDEN, 2 * INNER), own + 'gate_up_proj_bias': weight(experts, 2 * INNER),
+                own + 'down_proj': weight(experts, INNER, HIDDEN), own + 'down_proj_bias': weight(experts, HIDDEN)}
     write(folder, config, 12, layer)
 
 
@@ -149,8 +161,11 @@ def run(folder, out, *options):
 def speed(folder, *options):
     import random
     import time
+    # One process, so that no time goes by between two of them.
+    os.environ['VLLM_ENABLE_V1_MULTIPROCESSING'] = '0'
     from vllm import LLM, SamplingParams
-    llm = LLM(model=folder, skip_tokenizer_init=True, seed=0, max_model_len=1024, max_num_seqs=128, kv_cache_memory_bytes=1 << 30,
+    llm = LLM(model=folder, skip_tokenizer_init=True, seed=0, max_model_len=1024, max_num_seqs=128, kv_cache_memory_bytes=4 << 30,
+              load_format='auto' if os.path.exists(f'{folder}/model.safetensors') else 'dummy',
               enable_return_routed_experts='own' in options)
     params = SamplingParams(temperature=0, max_tokens=200, ignore_eos=True, detokenize=False)
     for n in range(10):
@@ -162,4 +177,4 @@ def speed(folder, *options):
 
 
 if __name__ == '__main__':
-    {'model': make, 'windows': windows, 'run': run, 'speed': speed}[sys.argv[1]](*sys.argv[2:])
+    {'model': make, 'windows': windows, 'large': large, 'run': run, 'speed': speed}[sys.argv[1]](*sys.argv[2:])

@@ -13,7 +13,7 @@ except ImportError:
 
 here = Path(__file__).parent
 traces = sorted((here / 'data').glob('*.moetap'))
-assert len(traces) == 3, traces
+assert len(traces) == 5, traces
 for trace in traces:
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder, 'out.npz')
