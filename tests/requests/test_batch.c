@@ -171,6 +171,29 @@ Test(batch, each_beam_goes_on_from_the_place_it_had)
     requests_free(r);
 }
 
+/* The prompt is run by kernels that show rows, what comes behind it in graphs of compiled ones. */
+Test(batch, a_compiled_model_goes_on_unseen)
+{
+    static const struct mt_site graph[] = {{.layer = 0, .experts = 256, .k = 1, .recipe = "r"},
+                                           {.layer = 0, .experts = 256, .k = 1, .recipe = "r", .flags = MT_SITE_GRAPH}};
+    struct made_pass *pass = next_pass(1, 0, 1000);
+    line(pass, 0, 0, 2, 100);
+    struct requests *r = requests_new(graph, 2, 0, REQUESTS_AUTO);
+    const int32_t chosen[] = {3};
+    const struct pass_layer layer = {.layer = 0, .site = 1, .rows = 1, .k = 1, .ids = chosen};
+    const struct pass replay = {.layers = &layer, .layer_count = 1};
+    feed(r, requests_survey);
+    cr_assert_eq(requests_survey(r, &replay), 0);
+    cr_assert_eq(requests_surveyed(r), 0);
+    feed(r, requests_add);
+    cr_assert_eq(requests_add(r, &replay), 0);
+    cr_assert_eq(requests_end(r), 0);
+    is_listed(r, 101, 2, 0);
+    cr_assert_eq(requests_blind_rows(r), 1);
+    cr_assert_eq(requests_blind_graph_rows(r), 1);
+    requests_free(r);
+}
+
 Test(batch, a_search_over_beams_is_no_model)
 {
     struct made_pass *pass = next_pass(1, 0, 1000);

@@ -545,6 +545,17 @@ Test(torch, beams_go_on_from_where_they_were_put)
     }
 }
 
+/* No list is empty without a word. */
+Test(torch, rows_that_nothing_shows)
+{
+    struct outcome o;
+    requests_of("sorted", &o);
+    cr_assert(strstr(o.text, " 0 requests,"), "%s", o.text);
+    cr_assert(strstr(o.text, "no kernel that ran shows them"), "%s", o.text);
+    command(&o, "cd %s && %s export t --all -o r.npz", scratch(), MOETAP);
+    cr_assert(strstr(o.text, "no requests: no kernel that ran shows slots or positions"), "%s", o.text);
+}
+
 /* A cache of somewhere else: what is ahead of a row then is not known. */
 Test(torch, a_batch_of_another_cache_is_not_followed)
 {
