@@ -330,6 +330,8 @@ static void generate(const char *how)
             passes[i].positions[2] = 5;
         }
         run_batch(&passes[i], (int64_t) (i + 1) * 100);
+        for (uint32_t all = 6; beams && all <= 9; all += 3)
+            top_k(generation.gather, NULL, scores_of(1, all), 1, all, 3, generation.ids);
     }
 }
 
@@ -537,6 +539,7 @@ Test(torch, beams_go_on_from_where_they_were_put)
     for (size_t i = 0; i < sizeof caches / sizeof *caches; i++) {
         struct outcome o, dump;
         requests_of(caches[i], &o);
+        cr_assert(strstr(o.text, "1 layers, top 1 of 8, in batches"), "%s: %s", caches[i], o.text);
         for (unsigned tokens = 4; tokens <= 6; tokens++)
             cr_assert_eq(listed(o.text, tokens, 0), 1, "%s: %s", caches[i], o.text);
         command(&dump, "cd %s && %s dump --context --format=jsonl t | grep order", scratch(), MOETAP);
