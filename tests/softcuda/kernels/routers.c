@@ -92,7 +92,7 @@ static const struct softcuda_param cat[] = {{0, 8}, {8, 2720}, {2728, 32}, {2760
 static const struct softcuda_param index_copy[] = {{0, 8}, {8, 648}};
 static const struct softcuda_param embedding[] = {{0, 8},  {8, 8},  {16, 8}, {24, 4}, {32, 8},
                                                   {40, 8}, {48, 8}, {56, 8}, {64, 1}};
-static const struct softcuda_param index_select[] = {{0, 216},  {216, 216}, {432, 216}, {648, 4},
+static const struct softcuda_param index_select[] = {{0, 216}, {216, 216}, {432, 216}, {648, 4},
                                                      {652, 4}, {656, 4},   {664, 8}};
 static const struct softcuda_param gather[] = {{0, 216},   {216, 4}, {220, 4},   {224, 1}, {228, 4}, {232, 4},
                                                {240, 216}, {456, 4}, {464, 216}, {680, 4}, {688, 8}};
