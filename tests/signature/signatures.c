@@ -135,9 +135,10 @@ const struct signature signatures[] = {
     {"torch.order", CONTEXT, AT "12_GLOBAL__N_121indexSelectSmallIndexIN3c108BFloat16EljLin1ELin1ELin1EEEvNS_4cuda6detail10TensorInfoIT_T1_EE"
      "NS6_IKS7_S8_EENS6_IKT0_S8_EEiiS8_l", ORDER "elements:u32=256 there:i64=rows", .with = "moe-demo.i32", .once_a_pass = true,
      .shows = "order", .among = OF_ROTARY "torch.cache torch.order"},
-    {"torch.order.many", CONTEXT, AT "12_GLOBAL__N_121indexSelectLargeIndexIN3c108BFloat16EljLin1ELin1ELin1ELb1EEEvNS_4cuda6detail10TensorInfoIT_T1_EE"
-     "NS6_IKS7_S8_EENS6_IKT0_S8_EEiiS8_S8_l", ORDER "all:u32 elements:u32=256 there:i64=rows", .with = "moe-demo.i32", .once_a_pass = true,
-     .shows = "order", .among = OF_ROTARY "torch.cache torch.order.many"},
+    {"torch.order.many", CONTEXT, AT "34_scatter_gather_elementwise_kernelILi128ELi8EZNS0_36_cuda_scatter_gather_internal_kernelILb0ENS0_10OpaqueType"
+     "ILi2EEEiEclINS0_12TensorAssignEEEvRNS_14TensorIteratorElllRKT_EUliE_EEviT1_", "numel:i32 {dims:i32=2 size:i32=256 sizes:u32[2] rows:i32 more:u32[73] "
+     "none:u32=0 out:u32=512 source:u32=0 step:u32=4 steps:u32[70] order:i32* there:u64=rows assign:u64 to:i8* width:u64 all:u64 layer:i8*}",
+     .with = "moe-demo.i32", .once_a_pass = true, .shows = "order", .among = OF_ROTARY "torch.cache torch.order.many"},
     {"torch.order.gather", CONTEXT, AT "24vectorized_gather_kernelILi16ElEEvPcS2_PT0_illllb", "out:i8* layer:i8* order:i64* rows:i32 "
      "bytes:i64=512 there:i64=rows stride:i64 out_stride:i64 negative:bool", .with = "moe-demo.i32", .once_a_pass = true, .shows = "order",
      .among = OF_ROTARY "torch.cache torch.order.gather"},
