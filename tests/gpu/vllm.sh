@@ -32,6 +32,20 @@ run() { # name, options of record, options of the engine, model
     echo $? >"$tmp/$name.status"
     $moetap info "$out/$name.moetap" >>"$out/vllm-$name.log"
 }
+# As it is served: a server that its clients ask, stopped as a service is.
+serve() {
+    local port=$((20000 + $$ % 20000)) recorder
+    VLLM_CACHE_ROOT=$tmp/cache-server MOETAP_LOG=2 timeout 400 $moetap record -o "$out/server.moetap" -- \
+        python3 -m vllm.entrypoints.cli.main serve "$tmp/model" --port "$port" --tokens-only --skip-tokenizer-init \
+        --enable-return-routed-experts --max-model-len 1024 --max-num-batched-tokens 256 --max-num-seqs 32 \
+        --gpu-memory-utilization 0.05 --kv-cache-memory-bytes $((256 << 20)) >"$out/vllm-server.log" 2>&1 &
+    recorder=$!
+    timeout 300 python3 tests/gpu/vllm_client.py "$port" "$out/server.npz" >"$out/vllm-client.log" 2>&1
+    kill -TERM $recorder
+    wait $recorder
+    echo $? >"$tmp/server.status"
+    $moetap info "$out/server.moetap" >>"$out/vllm-server.log"
+}
 start() { # name
     case $1 in
     unmodified)
@@ -49,6 +63,7 @@ start() { # name
     v2-preempted) run v2-preempted "" "own v2 small_cache" ;;
     drafts) run drafts "" "own drafts" ;;
     windows) run windows "" own windows ;;
+    server) serve ;;
     v2-windows) run v2-windows "" "own v2" windows ;;
     *) echo "no case $1" >&2 ;;
     esac
@@ -79,7 +94,7 @@ verdict_of() { # name
     echo "$verdict vllm $name: $(tail -1 <<<"$text"), status $status"
 }
 
-CASES=${CASES:-unmodified graphs preload eager preempted no-prefix v2 v2-eager v2-preempted drafts windows v2-windows}
+CASES=${CASES:-unmodified graphs server preload eager preempted no-prefix v2 v2-eager v2-preempted drafts windows v2-windows}
 # Some at a time: they start slowly, with several processes each.
 for name in $CASES; do
     start "$name" &

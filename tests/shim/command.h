@@ -38,6 +38,14 @@ __attribute__((format(printf, 2, 3))) static inline void command(struct outcome 
     outcome->status = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
+static inline unsigned occurrences(const char *text, const char *what)
+{
+    unsigned n = 0;
+    for (const char *at = text; (at = strstr(at, what)); at++)
+        n++;
+    return n;
+}
+
 /* A folder of its own for each test, gone afterwards. */
 static inline const char *scratch(void)
 {

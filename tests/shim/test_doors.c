@@ -149,10 +149,8 @@ Test(doors, fork_without_exec)
     struct outcome o;
     setenv("SOFTCUDA_LOG", "1", 1);
     check_one(&o, "fork-late", "dlsym", "preload", "from 1 segment;", 2);
-    int launches = 0;
-    for (const char *at = o.text; (at = strstr(at, "softcuda: cuLaunchKernel\n")); at++)
-        launches++;
-    cr_assert_eq(launches, 5, "%d: %s", launches, o.text);
+    const unsigned launches = occurrences(o.text, "softcuda: cuLaunchKernel\n");
+    cr_assert_eq(launches, 5u, "%u: %s", launches, o.text);
 }
 
 Test(doors, fork_before_cuda)

@@ -106,14 +106,6 @@ Test(graph, kernels_that_overlap)
     }
 }
 
-static unsigned occurrences(const char *text, const char *what)
-{
-    unsigned n = 0;
-    for (const char *at = text; (at = strstr(at, what)); at++)
-        n++;
-    return n;
-}
-
 /* All of the above would pass with taps in line: 4 layers, of which each is joined behind a reader. */
 Test(graph, taps_are_beside)
 {

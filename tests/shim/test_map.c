@@ -68,14 +68,6 @@ Test(map, graphs)
     expect_both("SOFTCUDA_ORDER=parallel SOFTCUDA_SLOW=moetap_stage:2000", "--eplb=inplace --graph", "--steps 3");
 }
 
-static unsigned occurrences(const char *text, const char *what)
-{
-    unsigned n = 0;
-    for (const char *at = text; (at = strstr(at, what)); at++)
-        n++;
-    return n;
-}
-
 /* Where two kernels route in turns, or a layer each, steps are the layer's, of its mapped ids as of its own. */
 Test(map, two_router_kernels)
 {

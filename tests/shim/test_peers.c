@@ -92,19 +92,19 @@ Test(peers, no_room_for_a_segment)
 /* A container's /dev/shm as it is by default. The engine's ranks need it to talk to each other: most of it is left. */
 Test(peers, little_room_for_segments)
 {
-    command(&o,
-            "unshare -m sh -c 'cd %s && mkdir -p small && mount -t tmpfs -o size=64m none small && touch small/mounted "
-            "&& export MOETAP_SHM_DIR=small && for i in 1 2 3 4; do LD_PRELOAD=%s MOETAP_SESSION=s %s; done; df "
-            "--output=avail small; for s in small/moetap.*; do %s drain -q --force -o t $s; done; ls small'",
-            scratch(), SHIM, MOE_DEMO, MOETAP);
+    command(
+        &o,
+        "unset MOETAP_RING_SIZE; unshare -m sh -c 'cd %s && mkdir -p small && mount -t tmpfs -o size=64m none small "
+        "&& touch small/mounted && export MOETAP_SHM_DIR=small && for i in 1 2 3 4; do LD_PRELOAD=%s MOETAP_SESSION=s "
+        "%s; done; df "
+        "--output=avail small; for s in small/moetap.*; do %s drain -q --force -o t $s; done; ls small'",
+        scratch(), SHIM, MOE_DEMO, MOETAP);
     if (!strstr(o.text, "mounted"))
         cr_skip_test("may not mount here");
     SAYS("small has 65536 KiB free: a ring of 16384 KiB instead of 65536 (--ring-size asks for another)");
     SAYS("a ring of 4096 KiB instead of 65536");
     cr_assert_gt(number_behind("Avail\n"), 65536u / 4, "%s", o.text);
-    unsigned captured = 0;
-    for (const char *at = o.text; (at = strstr(at, "captured 32 records, 512 rows from 1 segment; lost 0")); at++)
-        captured++;
+    const unsigned captured = occurrences(o.text, "captured 32 records, 512 rows from 1 segment; lost 0");
     cr_assert_eq(captured, 4u, "%s", o.text);
 }
 

@@ -450,10 +450,8 @@ Test(torch, ids_in_any_layout)
         "-o t -- /proc/%d/exe && %s dump --format=jsonl t",
         scratch(), MOETAP, (int) getpid(), MOETAP);
     cr_assert_eq(o.status, 0, "%s", o.text);
-    unsigned right = 0;
-    for (const char *at = o.text; (at = strstr(at, "[5,6,7]")); at++)
-        right++;
-    cr_assert_eq(right, 5 * 50, "%s", o.text);
+    const unsigned right = occurrences(o.text, "[5,6,7]");
+    cr_assert_eq(right, 5u * 50, "%s", o.text);
     cr_assert_eq(lines(o.text), 6, "%s", o.text); /* and what was captured */
     cr_assert(strstr(o.text, "captured 5 records, 250 rows"), "%s", o.text);
 }
@@ -595,10 +593,8 @@ Test(torch, only_the_batch_is_tapped)
     cr_assert(strstr(o.text, "\"kind\":\"positions\"\n\"values\":[0,0,0,1,0,1,2,3,0,0,1,2]\n\"kind\":\"batch\"\n"
                              "\"values\":[3,4]\n\"kind\":\"cache\"\n\"values\":[0,0,256,119]\n"),
               "%s", o.text);
-    unsigned count = 0;
-    for (const char *at = o.text; (at = strstr(at, "kind")); at++)
-        count++;
-    cr_assert_eq(count, 3 * 4, "%s", o.text);
+    const unsigned count = occurrences(o.text, "kind");
+    cr_assert_eq(count, 3u * 4, "%s", o.text);
 }
 
 __attribute__((constructor)) static void become_engine(void)

@@ -66,14 +66,6 @@ Test(weights, graphs)
     expect_all("MOETAP_GRAPH_TAP=inline", "--graph --rescale", "--steps 3");
 }
 
-static unsigned occurrences(const char *text, const char *what)
-{
-    unsigned n = 0;
-    for (const char *at = text; (at = strstr(at, what)); at++)
-        n++;
-    return n;
-}
-
 /* All of the above would pass with taps in line: where nobody changes the weights, each of 4 is joined behind a reader
  * of both. */
 Test(weights, taps_are_beside)

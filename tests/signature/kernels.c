@@ -194,13 +194,10 @@ static const struct softcuda_kernel helpers[] = {{"_Z14signature_gemmPKvPvjPKj",
                                                  {"_Z16signature_choosePKvPvjjjjjjj", run_choose, 9, choose},
                                                  {"_Z15signature_scrubPvm", run_scrub, 2, scrub}};
 
-/* Of wild launches: whatever their arguments are, it reads none. */
-static void run_nothing(const struct softcuda_block *b)
-{
-    (void) b;
-}
-
-/* The N-th signature's kernel, with a body that does nothing; of "N:M" the M-th parameter has another size. */
+/*
+ * The N-th signature's kernel for wild launches: it does nothing, whatever its arguments are. Of "N:M" the M-th
+ * parameter has another size.
+ */
 static const struct softcuda_kernel *nothing(const char *name)
 {
     char *end;
@@ -212,7 +209,7 @@ static const struct softcuda_kernel *nothing(const char *name)
     layout_of(layout, signature);
     if (*end == ':')
         layout->param[atoi(end + 1)].size ^= 12; /* 4 for 8, 8 for 4, others no size of a number */
-    *kernel = (struct softcuda_kernel){signature->mangled, run_nothing, layout->params, layout->param};
+    *kernel = (struct softcuda_kernel){signature->mangled, NULL, layout->params, layout->param};
     return kernel;
 }
 

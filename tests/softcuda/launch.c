@@ -51,6 +51,8 @@ static void *run_blocks(void *user)
 
 static void run_kernel(const struct soft_op *op)
 {
+    if (!op->kernel->run)
+        return;
     static unsigned seed;
     struct grid_run run = {
         .op = op, .blocks = op->grid.x * op->grid.y * op->grid.z, .pause_us = pause_of(op->kernel->name)};

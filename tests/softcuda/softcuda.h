@@ -35,8 +35,9 @@ struct softcuda_param {
 };
 
 struct softcuda_kernel {
-    const char *name;                                /* mangled */
-    void (*run)(const struct softcuda_block *block); /* runs all threads of one block; blocks may run concurrently */
+    const char *name; /* mangled */
+    /* Runs all threads of one block; blocks may run concurrently. NULL: it does nothing, in however large a grid. */
+    void (*run)(const struct softcuda_block *block);
     unsigned param_count;
     const struct softcuda_param *params;
 };

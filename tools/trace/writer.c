@@ -162,16 +162,18 @@ int trace_writer_sites(struct trace_writer *writer, uint32_t segment, const stru
     return result;
 }
 
-/* Room for `size` more bytes behind `used`. */
-static bool make_room(uint8_t **buffer, size_t *room, size_t used, size_t size)
+/* Room for `size` bytes, and for what a whole block has: a buffer does not grow with each record. */
+static bool make_room(uint8_t **buffer, size_t *room, size_t size, size_t whole)
 {
-    if (size <= *room && used <= *room - size)
+    if (size < whole)
+        size = whole;
+    if (size <= *room)
         return true;
-    uint8_t *more = realloc(*buffer, used + size);
+    uint8_t *more = realloc(*buffer, size);
     if (!more)
         return false;
     *buffer = more;
-    *room = used + size;
+    *room = size;
     return true;
 }
 
@@ -201,10 +203,10 @@ int trace_writer_record(struct trace_writer *writer, uint32_t segment, const str
         trace_writer_flush(writer);
     if (writer->failed)
         return writer->failed;
-    if (!make_room(&writer->block, &writer->room, writer->used ? writer->used : sizeof *head, size) ||
+    if (!make_room(&writer->block, &writer->room, (writer->used ? writer->used : sizeof *head) + size, BLOCK_SIZE) ||
         (weights && !make_room(&writer->weights, &writer->weights_room,
-                               writer->weights_used ? writer->weights_used : sizeof(struct trace_weights),
-                               weights > WEIGHTS_SIZE ? weights : WEIGHTS_SIZE)))
+                               (writer->weights_used ? writer->weights_used : sizeof(struct trace_weights)) + weights,
+                               WEIGHTS_SIZE)))
         return writer->failed = -ENOMEM;
     if (!writer->used) {
         *(struct trace_records *) writer->block = (struct trace_records){.segment = segment};
