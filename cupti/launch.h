@@ -56,6 +56,7 @@ static inline CUstream mt_stream_meant(CUstream stream, bool per_thread)
  * every launch of the engine asks. */
 struct mt_launch_thread {
     int quiet;         /* depth */
+    int hooked;        /* depth of launch calls that came in by a preloaded symbol */
     uint64_t reported; /* see tracer.h */
 };
 extern __thread struct mt_launch_thread mt_launch_thread

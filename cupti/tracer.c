@@ -11,11 +11,11 @@
 
 struct mt_subscription mt_subscription;
 
-static uint64_t total;
+static void (*watcher)(const struct mt_launch *);
 
-uint64_t mt_tracer_total(void)
+void mt_tracer_watch(void (*around)(const struct mt_launch *))
 {
-    return __atomic_load_n(&total, __ATOMIC_ACQUIRE);
+    __atomic_store_n(&watcher, around, __ATOMIC_RELEASE);
 }
 
 /* The launch calls; without them there is no tracing. */
@@ -220,8 +220,10 @@ static void CUPTIAPI callback(void *user, CUpti_CallbackDomain domain, CUpti_Cal
     } else if (data->callbackSite == CUPTI_API_ENTER) {
         mt_subscription.sink->before(&launch);
     } else {
+        void (*around)(const struct mt_launch *) = __atomic_load_n(&watcher, __ATOMIC_ACQUIRE);
         mt_launch_thread.reported++;
-        __atomic_fetch_add(&total, 1, __ATOMIC_RELEASE);
+        if (around && !mt_launch_thread.hooked)
+            around(&launch);
         const CUresult *result = data->functionReturnValue;
         if (result && *result == CUDA_SUCCESS)
             mt_subscription.sink->after(&launch);

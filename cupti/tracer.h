@@ -34,7 +34,7 @@ static inline uint64_t mt_tracer_reported(void)
     return mt_launch_thread.reported;
 }
 
-/* The same of all threads together. */
-uint64_t mt_tracer_total(void);
+/* `around` hears of each launch from here on that came in by no preloaded symbol, before the sink does. Thread-safe. */
+void mt_tracer_watch(void (*around)(const struct mt_launch *));
 
 #endif

@@ -43,6 +43,16 @@ Test(doors, ways)
     check("ways", "from 1 segment;", 3 * 7 * 3);
 }
 
+/* Launches that no symbol sees come from CUPTI, and `auto` says why it keeps it. */
+Test(doors, around)
+{
+    struct outcome o;
+    check_one(&o, "ways", "around", "auto", "from 1 segment;", 3 * 7 * 3);
+    cr_assert(strstr(o.text, "came by no preloaded symbol"), "%s", o.text);
+    check_one(&o, "ways", "dlsym", "auto", "from 1 segment;", 3 * 7 * 3);
+    cr_assert(!strstr(o.text, "came by no preloaded symbol"), "%s", o.text);
+}
+
 Test(doors, per_thread)
 {
     check("per-thread", "from 1 segment;", 60);
