@@ -13,7 +13,7 @@
 
 #include <pthread.h>
 
-#define BATCH_LAUNCHES 8u /* from a pass's positions to its batch; a product of two matrices lies between */
+#define BATCH_LAUNCHES 96u /* from a pass's positions to its batch: the first layer's cache, at the latest */
 
 static unsigned open_count; /* pending taps and open branches; lets before() and fence() leave at once */
 static bool beside;         /* taps of graphs may run beside the engine's kernels */
@@ -360,43 +360,72 @@ static struct mt_routing told(uint64_t first, uint64_t second, uint32_t values)
 
 /*
  * Kernels that anything is done with show a batch: only both together, the positions of as many rows and then, a few
- * launches later, the batch, are a pass's.
+ * launches later, the batch, are a pass's. Those that run in every layer show it once, behind the look-up of its
+ * tokens: in a layer, what looks like positions may be anything.
  */
 static void on_batch(struct mt_lane *lane, const struct mt_kernel *kernel, const struct mt_recipe *recipe,
                      const struct mt_routing *batch)
 {
     const struct mt_lane_waiting waiting = lane->waiting;
-    const uint64_t rows = batch->rows * batch->stride;
+    const uint64_t rows = batch->rows ? batch->rows * batch->stride : waiting.routing.rows;
+    if (mt_recipe_once_a_pass(recipe) && (lane->seen.lookups == lane->batch.lookups || lane->seen.rows != rows))
+        return;
     lane->waiting.recipe = NULL;
     if (!waiting.recipe || !mt_recipe_waits_for(waiting.recipe, recipe) || waiting.routing.rows != rows ||
-        lane->history.count - waiting.launch > BATCH_LAUNCHES)
+        rows % batch->stride || lane->history.count - waiting.launch > BATCH_LAUNCHES)
         return;
-    const struct mt_routing values = told(batch->rows | batch->stride << 32, 0, 2);
+    const struct mt_routing values = told(rows / batch->stride | batch->stride << 32, 0, 2);
     tap_context(lane, waiting.kernel, waiting.recipe, &waiting.routing);
     tap_context(lane, kernel, recipe, &values);
-    lane->batch = (struct mt_lane_batch){recipe, rows, true};
-}
-
-/* The first one behind a batch is that of its pass's first layer. Its heads tell it from a cache that holds a row side
- * by side, where all sequences are one. */
-static void on_cache(struct mt_lane *lane, const struct mt_kernel *kernel, const struct mt_recipe *recipe,
-                     const struct mt_routing *cache)
-{
-    const uint64_t rows = lane->batch.rows;
-    if (!lane->batch.open || (cache->rows && (cache->rows == rows || cache->rows % rows)))
-        return;
-    lane->batch.open = false;
-    const struct mt_routing values = told(cache->input, cache->ids, 4);
-    tap_context(lane, kernel, recipe, &values);
+    lane->batch = (struct mt_lane_batch){waiting.recipe, rows, true, lane->seen.lookups};
 }
 
 /* Of kernels that anything is done with, what has as many rows as the batch is the pass's. */
+static bool is_of_batch(const struct mt_lane *lane, const struct mt_recipe *recipe)
+{
+    return !mt_recipe_needs_batch(recipe) || (lane->batch.positions && mt_recipe_needs(recipe, lane->batch.positions));
+}
+
+/* Is it in the cache that the latest batch left? One with a window lets go of what stands in front of it. */
+static bool in_left(const struct mt_lane *lane, uint64_t address)
+{
+    return address >= lane->left.begin && address < lane->left.end;
+}
+
+/* The first one behind a batch is that of its pass's first layer. */
+static void on_cache(struct mt_lane *lane, const struct mt_kernel *kernel, const struct mt_recipe *recipe,
+                     const struct mt_routing *cache)
+{
+    if (!lane->batch.open || !is_of_batch(lane, recipe) || cache->rows % lane->batch.rows)
+        return;
+    lane->batch.open = false;
+    uint64_t before = cache->input;
+    if (in_left(lane, before))
+        before = lane->left.begin;
+    else if (lane->left.ordered && before == lane->left.ordered)
+        before = lane->left.begin | 1;
+    const struct mt_routing values = told(before, cache->ids, 4);
+    if (tap_context(lane, kernel, recipe, &values))
+        lane->left = (struct mt_lane_left){cache->ids, cache->ids + (cache->stride ? cache->stride : 1), 0};
+}
+
+/* Beams go on from each other's places: the first layer's cache, of those that are put in another order. */
+static void on_order(struct mt_lane *lane, const struct mt_kernel *kernel, const struct mt_recipe *recipe,
+                     const struct mt_routing *order)
+{
+    struct mt_routing routing = *order;
+    if (!in_left(lane, routing.input))
+        return;
+    routing.once = 0;
+    if (tap_context(lane, kernel, recipe, &routing))
+        lane->left.ordered = order->once;
+}
+
 static void on_rows_of_batch(struct mt_lane *lane, const struct mt_kernel *kernel, const struct mt_recipe *recipe,
                              const struct mt_routing *routing)
 {
-    const struct mt_lane_batch *batch = &lane->batch;
-    if (batch->recipe && mt_recipe_needs(recipe, batch->recipe) && batch->rows == routing->rows &&
-        tap_context(lane, kernel, recipe, routing) && mt_recipe_kind(recipe) == MT_RECIPE_SLOTS)
+    if (lane->batch.rows == routing->rows && is_of_batch(lane, recipe) && tap_context(lane, kernel, recipe, routing) &&
+        mt_recipe_kind(recipe) == MT_RECIPE_SLOTS)
         lane->written = routing->once;
 }
 
@@ -420,12 +449,23 @@ static void take_context(struct mt_lane *lane, const struct mt_kernel *kernel, c
         on_cache(lane, kernel, recipe, routing);
     else if (mt_recipe_kind(recipe) == MT_RECIPE_READS)
         on_reads(lane, kernel, recipe, routing);
+    else if (mt_recipe_kind(recipe) == MT_RECIPE_ORDER)
+        on_order(lane, kernel, recipe, routing);
     else if (mt_recipe_waits(recipe))
         lane->waiting = (struct mt_lane_waiting){recipe, kernel, *routing, lane->history.count};
     else if (mt_recipe_needs_batch(recipe))
         on_rows_of_batch(lane, kernel, recipe, routing);
     else
         tap_context(lane, kernel, recipe, routing);
+}
+
+static bool has_kind(const struct mt_recipe *const *recipes, unsigned count, enum mt_recipe_kind kind)
+{
+    for (unsigned i = 0; i < count; i++) {
+        if (mt_recipe_kind(recipes[i]) == kind)
+            return true;
+    }
+    return false;
 }
 
 /* What the rows and sequences of a pass are: once, although most kernels that read it run in every layer. */
@@ -442,6 +482,8 @@ static void on_context(struct mt_lane *lane, const struct mt_kernel *kernel, con
         explain_no_tap(kernel, why);
     for (unsigned i = 0; i < MT_KERNEL_ALSO && kernel->also[i]; i++) {
         recipes[count] = kernel->also[i];
+        if (has_kind(recipes, count, mt_recipe_kind(recipes[count])))
+            continue;
         if (reads(recipes[count], kernel, launch, &routings[count], &why))
             count++;
         else
@@ -487,6 +529,7 @@ static void on_recipe(struct mt_lane *lane, const struct mt_kernel *kernel, cons
     case MT_RECIPE_READS:
     case MT_RECIPE_LENGTHS:
     case MT_RECIPE_KV_INDICES:
+    case MT_RECIPE_ORDER:
         on_context(lane, kernel, launch);
         break;
     case MT_RECIPE_MAP:

@@ -184,6 +184,7 @@ static const struct mt_kernel *ask(const struct mt_launch *launch)
         kernel->recipe = NULL;
         free(info);
     }
+    kernel->routes = kernel->recipe && mt_recipe_kind(kernel->recipe) == MT_RECIPE_ROUTER;
     return kernel;
 }
 

@@ -10,13 +10,14 @@
 #include "recipe/recipe.h"
 
 #define MT_KERNEL_OTHERS 3
-#define MT_KERNEL_ALSO 4
+#define MT_KERNEL_ALSO 8
 
 struct mt_kernel {
     const struct mt_recipe *recipe;    /* NULL: none of ours */
     const struct mt_kernel_info *info; /* NULL unless there is a recipe or all are kept */
     unsigned param_count;
     uint32_t bytes;      /* of the flat parameter buffer */
+    bool routes;         /* the recipe is a router's */
     uint64_t only_reads; /* bit i: does not write where parameter i points */
     /* How to keep a launch's arguments for layer.c, as far as they may be addresses: words to clear come first (size
      * 0), then parameters to copy. NULL if that is not all of the flat buffer's words. */
@@ -28,7 +29,7 @@ struct mt_kernel {
     /* Fit its fingerprint too and are of `recipe`'s kind: tried in turn where that does not read a launch. One without
      * ids may end them. NULL behind the last. */
     const struct mt_recipe *others[MT_KERNEL_OTHERS];
-    /* Row context of other kinds that the same launch shows. */
+    /* Row context of other kinds that the same launch shows: of each kind, the first one that reads it. */
     const struct mt_recipe *also[MT_KERNEL_ALSO];
     struct mt_kernel_param {
         uint32_t offset, size;

@@ -41,13 +41,19 @@ struct mt_lane {
     /* The cache whose slots a batch's pass wrote, until what is read of it was tapped: `once` of both recipes. */
     uint64_t written;
 
-    /* The latest batch: the recipe that showed it, NULL: none, how many rows it has, and whether its cache is yet to be
-     * seen. */
+    /* The latest batch: the recipe that reads its positions, NULL: none, how many rows it has, whether its cache is yet
+     * to be seen, and how many look-ups of tokens there had been. */
     struct mt_lane_batch {
-        const struct mt_recipe *recipe;
+        const struct mt_recipe *positions;
         uint64_t rows;
         bool open;
+        uint32_t lookups;
     } batch;
+    /* The cache that the latest batch left, up to the end of its first sequence, and what that one was made into in
+     * another order; 0: nothing. */
+    struct mt_lane_left {
+        uint64_t begin, end, ordered;
+    } left;
 
     struct mt_branch branch; /* a tap that is not joined yet */
 

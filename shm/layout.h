@@ -138,13 +138,15 @@ enum mt_site_kind {
     MT_SITE_BATCH = 6,  /* two values: how many sequences the pass has, and how many rows each, padding among them. The
                            rows of a sequence are side by side. */
     MT_SITE_CACHE = 7, /* four values: the address of the KV cache that the pass goes on with, 0 if none, and of the one
-                          that it leaves, the low half of each first */
+                          that it leaves, the low half of each first. The lowest bit of the first address is set where
+                          that one was put in another order, see MT_SITE_ORDER. */
     MT_SITE_READS = 8, /* slots that the pass attends to: of each sequence all up to its last row, one sequence after
                           another. No record if none attends to what was there before the pass. */
     MT_SITE_LENGTHS = 9,     /* of a pass of prompts: how many rows each sequence has */
     MT_SITE_KV_INDICES = 10, /* how many sequences there are, and then, for each that has KV slots: its number in the
                                 pass, how many slots, how many of these are told, and those, the last ones. They are
                                 the slots of its rows of the pass and of all ahead of them, or of the latter alone */
+    MT_SITE_ORDER = 11, /* between two passes: which sequence of the batch before is now at each place of the batch */
 };
 
 /*

@@ -32,6 +32,14 @@ static void print_segment(uint32_t segment, const struct requests *requests, uin
     if (requests_blind_rows(requests))
         printf("  %llu rows have no slots and positions: they belong to no request\n",
                (unsigned long long) requests_blind_rows(requests));
+    const bool untold = requests_batches(requests) || !requests_count(requests);
+    if (untold && requests_blind_graph_rows(requests))
+        printf("  %llu of them ran in CUDA graphs: of a model that torch.compile made kernels for? Those show "
+               "neither, run it without (transformers: disable_compile=True)\n",
+               (unsigned long long) requests_blind_graph_rows(requests));
+    else if (requests_blind_rows(requests) && !requests_count(requests))
+        puts("  no kernel that ran shows them: those of torch.compile do not, nor do engines without a recipe for it "
+             "(docs/requests.md)");
     if (requests_filled(requests))
         printf("  the cache holds rows that no pass of the trace stored (offload, transfer): what is ahead of %u "
                "sequences is "

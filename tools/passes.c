@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define KINDS 11u       /* enum mt_site_kind */
+#define KINDS 12u       /* enum mt_site_kind */
 #define LISTS_MAX 65536 /* sequences */
 #define WINDOW 128u     /* numbers of row context that are remembered: a pass takes a few of them */
 
@@ -345,6 +345,12 @@ static void show_batch(struct pass *pass, struct context *const *of_kind)
         return;
     pass->cache_before = address(cache->values);
     pass->cache_after = address(cache->values + 2);
+    if (!(pass->cache_before & 1))
+        return;
+    const struct context *order = of_kind[MT_SITE_ORDER];
+    const bool told = order && order->rows == pass->batch && order->number < batch->number;
+    pass->order = told ? order->values : NULL;
+    pass->cache_before = told ? pass->cache_before - 1 : 0;
 }
 
 static void leave_unplaced(struct pass *pass, const int32_t *slots, uint32_t rows)

@@ -56,6 +56,8 @@ struct pass {
      * that the pass goes on with, and the one that it leaves; 0: not known. */
     uint32_t batch;
     uint64_t cache_before, cache_after;
+    /* [batch]: where each sequence stood in the batch that left the cache; NULL: where it stands. */
+    const int32_t *order;
     const struct pass_layer *layers; /* in the order of their records; each site at most once */
     uint32_t layer_count;
     uint32_t lost; /* records lost since the pass before, as far as known */

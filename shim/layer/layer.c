@@ -391,6 +391,9 @@ static void gather(struct mt_layers *layers, const struct mt_history *history, u
     for (uint32_t back = reader ? 0 : 1; back < launches; back++) {
         const struct mt_history_entry *entry = entry_back(history, back);
         double best = 0;
+        /* A stage of grouped routing: what it stores and nobody reads is named once, as a weight is. */
+        if (back && entry->kernel->routes)
+            continue;
         for (uint32_t i = 0; i < entry->bytes / 8 && evidence->count < EVIDENCE_MAX; i++) {
             uint64_t word = entry->words[i];
             if (!may_be_weight(word) || seen_before(evidence, word))

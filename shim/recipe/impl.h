@@ -20,7 +20,8 @@ struct mt_term {
         TERM_K,
         TERM_ROWS,
         TERM_ANY,
-        TERM_LAYER
+        TERM_LAYER,
+        TERM_PASS
     } kind;
     uint32_t index;  /* parameter, grid axis or template argument */
     uint32_t offset; /* in a by-value struct */

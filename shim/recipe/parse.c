@@ -175,9 +175,10 @@ static int parse_ids(const struct parser *parser, const char *value, struct mt_r
 /* Of row context: what tells one layer from the next. */
 static int parse_once(const struct parser *parser, const char *value, struct mt_recipe *recipe)
 {
-    if (strcmp(value, "layer") != 0 || recipe->once.a.kind != TERM_NONE)
+    const bool pass = strcmp(value, "pass") == 0;
+    if ((!pass && strcmp(value, "layer") != 0) || recipe->once.a.kind != TERM_NONE)
         return parse_expr(parser, value, &recipe->once);
-    recipe->once = (struct mt_expr){.a = {.kind = TERM_LAYER}, .line = parser->line};
+    recipe->once = (struct mt_expr){.a = {.kind = pass ? TERM_PASS : TERM_LAYER}, .line = parser->line};
     return 0;
 }
 
@@ -385,6 +386,8 @@ static int parse_key(const struct parser *parser, struct mt_recipe *recipe, cons
         if (strcmp(recipes[i].key, key) != 0)
             continue;
         *recipes[i].line = parser->line;
+        if (recipes[i].name == recipe->until)
+            return parse_text(parser, value, recipe->until, sizeof recipe->until);
         return parse_name(parser, value, recipes[i].name, sizeof recipe->final);
     }
     if (strcmp(key, "note") == 0)
@@ -470,8 +473,9 @@ static int check_needed(struct parser *parser, const struct mt_recipe *recipe)
                      recipe->k.a.kind == TERM_NONE && !dtype;
     /* What a launch tells itself has no elements. */
     const bool told = recipe->kind == MT_RECIPE_BATCH || recipe->kind == MT_RECIPE_CACHE;
+    const bool batch = recipe->kind == MT_RECIPE_BATCH;
     const bool no_shape = ids_alone || recipe->kind == MT_RECIPE_MAP || recipe->kind == MT_RECIPE_CACHE;
-    for (size_t i = recipe->kind == MT_RECIPE_BATCH; i < (no_shape ? 1 : sizeof needed / sizeof *needed); i++) {
+    for (size_t i = 0; !batch && i < (no_shape ? 1 : sizeof needed / sizeof *needed); i++) {
         if (needed[i].expr->a.kind == TERM_NONE)
             return mistake(parser, "found no %s in [%s], expected %s = ...", needed[i].key, recipe->name,
                            needed[i].key);
@@ -504,7 +508,7 @@ static int check_exprs(struct parser *parser, const struct mt_recipe *recipe)
     for (size_t i = 0; i < sizeof addresses / sizeof *addresses; i++) {
         const struct mt_expr *expr = addresses[i].expr;
         parser->line = expr->line;
-        if (expr->a.kind != TERM_NONE && expr->a.kind != TERM_LAYER &&
+        if (expr->a.kind != TERM_NONE && expr->a.kind != TERM_LAYER && expr->a.kind != TERM_PASS &&
             (expr->a.kind != TERM_PARAM || expr->a.bytes || expr->b.kind != TERM_NONE))
             return mistake(parser, "found something else, expected %s = param N or param N + OFFSET", addresses[i].key);
     }
@@ -553,7 +557,7 @@ static int check_context(struct parser *parser, struct mt_recipe *recipe)
     } foreign[] = {{"k", &recipe->k}, {"column", &recipe->column}, {"input", &recipe->input}};
     for (size_t i = 0; i < sizeof foreign / sizeof *foreign; i++) {
         if (foreign[i].expr->a.kind == TERM_NONE ||
-            (recipe->kind == MT_RECIPE_CACHE && foreign[i].expr == &recipe->input))
+            ((recipe->kind == MT_RECIPE_CACHE || recipe->kind == MT_RECIPE_ORDER) && foreign[i].expr == &recipe->input))
             continue;
         parser->line = foreign[i].expr->line;
         return mistake(parser, "found %s in [%s], expected it only in routers and consumers", foreign[i].key,
@@ -622,16 +626,27 @@ static int check_blocks(struct parser *parser, const struct mt_recipe *recipe)
 static int check_batch(struct parser *parser, const struct mt_recipe *recipe)
 {
     const bool batch = recipe->kind == MT_RECIPE_BATCH, cache = recipe->kind == MT_RECIPE_CACHE;
+    const bool order = recipe->kind == MT_RECIPE_ORDER;
     const bool rows =
         recipe->kind == MT_RECIPE_SLOTS || recipe->kind == MT_RECIPE_POSITIONS || recipe->kind == MT_RECIPE_TOKENS;
-    if ((recipe->until[0] || recipe->behind[0]) && !rows) {
-        parser->line = recipe->until[0] ? recipe->until_line : recipe->behind_line;
-        return mistake(parser, "found %s in [%s], expected it only in slots, positions or tokens",
-                       recipe->until[0] ? "until" : "behind", recipe->name);
+    if (recipe->until[0] && !rows) {
+        parser->line = recipe->until_line;
+        return mistake(parser, "found until in [%s], expected it only in slots, positions or tokens", recipe->name);
     }
-    if (recipe->kind == MT_RECIPE_READS && recipe->once.a.kind != TERM_PARAM)
-        return mistake(parser, "found no once in [%s], expected once = the address of the cache that is read",
+    if (recipe->behind[0] && !rows && !cache) {
+        parser->line = recipe->behind_line;
+        return mistake(parser, "found behind in [%s], expected it only in slots, positions, tokens or cache",
                        recipe->name);
+    }
+    if (recipe->once.a.kind == TERM_PASS && !batch) {
+        parser->line = recipe->once.line;
+        return mistake(parser, "found once = pass in [%s], expected it only in a batch", recipe->name);
+    }
+    if ((recipe->kind == MT_RECIPE_READS || order) && recipe->once.a.kind != TERM_PARAM)
+        return mistake(parser, "found no once in [%s], expected once = the address of the cache that is %s",
+                       recipe->name, order ? "written" : "read");
+    if (order && recipe->input.a.kind == TERM_NONE)
+        return mistake(parser, "found no input in [%s], expected input = the cache that is put in order", recipe->name);
     if (batch && recipe->stride.a.kind == TERM_NONE)
         return mistake(parser, "found no stride in [%s], expected stride = the rows of each sequence", recipe->name);
     if (cache && recipe->input.a.kind == TERM_NONE)
@@ -644,8 +659,7 @@ static int check_batch(struct parser *parser, const struct mt_recipe *recipe)
     } keys[] = {{"ids", &recipe->ids, batch},
                 {"experts", &recipe->experts, batch || cache},
                 {"start", &recipe->start, batch || cache},
-                {"once", &recipe->once, batch || cache},
-                {"stride", &recipe->stride, cache}};
+                {"once", &recipe->once, (batch && recipe->once.a.kind != TERM_PASS) || cache}};
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
         if (!keys[i].foreign || keys[i].expr->a.kind == TERM_NONE)
             continue;

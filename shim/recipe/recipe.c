@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "impl.h"
 
+#include <fnmatch.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -32,7 +33,7 @@ static const struct mt_recipe *lacks(const struct mt_recipes *recipes, unsigned 
             bool (*is)(const struct mt_recipe *recipe, const struct mt_recipe *named);
         } named[] = {{"final", recipe->final, "final", recipe->final_line, has_as_final},
                      {"until", recipe->until, "batch", recipe->until_line, mt_recipe_waits_for},
-                     {"behind", recipe->behind, "batch", recipe->behind_line, mt_recipe_needs}};
+                     {"behind", recipe->behind, "positions", recipe->behind_line, mt_recipe_needs}};
         for (size_t n = 0; n < sizeof named / sizeof *named; n++) {
             if (!named[n].name[0] || is_there(recipes, recipe, named[n].is))
                 continue;
@@ -114,7 +115,7 @@ const char *const mt_recipe_kind_names[] = {
     [MT_RECIPE_TOKENS] = "tokens",     [MT_RECIPE_STARTS] = "starts",   [MT_RECIPE_BLOCKS] = "blocks",
     [MT_RECIPE_MAP] = "map",           [MT_RECIPE_BATCH] = "batch",     [MT_RECIPE_CACHE] = "cache",
     [MT_RECIPE_READS] = "reads",       [MT_RECIPE_LENGTHS] = "lengths", [MT_RECIPE_KV_INDICES] = "kv_indices",
-    [MT_RECIPE_KV_INDICES + 1] = NULL};
+    [MT_RECIPE_ORDER] = "order",       [MT_RECIPE_ORDER + 1] = NULL};
 
 enum mt_recipe_kind mt_recipe_kind(const struct mt_recipe *recipe)
 {
@@ -159,6 +160,8 @@ enum mt_site_kind mt_recipe_site_kind(const struct mt_recipe *recipe)
         return MT_SITE_LENGTHS;
     case MT_RECIPE_KV_INDICES:
         return MT_SITE_KV_INDICES;
+    case MT_RECIPE_ORDER:
+        return MT_SITE_ORDER;
     default:
         return MT_SITE_ROUTER;
     }
@@ -176,7 +179,7 @@ bool mt_recipe_waits(const struct mt_recipe *recipe)
 
 bool mt_recipe_waits_for(const struct mt_recipe *recipe, const struct mt_recipe *batch)
 {
-    return batch->kind == MT_RECIPE_BATCH && strcmp(batch->name, recipe->until) == 0;
+    return batch->kind == MT_RECIPE_BATCH && fnmatch(recipe->until, batch->name, 0) == 0;
 }
 
 bool mt_recipe_needs_batch(const struct mt_recipe *recipe)
@@ -184,14 +187,19 @@ bool mt_recipe_needs_batch(const struct mt_recipe *recipe)
     return recipe->behind[0] != '\0';
 }
 
-bool mt_recipe_needs(const struct mt_recipe *recipe, const struct mt_recipe *batch)
+bool mt_recipe_needs(const struct mt_recipe *recipe, const struct mt_recipe *positions)
 {
-    return batch->kind == MT_RECIPE_BATCH && strcmp(batch->name, recipe->behind) == 0;
+    return positions->kind == MT_RECIPE_POSITIONS && strcmp(positions->name, recipe->behind) == 0;
+}
+
+bool mt_recipe_once_a_pass(const struct mt_recipe *recipe)
+{
+    return recipe->once.a.kind == TERM_PASS;
 }
 
 bool mt_recipe_tells_shape(const struct mt_recipe *recipe)
 {
-    return recipe->rows.a.kind != TERM_NONE || recipe->kind == MT_RECIPE_CACHE;
+    return recipe->rows.a.kind != TERM_NONE || recipe->kind == MT_RECIPE_CACHE || recipe->kind == MT_RECIPE_BATCH;
 }
 
 bool mt_kernel_only_reads(const struct mt_kernel_info *kernel, const struct mt_recipe *recipe, unsigned i)
@@ -347,15 +355,14 @@ const struct mt_recipe *mt_recipes_next(const struct mt_recipes *recipes, const 
 unsigned mt_recipes_also(const struct mt_recipes *recipes, const struct mt_kernel_info *kernel,
                          const struct mt_recipe *recipe, const struct mt_recipe **also, unsigned room)
 {
-    unsigned count = 0, kinds = 1u << recipe->kind;
+    const enum mt_recipe_kind first = recipe->kind;
+    unsigned count = 0;
     if (mt_recipe_site_kind(recipe) == MT_SITE_ROUTER)
         return 0;
     for (; recipe < recipes->all + recipes->count; recipe++) {
-        if (count < room && mt_recipe_site_kind(recipe) != MT_SITE_ROUTER && !(kinds & 1u << recipe->kind) &&
-            name_fits(recipe, kernel) && shape_fits(recipe, kernel)) {
-            kinds |= 1u << recipe->kind;
+        if (count < room && mt_recipe_site_kind(recipe) != MT_SITE_ROUTER && recipe->kind != first &&
+            name_fits(recipe, kernel) && shape_fits(recipe, kernel))
             also[count++] = recipe;
-        }
     }
     return count;
 }
@@ -364,7 +371,8 @@ unsigned mt_recipes_also(const struct mt_recipes *recipes, const struct mt_kerne
 static bool does_other_things(const struct mt_recipe *recipe)
 {
     return recipe->kind == MT_RECIPE_CONSUMER || recipe->kind == MT_RECIPE_BATCH || recipe->kind == MT_RECIPE_CACHE ||
-           recipe->kind == MT_RECIPE_READS || mt_recipe_waits(recipe) || mt_recipe_needs_batch(recipe);
+           recipe->kind == MT_RECIPE_READS || recipe->kind == MT_RECIPE_ORDER || mt_recipe_waits(recipe) ||
+           mt_recipe_needs_batch(recipe);
 }
 
 const struct mt_recipe *mt_recipes_match(const struct mt_recipes *recipes, const struct mt_kernel_info *kernel,

@@ -55,6 +55,7 @@ enum mt_recipe_kind {
     /* The same by sequence, and in a pass of prompts how many rows each has. */
     MT_RECIPE_LENGTHS = 13,
     MT_RECIPE_KV_INDICES = 14,
+    MT_RECIPE_ORDER = 15, /* puts a batch's cache in another order: beams */
 };
 
 /* After load balancing an engine's ids name physical copies of experts; before it, experts of the model. */
@@ -67,13 +68,14 @@ struct mt_recipes;
 struct mt_routing {
     uint64_t ids; /* device address of [rows, k]; of a cache: of what the pass leaves; of a batch: 0 */
     enum mt_dtype dtype;
-    uint32_t rows;
+    uint32_t rows; /* of a batch, 0: not told */
     uint32_t k;
     uint32_t experts;   /* of row context: how many values there are; 0: not told by the launch */
-    uint64_t stride;    /* elements from a row to the next; of a batch: rows of each sequence */
+    uint64_t stride;    /* elements from a row to the next; of a batch: rows of each sequence; of a cache: bytes of one
+                           in what the pass leaves, 0: not told */
     uint64_t column;    /* elements from one id of a row to its next */
     uint64_t input;     /* device address of the logits or scores, 0 if the recipe does not say; of a cache: of what the
-                           pass goes on with */
+                           pass goes on with; of an order: of the cache that is put in it */
     uint64_t count;     /* of row context: device address of an int32, how many of the rows there are; 0: all */
     uint64_t starts;    /* of a block table: device address of [rows + 1] int32, the sequences' first rows */
     uint64_t positions; /* and of the rows' positions, int64 */
@@ -84,7 +86,8 @@ struct mt_routing {
     uint64_t apart;  /* bytes from the ids of a group to those of the next */
     /* Of a block table: these are device addresses of so many bytes that hold them; 0: they are themselves. */
     uint8_t ids_at, stride_at, block_at;
-    uint64_t once;    /* what differs from layer to layer, 0 if the recipe does not say */
+    uint64_t once;    /* what differs from layer to layer, 0 if the recipe does not say; of an order: address of the
+                         cache in it */
     uint64_t weights; /* device address of [rows, k], side by side in a row; 0: not to be had, `no_weights` says why */
     enum mt_weight_type weights_type;
     uint64_t weights_stride;
@@ -116,9 +119,11 @@ bool mt_recipe_once_by_layer(const struct mt_recipe *recipe);
 /* Row context only if a launch of the batch that it names soon follows? */
 bool mt_recipe_waits(const struct mt_recipe *recipe);
 bool mt_recipe_waits_for(const struct mt_recipe *recipe, const struct mt_recipe *batch);
-/* Row context only in a pass whose batch was shown by the recipe that it names? */
+/* Row context only in a batch whose positions were read by the recipe that it names? */
 bool mt_recipe_needs_batch(const struct mt_recipe *recipe);
-bool mt_recipe_needs(const struct mt_recipe *recipe, const struct mt_recipe *batch);
+bool mt_recipe_needs(const struct mt_recipe *recipe, const struct mt_recipe *positions);
+/* A batch that runs in every layer: only the first one behind a look-up of tokens is its pass's? */
+bool mt_recipe_once_a_pass(const struct mt_recipe *recipe);
 /* Base names of the kernels, NULL behind the last. */
 const char *mt_recipe_kernel(const struct mt_recipe *recipe, unsigned index);
 /* Can launches be read by mt_recipe_read()? Routers always; consumers if the recipe tells rows, k and dtype. */
@@ -147,9 +152,8 @@ const struct mt_recipe *mt_recipes_match(const struct mt_recipes *recipes, const
 const struct mt_recipe *mt_recipes_next(const struct mt_recipes *recipes, const struct mt_kernel_info *kernel,
                                         const struct mt_recipe *recipe);
 
-/* Row context of other kinds that the same kernel shows, one of each; returns how many. `recipe`: the one that fitted
- * first.
- */
+/* Row context of other kinds that the same kernel shows, in the order of trial; returns how many. `recipe`: the one
+ * that fitted first. */
 unsigned mt_recipes_also(const struct mt_recipes *recipes, const struct mt_kernel_info *kernel,
                          const struct mt_recipe *recipe, const struct mt_recipe **also, unsigned room);
 

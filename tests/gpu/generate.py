@@ -6,11 +6,14 @@ A small Mixture-of-Experts model of transformers with random weights answers pro
   dynamic    model.generate, one left-padded batch, and a second one of another size
   static     the same with cache_implementation='static'
   beams      model.generate with num_beams=3
+  both       the same with cache_implementation='static'
+  float32    dynamic, of a model of 32 bits
+  window     dynamic, of layers that attend to the last 24 tokens only (where the model has such)
   paged      model.generate_batch, continuous batching: more requests than fit, prompts that begin alike
   recompute  the same with so small a cache that requests are put off and computed again
 
 TRUTH gets each request's tokens and, from hooks on the routers in this very run, the experts of all rows that it attended to. Of
-beams the rows of each sequence in each pass. `alone` tells how many of the rows are as in a run of the request alone; `kernels` prints the
+beams those of each sequence that nobody went on with. `alone` tells how many of the rows are as in a run of the request alone; `kernels` prints the
 CUDA kernels in the order of their launches.
 Knows nothing of moetap.
 """
@@ -76,6 +79,12 @@ class Passes:
         self.model, self.routers, self.passes, self.given = model, routers, [], None
         model.register_forward_pre_hook(self.before, with_kwargs=True)
         model.register_forward_hook(self.after)
+        original = transformers.Cache.reorder_cache
+
+        def reorder(cache, beams):
+            self.passes[-1][0]['order'] = beams.tolist()
+            return original(cache, beams)
+        transformers.Cache.reorder_cache = reorder
 
     def before(self, module, args, kwargs):
         if DEVICE == 'cuda':
@@ -93,16 +102,20 @@ class Passes:
         return out
 
 
-def beam_lines(ran):
-    """The rows of each sequence in each pass, without padding: who of them goes on with whom, beams decide."""
-    lines = []
+def beam_sequences(ran):
+    """Tokens and rows of each sequence that nobody went on with, as the cache was put in order between the passes."""
+    left, tails, order = [], [], []
     for given, experts in ran:
         ids, positions = given['input_ids'], given['position_ids']
         experts = experts.reshape(*ids.shape, *experts.shape[1:])
-        for tokens, at, rows in zip(ids, positions, experts):
+        left += [tail for i, tail in enumerate(tails) if i not in order]
+        grown = []
+        for n, (tokens, at, rows) in enumerate(zip(ids, positions, experts)):
             first = max((i for i, p in enumerate(at) if p == 0), default=0)
-            lines.append((tokens[first:].tolist(), rows[first:]))
-    return lines
+            before = tails[order[n]] if tails else ([], rows[:0])
+            grown.append((before[0] + tokens[first:].tolist(), numpy.concatenate([before[1], rows[first:]])))
+        tails, order = grown, given['order']
+    return left + tails
 
 
 def generate(model, passes, texts, **options):
@@ -112,7 +125,7 @@ def generate(model, passes, texts, **options):
     mask = torch.tensor([[0] * (width - len(t)) + [1] * len(t) for t in texts], device=DEVICE)
     out = model.generate(ids, attention_mask=mask, do_sample=False, pad_token_id=PAD, **options).tolist()
     if options.get('num_beams', 1) > 1:
-        return beam_lines(passes.take())
+        return beam_sequences(passes.take())
     answers, ran = [], passes.take()
     for i, text in enumerate(texts):
         tokens = text + out[i][width:]
@@ -154,9 +167,11 @@ def main():
     base, extra, experts, top_k = MODELS[name]
     if 'kv_lora_rank' in extra:
         extra = dict(extra, num_key_value_heads=SIZES['num_attention_heads'])
+    if mode == 'window':
+        extra = dict(extra, sliding_window=24)
     architecture = getattr(transformers, base + 'ForCausalLM')
     torch.manual_seed(7)
-    model = architecture(architecture.config_class(**{**SIZES, **extra})).to(DEVICE, torch.bfloat16).eval()
+    model = architecture(architecture.config_class(**{**SIZES, **extra})).to(DEVICE, torch.float32 if mode == 'float32' else torch.bfloat16).eval()
     for parameter in model.parameters():
         if not parameter.count_nonzero():
             torch.nn.init.normal_(parameter, std=0.02)
@@ -169,7 +184,8 @@ def main():
         if mode in ('paged', 'recompute'):
             answers = paged(model, passes, prompts(24, 3), 200 if mode == 'paged' else 24)
         else:
-            options = {'static': dict(cache_implementation='static', disable_compile=True), 'beams': dict(num_beams=3)}.get(mode, {})
+            options = {**(dict(cache_implementation='static', disable_compile=True) if mode in ('static', 'both') else {}),
+                       **(dict(num_beams=3) if mode in ('beams', 'both') else {})}
             answers = [a for texts in (prompts(6, 3), prompts(3, 4), prompts(1, 5))
                        for a in generate(model, passes, texts, max_new_tokens=16, **options)]
         if profile:

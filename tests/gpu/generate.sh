@@ -19,6 +19,12 @@ case_of() { # model, mode
     case $model-$mode in deepseek*-paged | deepseek*-recompute)
         echo "skipped transformers $model $mode: not with latent attention"
         return
+        ;;
+    esac
+    case $model-$mode in gpt_oss-window | mixtral-window) ;; *-window)
+        echo "skipped transformers $model $mode: no window"
+        return
+        ;;
     esac
     [ -z "${KERNELS:-}${ALONE:-}" ] || timeout 500 python3 tests/gpu/generate.py "$model" "$mode" "$at-bare.npz" \
         ${ALONE:+alone} ${KERNELS:+kernels} >"$out/bare-$model-$mode.log" 2>&1
@@ -30,8 +36,8 @@ case_of() { # model, mode
     if [ $status = 0 ] && [ $good = 0 ]; then verdict="ok  "; fi
     echo "$verdict transformers $model $mode: $(tail -1 <<<"$match"), status $status"
 }
-for model in ${MODELS-mixtral qwen3_moe olmoe deepseek_v3}; do
-    for mode in ${MODES-dynamic static beams paged recompute}; do case_of "$model" "$mode" >"$tmp/$model-$mode.row" & done
+for model in ${MODELS-mixtral qwen3_moe olmoe deepseek_v3 gpt_oss}; do
+    for mode in ${MODES-dynamic static beams both float32 window paged recompute}; do case_of "$model" "$mode" >"$tmp/$model-$mode.row" & done
     wait
 done
 cat "$tmp"/*.row | tee "$out/generate.txt"

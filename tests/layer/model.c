@@ -132,6 +132,7 @@ static const struct mt_kernel *kernel_of(struct engine *engine, enum name name, 
     struct mt_kernel *kernel = calloc(1, sizeof *kernel + count * sizeof kernel->param[0]);
     cr_assert(kernel);
     kernel->param_count = count;
+    kernel->routes = is_router;
     for (unsigned i = 0; i < count; i++)
         kernel->param[i].offset = is_router ? router[i] : 0;
     bool gemm = name == HEAD || name == GEMM_QKV || name == GEMM_OUT || name == GEMM_ROUTER || name == GEMM_UP ||
@@ -273,6 +274,20 @@ static void route(struct pass *pass, uint64_t normed, uint64_t ids)
         plain(pass, i & 1 ? CAST : SOFTMAX, at, next, 0, 0);
         give(pass, at);
         at = next;
+    }
+    if (shape->stage) {
+        const uint64_t scores = take(pass, WEIGHTS), groups = take(pass, IDS), masked = take(pass, PROBS);
+        struct args first = {{0}};
+        first.words[0] = at;
+        first.words[216 / 8] = 8ull << 32 | 4;
+        first.words[240 / 8] = scores;
+        first.words[464 / 8] = groups;
+        launch(engine, pass->stream, ROUTER, 0, &first);
+        plain(pass, ALIGN, groups, at, masked, 0);
+        give(pass, scores);
+        give(pass, groups);
+        give(pass, at);
+        at = masked;
     }
     uint64_t chosen = take(pass, WEIGHTS);
     struct args args = {{0}};

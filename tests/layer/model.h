@@ -37,6 +37,7 @@ struct shape {
     bool kv_cache;        /* a cache for each layer */
     bool norms;           /* norms have a weight: without, the router's GEMM is the only witness near it */
     bool blind;           /* no launch shows its arguments but those between the logits and the router */
+    bool stage;           /* grouped routing: a top-k chooses groups first, and nobody reads their scores */
     bool fused_experts;   /* one launch for all experts' work instead of several */
     bool beside;          /* attention and experts run on a second stream, with events between the two */
 };

@@ -126,6 +126,13 @@ Test(layer, prefill_and_decode)
     run_memories("prefill kernels of their own", requests, shape);
 }
 
+Test(layer, stages_of_grouped_routing)
+{
+    struct shape shape = usual;
+    shape.stage = true;
+    run_memories("a stage ahead of the router", in_turns, shape);
+}
+
 /* A kernel that comes once a layer, and of which the pass's first is wanted (`once = layer`). */
 Test(layer, first_of_a_pass)
 {

@@ -12,12 +12,16 @@ struct made_pass {
     uint32_t batch, rows;
     uint64_t before, after;
     int32_t positions[ROWS_MAX], tokens[ROWS_MAX], slots[ROWS_MAX];
+    const int32_t *order;
     bool slotted, lost;
 };
 
 static struct made_pass made[16];
 static uint32_t made_count;
-static const struct mt_site site = {.layer = 0, .experts = 256, .k = 1, .recipe = "r"};
+/* Of a model, and what a search over beams chooses with the same kernel: each of its steps looks like a layer. */
+static const struct mt_site sites[] = {{.layer = 0, .experts = 256, .k = 1, .recipe = "r"},
+                                       {.layer = 0, .experts = 9, .k = 3, .recipe = "r"},
+                                       {.layer = 1, .experts = 9, .k = 3, .recipe = "r"}};
 
 static struct made_pass *next_pass(uint32_t batch, uint64_t before, uint64_t after)
 {
@@ -54,6 +58,7 @@ static void feed(struct requests *r, int (*take)(struct requests *, const struct
             pass.batch = m->batch;
             pass.cache_before = m->before;
             pass.cache_after = m->after;
+            pass.order = m->order;
         }
         cr_assert_eq(take(r, &pass), 0);
     }
@@ -61,7 +66,7 @@ static void feed(struct requests *r, int (*take)(struct requests *, const struct
 
 static struct requests *link_rows(void)
 {
-    struct requests *r = requests_new(&site, 1, 0, REQUESTS_AUTO);
+    struct requests *r = requests_new(sites, sizeof sites / sizeof *sites, 0, REQUESTS_AUTO);
     cr_assert(r);
     feed(r, requests_survey);
     cr_assert_eq(requests_surveyed(r), 0);
@@ -138,7 +143,75 @@ Test(batch, another_batch_begins_anew)
     requests_free(r);
 }
 
-/* Beams that change places, other conversations, a pass that was lost: their cache is not the one that was left. */
+/* Beams: one is gone, two go on from another, and what they have in front of them is the same. Who is gone is listed,
+ * too. */
+Test(batch, each_beam_goes_on_from_the_place_it_had)
+{
+    static const int32_t order[] = {1, 2, 1}, nonsense[] = {0, 3, -1};
+    struct made_pass *pass = next_pass(3, 0, 1000);
+    for (int32_t i = 1; i <= 3; i++)
+        line(pass, 0, 0, 2, i * 100);
+    pass = next_pass(3, 1000, 2000);
+    pass->order = order;
+    line(pass, 0, 2, 1, 202);
+    line(pass, 0, 2, 1, 302);
+    line(pass, 0, 2, 1, 203);
+    pass = next_pass(3, 2000, 3000);
+    pass->order = nonsense;
+    for (int32_t i = 1; i <= 3; i++)
+        line(pass, 0, 3, 1, i == 1 ? 204 : i * 1000);
+    struct requests *r = link_rows();
+    cr_assert_eq(requests_count(r), 6);
+    is_listed(r, 101, 2, 0);
+    is_listed(r, 204, 4, 0);
+    is_listed(r, 302, 3, 0);
+    is_listed(r, 203, 3, 0);
+    is_listed(r, 2000, 4, 3);
+    is_listed(r, 3000, 4, 3);
+    requests_free(r);
+}
+
+/* The prompt is run by kernels that show rows, what comes behind it in graphs of compiled ones. */
+Test(batch, a_compiled_model_goes_on_unseen)
+{
+    static const struct mt_site graph[] = {{.layer = 0, .experts = 256, .k = 1, .recipe = "r"},
+                                           {.layer = 0, .experts = 256, .k = 1, .recipe = "r", .flags = MT_SITE_GRAPH}};
+    struct made_pass *pass = next_pass(1, 0, 1000);
+    line(pass, 0, 0, 2, 100);
+    struct requests *r = requests_new(graph, 2, 0, REQUESTS_AUTO);
+    const int32_t chosen[] = {3};
+    const struct pass_layer layer = {.layer = 0, .site = 1, .rows = 1, .k = 1, .ids = chosen};
+    const struct pass replay = {.layers = &layer, .layer_count = 1};
+    feed(r, requests_survey);
+    cr_assert_eq(requests_survey(r, &replay), 0);
+    cr_assert_eq(requests_surveyed(r), 0);
+    feed(r, requests_add);
+    cr_assert_eq(requests_add(r, &replay), 0);
+    cr_assert_eq(requests_end(r), 0);
+    is_listed(r, 101, 2, 0);
+    cr_assert_eq(requests_blind_rows(r), 1);
+    cr_assert_eq(requests_blind_graph_rows(r), 1);
+    requests_free(r);
+}
+
+Test(batch, a_search_over_beams_is_no_model)
+{
+    struct made_pass *pass = next_pass(1, 0, 1000);
+    line(pass, 0, 0, 2, 100);
+    struct requests *r = requests_new(sites, sizeof sites / sizeof *sites, 0, REQUESTS_AUTO);
+    const int32_t chosen[] = {3, 2, 1};
+    const struct pass_layer steps[] = {{.layer = 0, .site = 1, .rows = 1, .k = 3, .ids = chosen},
+                                       {.layer = 1, .site = 2, .rows = 1, .k = 3, .ids = chosen}};
+    const struct pass search = {.layers = steps, .layer_count = 2};
+    cr_assert_eq(requests_survey(r, &search), 0);
+    feed(r, requests_survey);
+    cr_assert_eq(requests_surveyed(r), 0);
+    cr_assert_eq(requests_experts(r), 256);
+    cr_assert_eq(requests_layers(r), 1);
+    requests_free(r);
+}
+
+/* Other conversations, a pass that was lost: their cache is not the one that was left. */
 Test(batch, another_cache_is_not_followed)
 {
     static const struct made_pass others[] = {{.batch = 2, .before = 2000, .after = 3000},

@@ -52,6 +52,9 @@ static const char index_name[] =
     "_ZN2at6native24index_elementwise_kernelILi128ELi4EZNS0_22index_copy_kernel_implINS0_10OpaqueTypeILi2"
     "EEEEEvRNS_14TensorIteratorElllEUliE_EEvlT1_";
 static const char embedding_name[] = "_ZN2at6native24vectorized_gather_kernelILi16ElEEvPcS2_PT0_illllb";
+static const char select_name[] =
+    "_ZN2at6native12_GLOBAL__N_121indexSelectSmallIndexIN3c108BFloat16EijLin1ELin1ELin1EEEvNS_4cuda6detail"
+    "10TensorInfoIT_T1_EENS6_IKS7_S8_EENS6_IKT0_S8_EEiiS8_l";
 
 static void ok(CUresult result)
 {
@@ -129,7 +132,7 @@ static float *scores_of(uint32_t rows, uint32_t experts)
 }
 
 static struct {
-    CUfunction gather, cast, rotary, cat, index, embedding;
+    CUfunction gather, cast, rotary, cat, index, embedding, select;
     float *scores;
     int64_t *ids;
     void *weights; /* of the layer's router */
@@ -139,26 +142,52 @@ struct batch_pass {
     uint32_t sequences, rows;
     int64_t positions[16];
     uint64_t cache_before, cache_after; /* the same: a static one */
-    bool static_cache, flat;            /* flat: no heads, as a paged one */
+    bool static_cache, latent;          /* latent: one head */
+    bool plain;                         /* no concatenated rotary embedding */
     int64_t slots[16], reads[16];       /* of a paged one */
     uint32_t read_count;
 };
 
-/* torch.cat of an output of these sizes along one dimension. */
-static void cat(CUfunction f, uint64_t out, uint64_t first, const uint32_t *sizes, int dimension)
+/* torch.cat of two tensors along the last dimension but one or the last; all that is behind it is one, in 16 bytes. */
+static void cat(CUfunction f, uint64_t out, uint64_t first, uint64_t second, uint32_t sequences, uint32_t heads,
+                uint32_t rows, int dimension)
 {
-    uint64_t inputs[2720 / 8] = {first};
-    uint32_t shape[8] = {sizes[0], sizes[1], sizes[2], sizes[3]}, step = 1;
-    void *params[] = {&out, inputs, shape, &dimension, &step};
+    uint64_t inputs[2720 / 8] = {first, second};
+    uint32_t shape[8] = {sequences, heads, rows * 64 / 8, 0, heads * rows * 64 / 8}, trailing = dimension == 2 ? 64 : 1;
+    memcpy((char *) inputs + 1540, &rows, sizeof rows);
+    void *params[] = {&out, inputs, shape, &dimension, &trailing};
     launch(f, 1, params);
 }
 
-static void cast_to_float(const void *from, uint32_t count)
+static void rotary_cat(uint32_t sequences, uint32_t rows)
+{
+    cat(generation.rotary, 0x9000, 0x9100, 0x9100, sequences, rows, 8, 2);
+}
+
+static void cast_to_float(const void *from, uint32_t count, uint8_t type)
 {
     const void *pointers[2] = {NULL, from};
-    uint8_t nothing = 0, load[8] = {4}, store[8] = {6};
+    uint8_t nothing = 0, load[8] = {type}, store[8] = {6};
     void *params[] = {&count, &nothing, pointers, &nothing, &nothing, load, store};
     launch(generation.cast, 1, params);
+}
+
+/* keys.index_select(0, beams) of two layers, where beams is a column of a table of four. */
+static void reorder(uint64_t from, uint64_t to, const int32_t *beams, uint32_t count)
+{
+    int32_t *table = device_alloc(count * 4 * sizeof *table);
+    for (uint32_t i = 0; i < count; i++)
+        table[i * 4] = beams[i];
+    for (uint64_t layer = 0; layer < 2; layer++) {
+        struct tensor_info out = {.data = (void *) (uintptr_t) (to + layer * 0x10000), .sizes = {1, 64}, .dims = 2};
+        struct tensor_info in = {.data = (void *) (uintptr_t) (from + layer * 0x10000), .sizes = {1, 64}, .dims = 2};
+        struct tensor_info index = {.data = table, .sizes = {count}, .strides = {4}, .dims = 1};
+        int zero = 0;
+        uint32_t slice = 64;
+        int64_t all = count;
+        void *params[] = {&out, &in, &index, &zero, &zero, &slice, &all};
+        launch(generation.select, 1, params);
+    }
 }
 
 static void select_rows(void *table, int64_t *ids, uint32_t count, int64_t bytes, int64_t rows)
@@ -187,6 +216,26 @@ static void write_pages(const struct batch_pass *pass, uint64_t cache, int64_t *
         select_rows((void *) (uintptr_t) (cache + values * 64), reads, pass->read_count, 512, 800);
 }
 
+/* index_copy_ into a static cache of [sequences, heads, places, 64]: rows are the second dimension or the third. */
+static void write_places(const struct batch_pass *pass, uint64_t cache, uint32_t heads)
+{
+    const uint32_t rows = pass->rows, sequences = pass->sequences, place = rows == 1 ? 0 : heads == 1 ? 1 : 2;
+    int64_t count = (int64_t) sequences * rows * heads * 64;
+    uint32_t functor[648 / 4] = {rows == 1 ? 2 : heads == 1 ? 3 : 4, 64};
+    const uint32_t sizes[3] = {heads == 1 ? rows : heads, heads == 1 ? sequences : rows, sequences};
+    const uint64_t width = 64;
+    for (uint32_t i = 0; i < 3; i++)
+        functor[4 + 3 * i] = sizes[i];
+    if (rows == 1)
+        functor[4] = heads * sequences;
+    else
+        functor[77 + 3 * place] = 8;
+    memcpy(&functor[608 / 4], &cache, sizeof cache);
+    memcpy(&functor[640 / 4], &width, sizeof width);
+    void *params[] = {&count, functor};
+    launch(generation.index, 1, params);
+}
+
 static void run_batch(const struct batch_pass *pass, int64_t first_token)
 {
     const uint32_t rows = pass->sequences * pass->rows;
@@ -203,25 +252,28 @@ static void run_batch(const struct batch_pass *pass, int64_t first_token)
     }
     select_rows((void *) 0x5000, tokens, rows, 1024, 32000);
     /* What else is cast and put side by side in a pass. */
-    cast_to_float(tokens, rows);
-    cast_to_float(positions, rows);
-    cat(generation.rotary, 0x9000, 0x9100, (uint32_t[]){pass->sequences, pass->rows, 64, 0}, 2);
-    cat(generation.rotary, 0x9000, 0x9100, (uint32_t[]){pass->sequences, pass->rows, 64, 0}, 2);
-    const uint32_t shape[] = {pass->sequences, 4, pass->rows, 64};
-    for (int layer = 0; layer < 2; layer++) {
-        cat(generation.cat, 0x9200, 0x9300, shape, 3);
-        if (!pass->cache_after) {
-            write_pages(pass, 0x7700001000 + (uint64_t) layer * 256, slots, reads);
-        } else if (pass->static_cache) {
-            int64_t count = rows * 4 * 64, step = pass->flat ? 4 * 64 : 64;
-            uint64_t functor[648 / 8] = {[608 / 8] = pass->cache_after + (uint64_t) layer, [640 / 8] = (uint64_t) step};
-            void *params[] = {&count, functor};
-            launch(generation.index, 1, params);
-        } else {
-            cat(generation.cat, pass->cache_after + (uint64_t) layer, pass->cache_before, shape, 2);
-        }
+    cast_to_float(tokens, rows, 4);
+    const bool paged = !pass->cache_after;
+    for (uint32_t i = 0; i < rows && paged; i++)
+        ((int32_t *) positions)[i] = (int32_t) pass->positions[i];
+    cast_to_float(positions, rows, paged ? 3 : 4);
+    for (int i = 0; i < 2 && !pass->plain; i++)
+        rotary_cat(pass->sequences, pass->rows);
+    const uint32_t heads = pass->latent ? 1 : 4;
+    for (uint64_t layer = 0; layer < 2; layer++) {
+        cat(generation.cat, 0x9200, 0x9300, 0x9400, pass->sequences, 4, pass->rows, 3);
+        if (paged)
+            write_pages(pass, 0x7700001000 + layer * 256, slots, reads);
+        else if (pass->static_cache)
+            write_places(pass, pass->cache_after + layer * 0x10000, heads);
+        else
+            cat(generation.cat, pass->cache_after + layer * 0x10000,
+                pass->cache_before ? pass->cache_before + layer * 0x10000 : 0, 0x9500, pass->sequences, heads,
+                pass->rows, 2);
+        cast_to_float(tokens, rows, 4); /* experts */
     }
-    cat(generation.cat, (uint64_t) (uintptr_t) scores, (uint64_t) (uintptr_t) generation.weights, shape, 3);
+    cat(generation.cat, (uint64_t) (uintptr_t) scores, (uint64_t) (uintptr_t) generation.weights, 0x9500,
+        pass->sequences, 4, pass->rows, 3);
     top_k(generation.gather, NULL, scores, rows, 8, 1, generation.ids);
     ok(cuda.cuStreamSynchronize(NULL));
 }
@@ -237,11 +289,21 @@ static void generate(const char *how)
     generation.scores = device_alloc(16 * 8 * sizeof *generation.scores);
     generation.ids = device_alloc(16 * sizeof *generation.ids);
     generation.weights = device_alloc(16);
-    const bool in_place = strcmp(how, "static") == 0, flat = strcmp(how, "flat") == 0;
+    ok(cuda.cuModuleGetFunction(&generation.select, module, select_name));
+    const bool in_place = strstr(how, "static"), latent = strstr(how, "latent"), plain = strstr(how, "plain");
+    const bool window = strstr(how, "window"), beams = strstr(how, "beams"), lost = strstr(how, "lost");
     struct batch_pass passes[] = {
-        {3, 4, {0, 0, 0, 1, 0, 1, 2, 3, 0, 0, 1, 2}, 0, 0x7700000100, false, false},
-        {3, 1, {2, 4, 3}, 0x7700000100, 0x7700000200, false, false},
-        {3, 1, {3, 5, 4}, strcmp(how, "beams") == 0 ? 0x7700000400 : 0x7700000200, 0x7700000300, false, false},
+        {3, 4, {0, 0, 0, 1, 0, 1, 2, 3, 0, 0, 1, 2}, 0, 0x7700000100},
+        {3, 1, {2, 4, 3}, 0x7700000100, 0x7700000200},
+        /* A window lets go of what is in front, as far as the first sequence has any. */
+        {3,
+         1,
+         {3, 5, 4},
+         beams    ? 0x7700000400
+         : window ? 0x7700000280
+         : lost   ? 0x7700000400
+                  : 0x7700000200,
+         0x7700000300},
     };
     static const struct batch_pass paged[] = {
         {.sequences = 1, .rows = 5, .positions = {0, 1, 2, 0, 1}, .slots = {8, 9, 10, 24, 25}},
@@ -253,14 +315,23 @@ static void generate(const char *how)
          .read_count = 8},
         {.sequences = 1, .rows = 1, .positions = {1}, .slots = {33}, .reads = {32, 33}, .read_count = 2},
     };
-    if (strcmp(how, "paged") == 0)
+    if (strstr(how, "paged"))
         memcpy(passes, paged, sizeof paged);
     for (size_t i = 0; i < sizeof passes / sizeof *passes; i++) {
-        passes[i].static_cache = in_place || flat;
-        passes[i].flat = flat;
-        if (in_place || flat)
-            passes[i].cache_after = 0x7700000100;
+        passes[i].static_cache = in_place;
+        passes[i].latent = latent;
+        passes[i].plain = plain;
+        if (in_place)
+            passes[i].cache_after = i == 2 && beams ? 0x7700000400 : 0x7700000100;
+        if (i == 2 && beams) {
+            const int32_t others[] = {0, 2, 1};
+            reorder(passes[1].cache_after, 0x7700000400, others, 3);
+            passes[i].positions[1] = 4;
+            passes[i].positions[2] = 5;
+        }
         run_batch(&passes[i], (int64_t) (i + 1) * 100);
+        for (uint32_t all = 6; beams && all <= 9; all += 3)
+            top_k(generation.gather, NULL, scores_of(1, all), 1, all, 3, generation.ids);
     }
 }
 
@@ -436,28 +507,61 @@ static void requests_of(const char *what, struct outcome *o)
     cr_assert_eq(o->status, 0, "%s", o->text);
 }
 
-/* Prompts of 2, 4 and 3 tokens, padded to the longest one, and two more tokens each. */
+/*
+ * Prompts of 2, 4 and 3 tokens, padded to the longest one, and two more tokens each. Caches that grow, that have a
+ * window, or that are written in place; of heads or of one latent vector; and models whose rotary embedding does not
+ * show the batch.
+ */
 Test(torch, a_batch_is_a_request_for_each_sequence)
 {
-    static const char *const caches[] = {"generate dynamic", "generate static"};
+    static const char *const caches[] = {"generate dynamic", "generate window plain", "generate static plain",
+                                         "generate static latent", "generate static latent plain"};
     for (size_t i = 0; i < sizeof caches / sizeof *caches; i++) {
         struct outcome o;
         requests_of(caches[i], &o);
-        cr_assert(strstr(o.text, "3 requests, 1 layers, top 1 of 8, in batches"), "%s", o.text);
+        cr_assert(strstr(o.text, "3 requests, 1 layers, top 1 of 8, in batches"), "%s: %s", caches[i], o.text);
         for (unsigned tokens = 4; tokens <= 6; tokens++)
             cr_assert_eq(listed(o.text, tokens, 0), 1, "%s: %s", caches[i], o.text);
-        command(&o,
-                "cd %s && %s export t --request 0 -o r.npz && unzip -p r.npz token_ids.npy | tail -c 16 | od -An -i",
-                scratch(), MOETAP);
-        cr_assert_eq(o.status, 0, "%s", o.text);
+    }
+    struct outcome o;
+    command(&o, "cd %s && %s export t --request 0 -o r.npz && unzip -p r.npz token_ids.npy | tail -c 16 | od -An -i",
+            scratch(), MOETAP);
+    cr_assert_eq(o.status, 0, "%s", o.text);
+}
+
+/* Beams go on from each other's places: sequences of 4 and of 3 tokens change theirs, then each has its next position.
+ */
+Test(torch, beams_go_on_from_where_they_were_put)
+{
+    static const char *const caches[] = {"generate beams", "generate beams static"};
+    for (size_t i = 0; i < sizeof caches / sizeof *caches; i++) {
+        struct outcome o, dump;
+        requests_of(caches[i], &o);
+        cr_assert(strstr(o.text, "1 layers, top 1 of 8, in batches"), "%s: %s", caches[i], o.text);
+        for (unsigned tokens = 4; tokens <= 6; tokens++)
+            cr_assert_eq(listed(o.text, tokens, 0), 1, "%s: %s", caches[i], o.text);
+        command(&dump, "cd %s && %s dump --context --format=jsonl t | grep order", scratch(), MOETAP);
+        cr_assert(strstr(dump.text, "\"values\":[0,2,1]"), "%s", dump.text);
+        cr_assert_eq(lines(dump.text), 1, "%s", dump.text); /* of one layer */
     }
 }
 
-/* Beams change places between two passes: what is ahead of a row then is not known. */
-Test(torch, a_batch_in_another_order_is_not_followed)
+/* No list is empty without a word. */
+Test(torch, rows_that_nothing_shows)
 {
     struct outcome o;
-    requests_of("generate beams", &o);
+    requests_of("sorted", &o);
+    cr_assert(strstr(o.text, " 0 requests,"), "%s", o.text);
+    cr_assert(strstr(o.text, "no kernel that ran shows them"), "%s", o.text);
+    command(&o, "cd %s && %s export t --all -o r.npz", scratch(), MOETAP);
+    cr_assert(strstr(o.text, "no requests: no kernel that ran shows slots or positions"), "%s", o.text);
+}
+
+/* A cache of somewhere else: what is ahead of a row then is not known. */
+Test(torch, a_batch_of_another_cache_is_not_followed)
+{
+    struct outcome o;
+    requests_of("generate lost", &o);
     for (unsigned tokens = 3; tokens <= 5; tokens++)
         cr_assert_eq(listed(o.text, tokens, 0), 1, "%s", o.text);
     for (unsigned tokens = 4; tokens <= 6; tokens++)
@@ -468,7 +572,7 @@ Test(torch, a_batch_in_another_order_is_not_followed)
 Test(torch, a_paged_cache_shows_its_sequences)
 {
     struct outcome o;
-    requests_of("generate paged", &o);
+    requests_of("generate paged plain", &o);
     cr_assert(strstr(o.text, " 3 requests, 1 layers, top 1 of 8, blocks of 8 slots"), "%s", o.text);
     cr_assert_eq(listed(o.text, 4, 0), 1, "%s", o.text);
     cr_assert_eq(listed(o.text, 3, 0), 1, "%s", o.text);
@@ -477,15 +581,6 @@ Test(torch, a_paged_cache_shows_its_sequences)
     cr_assert(strstr(o.text, "        2          8  torch.slots\n"), "%s", o.text); /* of one layer's keys */
     cr_assert(strstr(o.text, "        1          1  torch.slots.one\n"), "%s", o.text);
     cr_assert(strstr(o.text, "        2         10  torch.reads\n"), "%s", o.text);
-}
-
-/* A cache without heads side by side may hold several sequences in what looks like one. */
-Test(torch, a_flat_cache_is_no_batch)
-{
-    struct outcome o;
-    requests_of("generate flat", &o);
-    cr_assert(strstr(o.text, " 0 requests,"), "%s", o.text);
-    cr_assert(strstr(o.text, "18 rows have no slots and positions"), "%s", o.text);
 }
 
 /* Casts and concatenations of anything else are let alone. */

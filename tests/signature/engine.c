@@ -91,9 +91,9 @@ struct run {
 };
 
 /* What the rows of a pass are: in the same buffers for all passes, of the types that the signature has. */
-enum { SLOTS, POSITIONS, TOKENS, STARTS, BLOCKS, READS, LENGTHS, LISTS, CONTEXTS };
-static const char *const contexts[CONTEXTS] = {"slots",  "positions", "tokens",  "starts",
-                                               "blocks", "reads",     "lengths", "kv_indices"};
+enum { SLOTS, POSITIONS, TOKENS, STARTS, BLOCKS, READS, LENGTHS, LISTS, ORDER, CONTEXTS };
+static const char *const contexts[CONTEXTS] = {"slots", "positions", "tokens",     "starts", "blocks",
+                                               "reads", "lengths",   "kv_indices", "order"};
 static uint64_t plan[CONTEXTS][4096];
 static CUdeviceptr values[CONTEXTS];
 /*

@@ -34,7 +34,7 @@ struct signature {
      * a pointer, [N] for an array, {...} around a struct. VALUE: a number or rows, k, experts; `*`,
      * `+`, `-` another, or `/` another, rounded up. Names that mean something: rows, k, experts (have these values
      * without being told), logits, ids, weights, mapped; slots, positions, tokens, starts, blocks, reads, lengths,
-     * kv_indices; layer (an address that is this layer's own). Pointers of other names are readable,
+     * kv_indices, order; layer (an address that is this layer's own). Pointers of other names are readable,
      * numbers of other names make no sense.
      */
     const char *params;

@@ -83,43 +83,74 @@ const struct signature signatures[] = {
      "lvE1_clEvENKUlvE5_clEvEUlfE_St5arrayIPcLm2EELi4E23TrivialOffsetCalculatorILi1EjESB_NS0_6memory12LoadWithCastILi1" \
      "EEENSC_13StoreWithCastILi1EEEEEviT_T0_T2_T3_T4_T5_", "rows:i32 functor:i8 {out:f32* positions:" type "*} in:i8 " \
      "of:i8 {from:i8=" number " more:i8[7]} {to:i8[8]}", .with = "moe-demo.i32", .once_a_pass = true,                   \
-     .shows = "positions", .among = recipe " torch.rotary"}
+     .shows = "positions", .among = recipe " torch.batch.rotary"}
     CAST("torch.positions", "i64", "4"),
     CAST("torch.positions.i32", "i32", "3"),
-#define CAT(recipe, name, inputs, first, sizes, what, behind)                                                          \
-    {recipe, CONTEXT, AT "12_GLOBAL__N_1" name, "layer:i8* {" first ":i8* more:u64[" inputs "]} {" sizes "} dim:i32=2 " \
-     "step:i32", .with = "moe-demo.i32", .once_a_pass = true, .shows = what, .among = "torch.positions " behind}
-#define ROTARY_CAT "19CatArrayBatchedCopyINS1_10OpaqueTypeILj4EEEjLi3ELi64ELi64EEEvPT_NS1_25CatArrInputTensorMetadataIS5_T0_XT2_EX" \
-     "T3_EEENS1_16TensorSizeStrideIS8_Lj4EEEiS8_"
-    CAT("torch.rotary", ROTARY_CAT, "339", "freqs", "sequences:u32=rows each:u32=1 shape:u32[6]", "batch", "torch.rotary"),
-    CAT("torch.rotary", ROTARY_CAT, "423", "freqs", "sequences:u32=3 each:u32=rows/3 shape:u32[6]", "batch", "torch.rotary"),
-#define CACHE_CAT "19CatArrayBatchedCopyINS1_10OpaqueTypeILj2EEEjLi4ELi64ELi64EEEvPT_NS1_25CatArrInputTensorMetadataIS5_T0_XT2_EX" \
-     "T3_EEENS1_16TensorSizeStrideIS8_Lj4EEEiS8_"
-#define ALIGNED_CAT "30CatArrayBatchedCopy_vectorizedINS1_10OpaqueTypeILj2EEEjLi3ELi128ELi1ELi16ELi8EEEvPcNS1_25CatArrInputTensorMetad" \
-     "ataIT_T0_XT2_EXT3_EEENS1_16TensorSizeStrideIS8_Lj4EEEiS8_"
-    CAT("torch.cache", CACHE_CAT, "339", "before", "shape:u32[8]", "cache", "torch.rotary torch.cache"),
-    CAT("torch.cache", CACHE_CAT, "423", "before", "shape:u32[8]", "cache", "torch.rotary torch.cache"),
-    CAT("torch.cache.aligned", ALIGNED_CAT, "339", "before", "shape:u32[8]", "cache", "torch.rotary torch.cache.aligned"),
-    CAT("torch.cache.aligned", ALIGNED_CAT, "423", "before", "shape:u32[8]", "cache", "torch.rotary torch.cache.aligned"),
+#define SEQUENCE(recipe, name, params, what, sequence)                                                                 \
+    {recipe, CONTEXT, AT name, params, .with = "moe-demo.i32", .once_a_pass = true, .shows = what, .among = sequence}
+#define METADATA "EEEvPT_NS1_25CatArrInputTensorMetadataIS5_T0_XT2_EXT3_EEENS1_16TensorSizeStrideIS8_Lj4EEEiS8_"
+#define CAT(bytes, dims, inputs) "12_GLOBAL__N_119CatArrayBatchedCopyINS1_10OpaqueTypeILj" bytes "EEEjLi" dims inputs METADATA
+#define ALIGNED_CAT(bytes, per) "12_GLOBAL__N_130CatArrayBatchedCopy_vectorizedINS1_10OpaqueTypeILj" bytes                 \
+    "EEEjLi3ELi128ELi1ELi16ELi" per "EEEvPcNS1_25CatArrInputTensorMetadataIT_T0_XT2_EXT3_EEENS1_16TensorSizeStrideIS8_Lj4EEEiS8_"
+#define OUTPUT(sizes) " {" sizes " last:u32 stride:u32=4 steps:u32[3]} dim:i32=2 "
+#define FREQS(inputs, sizes) "layer:i8* {freqs:i8* again:i8* more:u64[" inputs "]} {" sizes " shape:u32[6]} dim:i32=2 step:i32"
+#define GROWN64 "layer:i8* {before:i8* new:i8* more:u64[94] offset:u32 each:u32=rows/3 most:u64[327]}" OUTPUT("sequences:u32=3 heads:u32 all:u32")
+#define GROWN128 "layer:i8* {before:i8* new:i8* more:u64[190] offset:u32 each:u32=rows/3 most:u64[147]}" OUTPUT("sequences:u32=3 heads:u32 all:u32")
+#define OF_ROTARY "torch.positions torch.batch.rotary "
+#define OF_CACHE "torch.embedding torch.positions "
+    SEQUENCE("torch.batch.rotary", CAT("4", "3", "ELi64ELi64"), FREQS("422", "sequences:u32=rows each:u32=1"), "batch",
+             "torch.positions torch.batch.rotary"),
+    SEQUENCE("torch.batch.rotary", CAT("4", "3", "ELi128ELi1"), FREQS("338", "sequences:u32=3 each:u32=rows/3"), "batch",
+             "torch.positions torch.batch.rotary"),
+    SEQUENCE("torch.batch.cache", CAT("2", "4", "ELi64ELi64"), GROWN64 "step:i32", "batch", OF_CACHE "torch.batch.cache"),
+    SEQUENCE("torch.batch.cache.contiguous", CAT("4", "4", "ELi128ELi1"), GROWN128 "step:i32", "batch",
+             OF_CACHE "torch.batch.cache.contiguous"),
+    SEQUENCE("torch.batch.cache.aligned", ALIGNED_CAT("2", "8"), GROWN128 "trailing:i32=64", "batch",
+             OF_CACHE "torch.batch.cache.aligned"),
+    SEQUENCE("torch.cache", CAT("2", "4", "ELi64ELi64"), GROWN64 "step:i32", "cache", OF_ROTARY "torch.cache"),
+    SEQUENCE("torch.cache", CAT("2", "4", "ELi128ELi1"), GROWN128 "step:i32", "cache", OF_ROTARY "torch.cache"),
+    SEQUENCE("torch.cache.f32", CAT("4", "4", "ELi64ELi64"), GROWN64 "step:i32", "cache", OF_ROTARY "torch.cache.f32"),
+    SEQUENCE("torch.cache.f32", CAT("4", "4", "ELi128ELi1"), GROWN128 "step:i32", "cache", OF_ROTARY "torch.cache.f32"),
+    SEQUENCE("torch.cache.aligned", ALIGNED_CAT("4", "4"), GROWN128 "trailing:i32=64", "cache", OF_ROTARY "torch.cache.aligned"),
+#define INDEX_COPY "24index_elementwise_kernelILi128ELi4EZNS0_22index_copy_kernel_implINS0_10OpaqueTypeILi2EEEEE" \
+     "vRNS_14TensorIteratorElllEUliE_EEvlT1_"
 #define INDEX(recipe, params, what, behind, ...)                                                                       \
-    {recipe, CONTEXT, AT "24index_elementwise_kernelILi128ELi4EZNS0_22index_copy_kernel_implINS0_10OpaqueTypeILi2EEEEE" \
-     "vRNS_14TensorIteratorElllEUliE_EEvlT1_", params, .with = "moe-demo.i32", .once_a_pass = true, .shows = what,      \
-     .among = "torch.positions torch.rotary " behind, __VA_ARGS__}
+    {recipe, CONTEXT, AT INDEX_COPY, params, .with = "moe-demo.i32", .once_a_pass = true, .shows = what,               \
+     .among = behind recipe, __VA_ARGS__}
+#define OF_SLOTS "torch.positions.i32 torch.batch.rotary "
     INDEX("torch.slots", "numel:i64=rows*256 {dims:i32=2 size:i32=256 sizes:u32[2] rows:i32 more:u32[75] step:i32=8 steps:u32[71] layer:i8* "
-     "slots:i64* sizes_of:u64[2] width:u64=256}", "slots", "torch.slots", .fixed.rows = 0),
+     "slots:i64* sizes_of:u64[2] width:u64=256}", "slots", OF_SLOTS, .fixed.rows = 0),
     INDEX("torch.slots.heads", "numel:i64=rows*256 {dims:i32=3 size:i32=4 sizes:u32[2] heads:i32=64 more:u32[2] rows:i32 most:u32[75] step:i32=8 "
-     "steps:u32[68] layer:i8* slots:i64* sizes_of:u64[2] width:u64=256}", "slots", "torch.slots.heads", .fixed.rows = 0),
+     "steps:u32[68] layer:i8* slots:i64* sizes_of:u64[2] width:u64=256}", "slots", OF_SLOTS, .fixed.rows = 0),
     INDEX("torch.slots.one", "numel:i64=256 {dims:i32=1 size:i32=256 more:u32[150] layer:i8* slots:i64* sizes_of:u64[2] width:u64=256}", "slots",
-     "torch.slots.one", .fixed.rows = 1),
-    INDEX("torch.cache.static", "numel:i64=rows*256 {dims:i32=3 size:i32=64 more:u32[150] layer:i8* places:i64* sizes_of:u64[2] width:u64=64}",
-     "cache", "torch.cache.static", .fixed.rows = 0),
+     OF_SLOTS, .fixed.rows = 1),
+#define PLACES " layer:i8* places:i64* sizes_of:u64[2] width:u64=64}"
+    INDEX("torch.cache.static", "numel:i64=rows*256 {dims:i32=3 size:i32=64 more:u32[150]" PLACES, "cache", OF_ROTARY, .fixed.rows = 0),
+    INDEX("torch.batch.places", "numel:i64=rows*64 {dims:i32=3 size:i32=64 sizes:u32[2] each:i32=rows/3 more:u32[2] sequences:i32=3 most:u32[72] "
+     "step:i32=8 steps:u32[71]" PLACES, "batch", OF_CACHE, .fixed.rows = 0),
+    INDEX("torch.batch.places.heads", "numel:i64=rows*256 {dims:i32=4 size:i32=64 sizes:u32[2] heads:i32=4 more:u32[2] each:i32=rows/3 of:u32[2] "
+     "sequences:i32=3 most:u32[69] none:i32=0 other:u32[2] step:i32=8 steps:u32[68]" PLACES, "batch", OF_CACHE, .fixed.rows = 0),
+    INDEX("torch.batch.places.one", "numel:i64=rows*256 {dims:i32=2 size:i32=64 sizes:u32[2] sequences:i32=rows more:u32[75] step:i32=0 "
+     "each:u32=1 steps:u32[70]" PLACES, "batch", OF_CACHE, .fixed.rows = 0),
+#define ORDER U32("out:bf16*") " " U32("layer:bf16*") " {order:i64* rows:u32 sizes:u32[24] step:u32=1 strides:u32[24] dims:i32=1} " \
+     "out_dim:i32 source_dim:i32=0 "
+    {"torch.order", CONTEXT, AT "12_GLOBAL__N_121indexSelectSmallIndexIN3c108BFloat16EljLin1ELin1ELin1EEEvNS_4cuda6detail10TensorInfoIT_T1_EE"
+     "NS6_IKS7_S8_EENS6_IKT0_S8_EEiiS8_l", ORDER "elements:u32=256 there:i64=rows", .with = "moe-demo.i32", .once_a_pass = true,
+     .shows = "order", .among = OF_ROTARY "torch.cache torch.order"},
+    {"torch.order.many", CONTEXT, AT "34_scatter_gather_elementwise_kernelILi128ELi8EZNS0_36_cuda_scatter_gather_internal_kernelILb0ENS0_10OpaqueType"
+     "ILi2EEEiEclINS0_12TensorAssignEEEvRNS_14TensorIteratorElllRKT_EUliE_EEviT1_", "numel:i32 {dims:i32=2 size:i32=256 sizes:u32[2] rows:i32 more:u32[73] "
+     "none:u32=0 out:u32=512 source:u32=0 step:u32=4 steps:u32[70] order:i32* there:u64=rows assign:u64 to:i8* width:u64 all:u64 layer:i8*}",
+     .with = "moe-demo.i32", .once_a_pass = true, .shows = "order", .among = OF_ROTARY "torch.cache torch.order.many"},
+    {"torch.order.gather", CONTEXT, AT "24vectorized_gather_kernelILi16ElEEvPcS2_PT0_illllb", "out:i8* layer:i8* order:i64* rows:i32 "
+     "bytes:i64=512 there:i64=rows stride:i64 out_stride:i64 negative:bool", .with = "moe-demo.i32", .once_a_pass = true, .shows = "order",
+     .among = OF_ROTARY "torch.cache torch.order.gather"},
     {"torch.reads", CONTEXT, AT "24vectorized_gather_kernelILi16ElEEvPcS2_PT0_illllb", "out:i8* layer:i8* reads:i64* rows:i32 "
      "bytes:i64=512 slots_there:i64=800 stride:i64 out_stride:i64 negative:bool", .with = "moe-demo.i32", .once_a_pass = true, .shows = "reads",
-     .among = "torch.positions torch.rotary torch.slots torch.reads"},
+     .among = "torch.positions.i32 torch.batch.rotary torch.slots torch.reads"},
     {"torch.reads.small", CONTEXT, AT "21indexSelectSmallIndexIN3c108BFloat16EljLi2ELi2ELin2EEEvNS_4cuda6detail10TensorInfoIT_T1_EE"
      "NS6_IKS7_S8_EENS6_IKT0_S8_EEiiS8_l", U32("out:bf16*") " " U32("layer:bf16*") " {reads:i64* rows:u32 sizes:u32[24] strides:u32[25] dims:i32} "
      "out_dim:i32 source_dim:i32 elements:u32=256 slots_there:i64=800", .with = "moe-demo.i32", .once_a_pass = true, .shows = "reads",
-     .among = "torch.positions torch.rotary torch.slots torch.reads.small"},
+     .among = "torch.positions.i32 torch.batch.rotary torch.slots torch.reads.small"},
 
     /* vLLM, from 2024 on */
     {"vllm.topkGatingSoftmax.old", ROUTER, V "17topkGatingSoftmaxILi4ELi128ELi4ELi16EEEvPKfPKbPfiPiS7_iii", "logits:f32* "

@@ -181,7 +181,8 @@ int export_requests(struct export *export)
         total += export_is_first_stage(export, s) ? requests_count(export->requests[s]) : 0;
     if (total == 0) {
         snprintf(export->error.text, sizeof export->error.text,
-                 "%.100s: no requests: its engine shows no slots and positions of rows (--passes needs none)",
+                 "%.100s: no requests: no kernel that ran shows slots or positions of rows, `moetap requests` "
+                 "tells more (--passes needs none)",
                  export->path);
         return -ENOENT;
     }

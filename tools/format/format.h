@@ -26,8 +26,8 @@ struct format {
 /* What a site that is no router's holds; NULL: a router. */
 static inline const char *format_kind(const struct mt_site *site)
 {
-    static const char *const kinds[] = {NULL,    "slots", "positions", "tokens",  "starts",    "blocks",
-                                        "batch", "cache", "reads",     "lengths", "kv_indices"};
+    static const char *const kinds[] = {NULL,    "slots", "positions", "tokens",  "starts",     "blocks",
+                                        "batch", "cache", "reads",     "lengths", "kv_indices", "order"};
     return site->kind < sizeof kinds / sizeof *kinds ? kinds[site->kind] : "unknown";
 }
 

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Links where a pass is a batch of sequences with as many rows each (MT_SITE_BATCH). A sequence keeps its place in the
- * batch as long as a pass goes on with the very cache that the batch's last pass left: whoever puts sequences in
- * another order, or goes on with other ones, does that with another cache.
+ * batch as long as a pass goes on with the very cache that the batch's last pass left, or, where that was put in
+ * another order that is told, goes on from another's place: whoever else goes on with other ones does that with another
+ * cache.
  */
 #include "links.h"
 
@@ -87,6 +88,19 @@ static int add_line(const struct work *w, const struct pass *pass, const struct 
     return 0;
 }
 
+/* Beams: where each sequence goes on from is told, and several may go on from one. */
+static int put_in_order(struct requests *r, const struct pass *pass)
+{
+    uint32_t *tails = malloc(pass->batch * sizeof *tails);
+    if (!tails)
+        return -ENOMEM;
+    for (uint32_t i = 0; i < pass->batch; i++)
+        tails[i] = pass->order[i] >= 0 && (uint32_t) pass->order[i] < pass->batch ? r->tails[pass->order[i]] : NONE;
+    free(r->tails);
+    r->tails = tails;
+    return 0;
+}
+
 int links_batch(const struct work *w, const struct pass *pass)
 {
     struct requests *r = w->r;
@@ -104,6 +118,11 @@ int links_batch(const struct work *w, const struct pass *pass)
     r->tails = tails;
     r->tail_lines = pass->batch;
     r->shown = true;
+    if (goes_on && pass->order) {
+        if (put_in_order(r, pass) != 0)
+            return -ENOMEM;
+        tails = r->tails;
+    }
     for (uint32_t i = 0; i < pass->batch; i++) {
         struct line line = {.positions = pass->positions + i * rows, .first = i * rows, .rows = rows};
         if (!goes_on)

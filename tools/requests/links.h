@@ -55,6 +55,7 @@ struct site {
     uint32_t up;    /* towards the representative of those sites that share passes */
     uint32_t count; /* of layers, at the representative */
     bool seen;
+    bool shown; /* at the representative: what its rows are was seen in some pass */
     int32_t column;
 };
 
@@ -116,12 +117,12 @@ struct requests {
     uint32_t position_count;
     bool blind; /* some rows were not seen: what no slot seems to hold may be there all the same */
     bool hole;
-    uint32_t blind_from, blind_until; /* passes; NONE */
-    uint32_t *open;                   /* by position: how many slots hold it with nothing behind it */
-    bool hits;                        /* a request began behind a prefix that it found in the cache */
-    bool foreign;                     /* something is in the cache that no pass of the trace wrote */
-    uint64_t blind_rows;
-    uint32_t filled; /* sequences behind blocks that no pass of the trace wrote */
+    uint32_t blind_from, blind_until;      /* passes; NONE */
+    uint32_t *open;                        /* by position: how many slots hold it with nothing behind it */
+    bool hits;                             /* a request began behind a prefix that it found in the cache */
+    bool foreign;                          /* something is in the cache that no pass of the trace wrote */
+    uint64_t blind_rows, blind_graph_rows; /* the latter of those that ran in CUDA graphs */
+    uint32_t filled;                       /* sequences behind blocks that no pass of the trace wrote */
     struct entry *entries;
     uint32_t entry_count, entry_room;
     struct bridge *bridges;

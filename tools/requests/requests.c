@@ -309,6 +309,8 @@ int requests_add(struct requests *r, const struct pass *given)
     r->hole = false;
     if (!shown) {
         r->blind_rows += pass->layers[0].rows;
+        if (r->sites[pass->layers[0].site].flags & MT_SITE_GRAPH)
+            r->blind_graph_rows += pass->layers[0].rows;
         return 0;
     }
     int result = write_rows(&w, pass);
@@ -461,6 +463,11 @@ int32_t requests_column(const struct requests *r, uint32_t site)
 uint64_t requests_blind_rows(const struct requests *r)
 {
     return r->blind_rows;
+}
+
+uint64_t requests_blind_graph_rows(const struct requests *r)
+{
+    return r->blind_graph_rows;
 }
 
 uint32_t requests_count(const struct requests *r)

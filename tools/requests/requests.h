@@ -61,6 +61,8 @@ uint32_t requests_experts(const struct requests *requests);
 int32_t requests_column(const struct requests *requests, uint32_t site);
 /* Passes of the model that had no usable row context, and their rows. */
 uint64_t requests_blind_rows(const struct requests *requests);
+/* Of these, the ones in CUDA graphs. */
+uint64_t requests_blind_graph_rows(const struct requests *requests);
 
 uint32_t requests_count(const struct requests *requests);
 const struct request *requests_get(const struct requests *requests, uint32_t index);

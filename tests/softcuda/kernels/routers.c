@@ -92,6 +92,8 @@ static const struct softcuda_param cat[] = {{0, 8}, {8, 2720}, {2728, 32}, {2760
 static const struct softcuda_param index_copy[] = {{0, 8}, {8, 648}};
 static const struct softcuda_param embedding[] = {{0, 8},  {8, 8},  {16, 8}, {24, 4}, {32, 8},
                                                   {40, 8}, {48, 8}, {56, 8}, {64, 1}};
+static const struct softcuda_param index_select[] = {{0, 216}, {216, 216}, {432, 216}, {648, 4},
+                                                     {652, 4}, {656, 4},   {664, 8}};
 static const struct softcuda_param gather[] = {{0, 216},   {216, 4}, {220, 4},   {224, 1}, {228, 4}, {232, 4},
                                                {240, 216}, {456, 4}, {464, 216}, {680, 4}, {688, 8}};
 static const struct softcuda_param sort[] = {{0, 216}, {216, 4}, {220, 4}, {224, 4}, {232, 216}, {448, 4}, {452, 1}};
@@ -123,5 +125,8 @@ const struct softcuda_kernel softcuda_router_kernels[] = {
      "14TensorIteratorElllEUliE_EEvlT1_",
      run_nothing, 2, index_copy},
     {"_ZN2at6native24vectorized_gather_kernelILi16ElEEvPcS2_PT0_illllb", run_nothing, 9, embedding},
+    {"_ZN2at6native12_GLOBAL__N_121indexSelectSmallIndexIN3c108BFloat16EijLin1ELin1ELin1EEEvNS_4cuda6detail"
+     "10TensorInfoIT_T1_EENS6_IKS7_S8_EENS6_IKT0_S8_EEiiS8_l",
+     run_nothing, 7, index_select},
     {NULL, NULL, 0, NULL},
 };
