@@ -18,10 +18,7 @@ struct made_pass {
 
 static struct made_pass made[16];
 static uint32_t made_count;
-/* Of a model, and what a search over beams chooses with the same kernel: each of its steps looks like a layer. */
-static const struct mt_site sites[] = {{.layer = 0, .experts = 256, .k = 1, .recipe = "r"},
-                                       {.layer = 0, .experts = 9, .k = 3, .recipe = "r"},
-                                       {.layer = 1, .experts = 9, .k = 3, .recipe = "r"}};
+static const struct mt_site site = {.layer = 0, .experts = 256, .k = 1, .recipe = "r"};
 
 static struct made_pass *next_pass(uint32_t batch, uint64_t before, uint64_t after)
 {
@@ -66,7 +63,7 @@ static void feed(struct requests *r, int (*take)(struct requests *, const struct
 
 static struct requests *link_rows(void)
 {
-    struct requests *r = requests_new(sites, sizeof sites / sizeof *sites, 0, REQUESTS_AUTO);
+    struct requests *r = requests_new(&site, 1, 0, REQUESTS_AUTO);
     cr_assert(r);
     feed(r, requests_survey);
     cr_assert_eq(requests_surveyed(r), 0);
@@ -191,23 +188,6 @@ Test(batch, a_compiled_model_goes_on_unseen)
     is_listed(r, 101, 2, 0);
     cr_assert_eq(requests_blind_rows(r), 1);
     cr_assert_eq(requests_blind_graph_rows(r), 1);
-    requests_free(r);
-}
-
-Test(batch, a_search_over_beams_is_no_model)
-{
-    struct made_pass *pass = next_pass(1, 0, 1000);
-    line(pass, 0, 0, 2, 100);
-    struct requests *r = requests_new(sites, sizeof sites / sizeof *sites, 0, REQUESTS_AUTO);
-    const int32_t chosen[] = {3, 2, 1};
-    const struct pass_layer steps[] = {{.layer = 0, .site = 1, .rows = 1, .k = 3, .ids = chosen},
-                                       {.layer = 1, .site = 2, .rows = 1, .k = 3, .ids = chosen}};
-    const struct pass search = {.layers = steps, .layer_count = 2};
-    cr_assert_eq(requests_survey(r, &search), 0);
-    feed(r, requests_survey);
-    cr_assert_eq(requests_surveyed(r), 0);
-    cr_assert_eq(requests_experts(r), 256);
-    cr_assert_eq(requests_layers(r), 1);
     requests_free(r);
 }
 

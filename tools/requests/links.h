@@ -55,7 +55,6 @@ struct site {
     uint32_t up;    /* towards the representative of those sites that share passes */
     uint32_t count; /* of layers, at the representative */
     bool seen;
-    bool shown; /* at the representative: what its rows are was seen in some pass */
     int32_t column;
 };
 

@@ -22,6 +22,7 @@ struct feed {
     const struct trace *trace;
     struct feed_segment *segments;
     struct models **models;
+    uint64_t **rows; /* of each router */
     sequences_take *take;
     void *user;
 };
@@ -41,21 +42,10 @@ static int take_pass(const struct pass *given, void *user)
     return ours ? segment->feed->take(segment->segment, &pass, segment->feed->user) : 0;
 }
 
-/* The one with most layers. */
-static struct mt_site find_model(const struct trace_reader *reader, uint32_t segment)
+/* Of the model that the rows are of. */
+static struct mt_site main_site(const struct trace_view *view)
 {
-    const struct trace_view *view = &trace_reader_trace(reader)->segments[segment];
-    struct mt_site found = {.layer = MT_LAYER_UNKNOWN};
-    uint32_t most = 0;
-    for (uint32_t i = 0; i < view->site_count; i++) {
-        const struct mt_site *site = &view->sites[i];
-        bool routes = site->kind == MT_SITE_ROUTER && trace_reader_chosen(reader, segment, i);
-        uint32_t layers = routes ? models_layers(view->sites, view->site_count, site) : 0;
-        if (layers > most)
-            found = *site;
-        most = layers > most ? layers : most;
-    }
-    return found;
+    return view->main == TRACE_NO_SITE ? (struct mt_site){.layer = MT_LAYER_UNKNOWN} : view->sites[view->main];
 }
 
 static int take_record(uint32_t segment, const struct mt_record *record, const void *ids, void *user)
@@ -68,7 +58,7 @@ static int take_record(uint32_t segment, const struct mt_record *record, const v
 uint32_t sequences_other_layers(const struct trace_reader *reader, uint32_t segment)
 {
     const struct trace_view *view = &trace_reader_trace(reader)->segments[segment];
-    const struct mt_site model = find_model(reader, segment);
+    const struct mt_site model = main_site(view);
     uint32_t others = 0;
     for (uint32_t i = 0; i < view->site_count; i++) {
         const struct mt_site *site = &view->sites[i];
@@ -86,7 +76,7 @@ int sequences_passes(struct trace_reader *reader, sequences_take *take, void *us
     feed.segments = calloc(trace->segment_count + 1u, sizeof *feed.segments);
     int result = feed.segments ? 0 : -ENOMEM;
     for (uint32_t i = 0; !result && i < trace->segment_count; i++) {
-        feed.segments[i] = (struct feed_segment){.feed = &feed, .segment = i, .model = find_model(reader, i)};
+        feed.segments[i] = (struct feed_segment){.feed = &feed, .segment = i, .model = main_site(&trace->segments[i])};
         feed.segments[i].passes = passes_new(take_pass, &feed.segments[i]);
         if (!feed.segments[i].passes)
             result = -ENOMEM;
@@ -107,8 +97,30 @@ int sequences_passes(struct trace_reader *reader, sequences_take *take, void *us
 static int note(uint32_t segment, const struct mt_record *record, const void *ids, void *user)
 {
     struct feed *feed = user;
+    const struct mt_site *site = &feed->trace->segments[segment].sites[record->site];
     (void) ids;
-    return models_note(feed->models[segment], &feed->trace->segments[segment].sites[record->site], record);
+    if (site->kind == MT_SITE_ROUTER && !(site->flags & MT_SITE_RETRACTED))
+        feed->rows[segment][record->site] += record->rows;
+    return models_note(feed->models[segment], site, record);
+}
+
+/*
+ * The model whose layers routed most rows: a draft has fewer layers, and a search over beams or a sampler, whose top-k
+ * may be the router's kernel, one row of each sequence; but each of its steps may look like another layer.
+ */
+static uint32_t find_main(const struct trace_view *view, const uint64_t *rows)
+{
+    uint32_t main = TRACE_NO_SITE;
+    uint64_t most = 0;
+    for (uint32_t i = 0; i < view->site_count; i++) {
+        uint64_t sum = 0;
+        for (uint32_t j = 0; rows[i] && j < view->site_count; j++)
+            sum += models_same(&view->sites[i], &view->sites[j]) ? rows[j] : 0;
+        if (sum > most)
+            main = i;
+        most = sum > most ? sum : most;
+    }
+    return main;
 }
 
 int sequences_models(struct trace_reader *reader, struct mt_error *error)
@@ -116,18 +128,29 @@ int sequences_models(struct trace_reader *reader, struct mt_error *error)
     struct feed feed = {.trace = trace_reader_trace(reader)};
     const uint32_t count = feed.trace->segment_count;
     feed.models = calloc(count + 1u, sizeof *feed.models);
-    int result = feed.models ? 0 : -ENOMEM;
-    for (uint32_t i = 0; !result && i < count; i++)
-        result = (feed.models[i] = models_new()) ? 0 : -ENOMEM;
+    feed.rows = calloc(count + 1u, sizeof *feed.rows);
+    int result = feed.models && feed.rows ? 0 : -ENOMEM;
+    for (uint32_t i = 0; !result && i < count; i++) {
+        feed.models[i] = models_new();
+        feed.rows[i] = calloc(feed.trace->segments[i].site_count + 1u, sizeof **feed.rows);
+        result = feed.models[i] && feed.rows[i] ? 0 : -ENOMEM;
+    }
     if (!result)
         result = trace_reader_records(reader, note, &feed, error);
     for (uint32_t i = 0; !result && i < count; i++) {
-        for (uint32_t j = 0; j < feed.trace->segments[i].site_count; j++)
-            trace_reader_set_model(reader, i, j, models_of(feed.models[i], &feed.trace->segments[i].sites[j]));
+        const struct trace_view *view = &feed.trace->segments[i];
+        for (uint32_t j = 0; j < view->site_count; j++)
+            trace_reader_set_model(reader, i, j, models_of(feed.models[i], &view->sites[j]));
+        trace_reader_set_main(reader, i, find_main(view, feed.rows[i]));
     }
-    for (uint32_t i = 0; feed.models && i < count; i++)
-        models_free(feed.models[i]);
+    for (uint32_t i = 0; i < count; i++) {
+        if (feed.models)
+            models_free(feed.models[i]);
+        if (feed.rows)
+            free(feed.rows[i]);
+    }
     free(feed.models);
+    free(feed.rows);
     if (result == -ENOMEM)
         snprintf(error->text, sizeof error->text, "out of memory");
     return result;

@@ -6,13 +6,13 @@
 #include "requests.h"
 #include "../trace/reader.h"
 
-/* Hands out the passes of all segments, of the model with most layers in each. 0, -errno with a line in `error`, or
+/* Hands out the passes of all segments, of the model that the rows are of in each. 0, -errno with a line in `error`, or
  * what take returned. */
 typedef int sequences_take(uint32_t segment, const struct pass *pass, void *user);
 int sequences_passes(struct trace_reader *reader, sequences_take *take, void *user, struct mt_error *error);
 
-/* Finds out, from all records, whose layer each site's is (struct mt_site.model): a draft's are none of the target's.
- * 0, or -errno with a line in `error`. */
+/* Finds out, from all records, whose layer each site's is (struct mt_site.model): a draft's are none of the target's;
+ * and which model the rows are of (struct trace_view.main). 0, or -errno with a line in `error`. */
 int sequences_models(struct trace_reader *reader, struct mt_error *error);
 
 /* One for each segment of the trace. block_size 0: found. */

@@ -147,9 +147,7 @@ int requests_survey(struct requests *r, const struct pass *pass)
 {
     for (uint32_t i = 0; i < pass->layer_count; i++) {
         r->site[pass->layers[i].site].seen = true;
-        const uint32_t from = top(r, pass->layers[i].site), to = top(r, pass->layers[0].site);
-        r->site[to].shown |= r->site[from].shown || pass->positions;
-        r->site[from].up = to;
+        r->site[top(r, pass->layers[i].site)].up = top(r, pass->layers[0].site);
     }
     for (uint32_t i = 0; pass->hole && i < PASS_GROUPS; i++) {
         if (r->surveyed[i].seen)
@@ -204,16 +202,9 @@ static int32_t column_of(const struct requests *r, uint32_t index)
                : -1;
 }
 
-/* A search over beams chooses with the router's kernel, too, and each of its steps may look like a layer. */
-static bool is_rather(const struct requests *r, uint32_t site, uint32_t best)
-{
-    const struct site *s = &r->site[site], *b = &r->site[best];
-    return s->shown != b->shown ? s->shown : s->count > b->count;
-}
-
 /*
- * The model is the class of sites with most layers among those whose rows are shown, and those like it with more than
- * half as many: the same layers in other graphs, of which some record may have been lost. A draft model has fewer.
+ * The model is the class of sites with most layers, and those like it with more than half as many: the same layers in
+ * other graphs, of which some record may have been lost. A draft model has fewer.
  */
 int requests_surveyed(struct requests *r)
 {
@@ -223,7 +214,7 @@ int requests_surveyed(struct requests *r)
         if (!r->site[i].seen)
             continue;
         r->site[t].count++;
-        if (most == NONE || is_rather(r, t, most))
+        if (most == NONE || r->site[t].count > r->site[most].count)
             most = t;
     }
     for (uint32_t i = 0; most != NONE && i < r->site_count; i++) {

@@ -98,7 +98,7 @@ static int take_segment(struct trace_reader *reader, const struct trace_block *b
     trace->segments = more;
     info.name[sizeof info.name - 1] = info.session[sizeof info.session - 1] = '\0';
     info.device_name[sizeof info.device_name - 1] = info.command[sizeof info.command - 1] = '\0';
-    trace->segments[trace->segment_count++] = (struct trace_view){.info = info};
+    trace->segments[trace->segment_count++] = (struct trace_view){.info = info, .main = TRACE_NO_SITE};
     return 0;
 }
 
@@ -264,6 +264,11 @@ int trace_reader_choose(struct trace_reader *reader, enum trace_ids ids, struct 
 void trace_reader_set_model(struct trace_reader *reader, uint32_t segment, uint32_t site, uint32_t model)
 {
     reader->trace.segments[segment].sites[site].model = model;
+}
+
+void trace_reader_set_main(struct trace_reader *reader, uint32_t segment, uint32_t site)
+{
+    reader->trace.segments[segment].main = site;
 }
 
 static int take_weights(struct trace_reader *reader, const struct trace_block *block, struct mt_error *error)
