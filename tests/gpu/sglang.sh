@@ -41,7 +41,7 @@ verdict_of() { # name
     local verdict=FAIL status text good
     status=$(cat "$tmp/$1.status")
     text=$($moetap export "$out/$1.moetap" --all -o "$tmp/$1-export.npz" 2>&1 &&
-        python3 tests/gpu/compare_vllm.py "$out/$1.npz" "$tmp/$1-export.npz" 2>&1)
+        python3 tests/gpu/compare_engine.py "$out/$1.npz" "$tmp/$1-export.npz" 2>&1)
     good=$?
     if [ $good = 0 ] && [ "$status" = 0 ]; then verdict="ok  "; fi
     echo "$verdict sglang $1: $(tail -1 <<<"$text"), status $status"

@@ -87,7 +87,7 @@ verdict_of() { # name
         text="$text answers as without moetap (the run that compiled: $(answers compile))"
     else
         text=$($moetap export "$out/$name.moetap" --all -o "$tmp/$name-export.npz" 2>&1 &&
-            python3 tests/gpu/compare_vllm.py "$out/$name.npz" "$tmp/$name-export.npz" 2>&1)
+            python3 tests/gpu/compare_engine.py "$out/$name.npz" "$tmp/$name-export.npz" 2>&1)
         good=$?
     fi
     if [ $good = 0 ] && [ "$status" = 0 ]; then verdict="ok  "; fi

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""compare_vllm.py ENGINE.npz EXPORT.npz
+"""compare_engine.py ENGINE.npz EXPORT.npz
 
 What `moetap export --all` made of a trace, against what vLLM or SGLang itself returned as each request's routed experts: the exported request
 with the same tokens must have the same rows. Where a request was preempted, vLLM returns what was chosen before, the trace's later

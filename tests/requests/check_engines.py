@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""check_vllm.py MOETAP: traces of real engines, whose requests are the engines' own, row by row (data/README)."""
+"""check_engines.py MOETAP: traces of real engines, whose requests are the engines' own, row by row (data/README)."""
 import subprocess
 import sys
 import tempfile
@@ -13,12 +13,12 @@ except ImportError:
 
 here = Path(__file__).parent
 traces = sorted((here / 'data').glob('*.moetap'))
-assert len(traces) == 5, traces
+assert len(traces) == 7, traces
 for trace in traces:
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder, 'out.npz')
         subprocess.run([sys.argv[1], 'export', trace, '--all', '-o', out], check=True)
-        said = subprocess.run([sys.executable, here / '../gpu/compare_vllm.py', trace.with_suffix('.npz'), out],
+        said = subprocess.run([sys.executable, here / '../gpu/compare_engine.py', trace.with_suffix('.npz'), out],
                               capture_output=True, text=True)
         print(trace.name, said.stdout, said.stderr)
         assert said.returncode == 0 and '8207 of 8207 rows equal, 0 missing, 0 wrong' in said.stdout
