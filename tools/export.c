@@ -94,6 +94,7 @@ int verb_export(int argc, char **argv)
         BLOCK_SIZE,
         LINKS,
         TOKENS_OF,
+        LOSSY,
         MODEL_CONFIG,
         LAYERS_OF,
         TOPK,
@@ -109,6 +110,7 @@ int verb_export(int argc, char **argv)
                                           {"block-size", required_argument, NULL, BLOCK_SIZE},
                                           {"links", required_argument, NULL, LINKS},
                                           {"tokens", required_argument, NULL, TOKENS_OF},
+                                          {"lossy", no_argument, NULL, LOSSY},
                                           {"model-config", required_argument, NULL, MODEL_CONFIG},
                                           {"layers", required_argument, NULL, LAYERS_OF},
                                           {"topk", required_argument, NULL, TOPK},
@@ -160,6 +162,9 @@ int verb_export(int argc, char **argv)
         case TOKENS_OF:
             export.tokens_path = optarg;
             break;
+        case LOSSY:
+            export.lossy = true;
+            break;
         case MODEL_CONFIG:
             export.config_path = optarg;
             break;
@@ -189,6 +194,8 @@ int verb_export(int argc, char **argv)
         return say_usage("export what, where to? moetap export FILE --request N|--all|--tokens FILE|--passes -o OUT");
     if ((export.request >= 0) + all + export.passes + (export.tokens_path != NULL) != 1)
         return say_usage("one of --request N, --all, --tokens FILE and --passes");
+    if (export.lossy && !export.tokens_path)
+        return say_usage("--lossy is for --tokens: what goes by slots is right behind losses, too");
     if (stages && export.passes)
         return say_usage("--stages is for requests, not for --passes");
     if (export.model_layers && !export.config_path)

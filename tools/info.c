@@ -184,10 +184,9 @@ static void print_view(const struct trace_view *view, const struct tally *tallie
     }
     const struct trace_stats *s = &view->stats;
     printf("  lost %llu: ring full %llu, too big %llu, torn %llu, not written %llu; not captured %llu; the engine %s\n",
-           (unsigned long long) (s->lost_full + s->lost_too_big + s->lost_torn + s->lost_unwritten),
-           (unsigned long long) s->lost_full, (unsigned long long) s->lost_too_big, (unsigned long long) s->lost_torn,
-           (unsigned long long) s->lost_unwritten, (unsigned long long) s->not_captured,
-           s->end < 3 ? ends[s->end] : "?");
+           (unsigned long long) trace_lost(s), (unsigned long long) s->lost_full, (unsigned long long) s->lost_too_big,
+           (unsigned long long) s->lost_torn, (unsigned long long) s->lost_unwritten,
+           (unsigned long long) s->not_captured, s->end < 3 ? ends[s->end] : "?");
 }
 
 static int info_trace(const char *path, struct trace_reader *reader)

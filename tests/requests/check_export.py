@@ -86,8 +86,13 @@ with tempfile.TemporaryDirectory() as folder:
     lists[0].append(5)
     tokens.write_text(json.dumps(lists + [[7] * 40]))
     given = Path(folder, 'given.npz')
-    said = subprocess.run([moetap, 'export', trace, '--tokens', tokens, '-o', given, '--dtype=int32'], check=True,
-                          capture_output=True, text=True).stderr
+    # What was lost may have been the run that is meant.
+    by_list = [moetap, 'export', trace, '--tokens', tokens, '-o', given]
+    refused = subprocess.run(by_list, capture_output=True, text=True)
+    assert refused.returncode == 1 and refused.stderr.count('\n') == 1 and 'records were lost' in refused.stderr, refused
+    assert '--lossy' in refused.stderr and not given.exists()
+    by_list.append('--lossy')
+    said = subprocess.run(by_list + ['--dtype=int32'], check=True, capture_output=True, text=True).stderr
     assert said.count('\n') == 1 and f'1 of {len(lists) + 1} requests' in said, said
     by_tokens = np.load(given)
     for i, prefix in enumerate(whole):
@@ -99,7 +104,7 @@ with tempfile.TemporaryDirectory() as folder:
     for text, why in (('[[1, 2], [3, -4]]', 'entry 1'), ('[[1, 2],', f'{tokens}:1'), ('{"a": 1}', 'entry 0'), ('[]', 'entry 0'),
                       ('[1]', 'entry 0'), ('[["a"]]', 'entry 0'), ('[[5000000000]]', 'entry 0')):
         tokens.write_text(text)
-        bad = subprocess.run([moetap, 'export', trace, '--tokens', tokens, '-o', given], capture_output=True, text=True)
+        bad = subprocess.run(by_list, capture_output=True, text=True)
         assert bad.returncode == 1 and bad.stderr.count('\n') == 1 and why in bad.stderr, (text, bad.stderr)
     # What is no regular file is not replaced by one; a list that is not there; a trace without a segment.
     fifo, nothing = Path(folder, 'fifo'), Path(folder, 'nothing.moetap')
@@ -107,12 +112,12 @@ with tempfile.TemporaryDirectory() as folder:
     nothing.write_bytes(trace.read_bytes()[:32])
     for options, why in (([trace, '--all', '-o', fifo, '--format=npz'], 'no regular file'),
                          ([trace, '--all', '-o', fifo, '--format=safetensors'], 'no regular file'),
-                         ([trace, '--tokens', Path(folder, 'none'), '-o', given], 'none: No such file'),
+                         ([trace, '--tokens', Path(folder, 'none'), '--lossy', '-o', given], 'none: No such file'),
                          *(([nothing, *what, '-o', given], 'nothing was captured') for what in (['--all'], ['--passes'], ['--tokens', tokens]))):
         bad = subprocess.run([moetap, 'export'] + options, capture_output=True, text=True)
         assert bad.returncode == 1 and bad.stderr.count('\n') == 1 and why in bad.stderr, (options, bad)
     assert fifo.is_fifo()
-    for options, status in ((['--links=maybe'], 2), (['--block-size=7'], 1)):
+    for options, status in ((['--links=maybe'], 2), (['--lossy'], 2), (['--block-size=7'], 1)):
         for verb in (['requests', trace], ['export', trace, '--all', '-o', out_path]):
             bad = subprocess.run([moetap] + verb + options, capture_output=True, text=True)
             assert bad.returncode == status and bad.stderr.count('\n') == 1 and options[0] in bad.stderr, bad.stderr

@@ -41,6 +41,7 @@ struct export
     arrays_write *write;
     long request;            /* -1: all */
     const char *tokens_path; /* NULL: none */
+    bool lossy;              /* by tokens, though records were lost */
     bool passes;
     int type;          /* enum element_type, -1: the smallest */
     bool model_layers; /* a column for each layer of the model, dense ones too */

@@ -74,8 +74,33 @@ static int add_listed(struct export *export, const json_t *list, size_t index)
     return result;
 }
 
+/* What is lost may be the run that was meant, and what is there another one of the same tokens, routed otherwise. */
+static int refuse_losses(struct export *export)
+{
+    const struct trace *trace = export->trace;
+    uint64_t lost = 0;
+    bool whole = trace->complete;
+    for (uint32_t i = 0; i < trace->segment_count; i++) {
+        lost += trace_lost(&trace->segments[i].stats);
+        whole &= trace->segments[i].has_stats;
+    }
+    if (export->lossy || (!lost && whole))
+        return 0;
+    char what[64] = "the trace is cut off";
+    if (lost)
+        snprintf(what, sizeof what, "%llu records were lost", (unsigned long long) lost);
+    snprintf(export->error.text, sizeof export->error.text,
+             "%.100s: %s: what is found by tokens may be another run of the same tokens: --all goes by slots, --lossy "
+             "takes what is found",
+             export->path, what);
+    return -EINVAL;
+}
+
 int export_tokens(struct export *export)
 {
+    const int refused = refuse_losses(export);
+    if (refused)
+        return refused;
     json_error_t error;
     json_t *lists = json_load_file(export->tokens_path, 0, &error);
     if (!lists) {

@@ -91,4 +91,9 @@ struct trace_stats {
     uint64_t lost_unwritten; /* read from the ring, but the file could not take them */
 };
 
+static inline uint64_t trace_lost(const struct trace_stats *stats)
+{
+    return stats->lost_full + stats->lost_too_big + stats->lost_torn + stats->lost_unwritten;
+}
+
 #endif
