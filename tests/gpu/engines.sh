@@ -5,14 +5,7 @@
 #   VLLM_MOE_LIBRARY=vllm/_moe_C*.so  SGLANG_LIBRARY=sgl_kernel/sm90/common_ops.abi3.so  TRITON_KERNELS=.../triton_kernels
 #   SGLANG_ROUTERS="one or more moe_fused_gate.py"
 # A row for each and each source of launches: ok, FAIL or skipped. Exit 0 if none fails.
-set -uo pipefail
-cd "$(dirname "$0")/../.." || exit
-out=${1:-gpu-results}
-mkdir -p "$out"
-out=$(cd "$out" && pwd)
-tmp=$(mktemp -d)
-trap 'rm -rf "$tmp"' EXIT
-moetap=build/tools/moetap
+. "$(dirname "$0")/common.sh"
 
 found() { # package, pattern below it
     python3 -c 'import glob, importlib.util as u, sys

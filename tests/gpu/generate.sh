@@ -4,14 +4,7 @@
 # [RESULTS_FOLDER], after ./run build, with python3, torch, transformers and numpy. MODELS= and MODES= choose, KERNELS=1
 # lists the kernels that a run without moetap launches, ALONE=1 tells how many rows are as in runs of each request alone. A row
 # for each: ok, FAIL or skipped. Exit 0 if none fails.
-set -uo pipefail
-cd "$(dirname "$0")/../.." || exit
-out=${1:-gpu-results}
-mkdir -p "$out"
-out=$(cd "$out" && pwd)
-tmp=$(mktemp -d)
-trap 'rm -rf "$tmp"' EXIT
-moetap=build/tools/moetap
+. "$(dirname "$0")/common.sh"
 
 case_of() { # model, mode
     local model=$1 mode=$2 at=$tmp/$1-$2 log=$out/generate-$1-$2.log status match good verdict=FAIL

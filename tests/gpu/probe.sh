@@ -4,14 +4,8 @@
 # ./run build, from anywhere: tests/gpu/probe.sh [RESULTS_FOLDER]. MODELS="mixtral olmoe" chooses; they need python3 with torch and
 # transformers. One row for each program, ok or FAIL. Of a row that failed the samples stay beside the report:
 # tar xzf probe-NAME.samples.tar.gz && moetap probe --from NAME -v judges them again, without a GPU.
-set -uo pipefail
-cd "$(dirname "$0")/../.." || exit
-out=${1:-gpu-results}
-mkdir -p "$out"
-out=$(cd "$out" && pwd)
-tmp=$(mktemp -d)
-trap 'rm -rf "$tmp"' EXIT
-moetap=build/tools/moetap demo=build/tests/engine/moe-demo
+. "$(dirname "$0")/common.sh"
+demo=build/tests/engine/moe-demo
 failures=0
 row() {
     printf '%-36s %s\n' "$1" "$2" | tee -a "$out/probe.txt"

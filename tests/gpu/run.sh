@@ -2,14 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # Everything that only a real GPU can show, after ./run build: tests/gpu/run.sh [RESULTS_FOLDER]. Needs python3 with torch and
 # transformers for the models; says "skipped" without. Prints a table, keeps the logs.
-set -uo pipefail
-cd "$(dirname "$0")/../.."
-out=${1:-gpu-results}
-mkdir -p "$out"
-out=$(cd "$out" && pwd)
-tmp=$(mktemp -d)
-trap 'rm -rf "$tmp"' EXIT
-moetap=build/tools/moetap demo=build/tests/engine/moe-demo compare=build/tests/engine/truth-compare
+. "$(dirname "$0")/common.sh"
+demo=build/tests/engine/moe-demo compare=build/tests/engine/truth-compare
 table=$out/table.txt
 : >"$table"
 failures=0

@@ -4,14 +4,8 @@
 # ./run build and `pip install sglang==0.5.17`. CASES="graphs pages" chooses; bare, first, is without moetap, and compiles
 # kernels that the others then find. LIMIT: seconds for each. A row for each way of running it: ok or FAIL. Exit 0
 # if none fails.
-set -uo pipefail
-cd "$(dirname "$0")/../.." || exit
-out=${1:-gpu-results}
-mkdir -p "$out"
-out=$(cd "$out" && pwd)
-tmp=$(mktemp -d)
-trap 'rm -rf "$tmp"' EXIT
-moetap=build/tools/moetap engine=tests/gpu/sglang_engine.py
+. "$(dirname "$0")/common.sh"
+engine=tests/gpu/sglang_engine.py
 LIMIT=${LIMIT:-400}
 export HF_HUB_OFFLINE=1
 if ! python3 -c 'import sglang' 2>"$out/sglang.log"; then

@@ -3,14 +3,8 @@
 # A whole vLLM engine from its wheel, recorded, against vLLM's own routed experts: tests/gpu/vllm.sh [RESULTS_FOLDER], after
 # ./run build and `pip install vllm==0.24.0`. CASES="graphs v2" chooses. A row for each way of running it: ok or FAIL. Exit 0
 # if none fails.
-set -uo pipefail
-cd "$(dirname "$0")/../.." || exit
-out=${1:-gpu-results}
-mkdir -p "$out"
-out=$(cd "$out" && pwd)
-tmp=$(mktemp -d)
-trap 'rm -rf "$tmp"' EXIT
-moetap=build/tools/moetap engine=tests/gpu/vllm_engine.py
+. "$(dirname "$0")/common.sh"
+engine=tests/gpu/vllm_engine.py
 export HF_HUB_OFFLINE=1 VLLM_NO_USAGE_STATS=1
 if ! python3 -c 'import vllm' 2>"$out/vllm.log"; then
     echo "skipped vllm: $(tail -1 "$out/vllm.log")" | tee "$out/vllm.txt"
