@@ -115,9 +115,16 @@ API CUresult cuModuleGetFunction(CUfunction *function, CUmodule module, const ch
     *function = (CUfunction) &tap;
     return CUDA_SUCCESS;
 }
+/* Engines' buffers lie in pools. */
 API CUresult cuPointerGetAttribute(void *data, CUpointer_attribute attribute, CUdeviceptr address)
 {
-    *(unsigned *) data = CU_MEMORYTYPE_DEVICE;
+    enum { POOL = 1 << 30 };
+    if (attribute == CU_POINTER_ATTRIBUTE_RANGE_START_ADDR)
+        *(CUdeviceptr *) data = address - address % POOL;
+    else if (attribute == CU_POINTER_ATTRIBUTE_RANGE_SIZE)
+        *(size_t *) data = POOL;
+    else
+        *(unsigned *) data = CU_MEMORYTYPE_DEVICE;
     return CUDA_SUCCESS;
 }
 API CUresult cuStreamCreate(CUstream *stream, unsigned flags)
