@@ -41,7 +41,7 @@ struct mt_blocks_plan {
     const int32_t *table;
     uint64_t stride;
     uint32_t block; /* 0: no table */
-    uint32_t words; /* of the record */
+    uint64_t words; /* of the record. Tables that make no sense may add up to more than there can be: lost, then */
     struct mt_tap_place place;
     uint32_t at[MT_BLOCKS_SEQUENCES_MAX]; /* word of each sequence's element, 0: it has none */
 };
@@ -77,18 +77,20 @@ MT_FN uint32_t mt_blocks_ahead(const struct mt_blocks_args *args, const struct m
         mt_blocks_row(args, sequence) >> 31)
         return 0;
     const uint64_t position = (uint64_t) args->positions[start];
-    return position % plan->block || position / plan->block > plan->stride ? 0 : (uint32_t) (position / plan->block);
+    return position >> 31 || position % plan->block || position / plan->block > plan->stride
+               ? 0
+               : (uint32_t) position / plan->block;
 }
 
 #ifdef __CUDACC__
 MT_FN uint32_t mt_blocks_take(struct mt_blocks_plan *plan, uint32_t words)
 {
-    return atomicAdd(&plan->words, words);
+    return (uint32_t) mt_add(&plan->words, words);
 }
 #else
 MT_FN uint32_t mt_blocks_take(struct mt_blocks_plan *plan, uint32_t words)
 {
-    const uint32_t at = plan->words; /* one thread plays them all */
+    const uint32_t at = (uint32_t) plan->words; /* one thread plays them all */
     plan->words += words;
     return at;
 }
@@ -108,9 +110,9 @@ MT_FN void mt_blocks_claim(const struct mt_blocks_args *args, struct mt_blocks_p
 {
     struct mt_claim claim;
     plan->place.status = MT_TAP_LOST;
-    if (plan->words == 1 || !mt_ring_claim(args->producer, args->site, (uint64_t) plan->words * 4, 1, &claim))
+    if (plan->words == 1 || !mt_ring_claim(args->producer, args->site, plan->words * 4, 1, &claim))
         return;
-    mt_ring_fill(args->producer, &claim, args->site, plan->words, 1, MT_CONTEXT_WIDTH);
+    mt_ring_fill(args->producer, &claim, args->site, (uint32_t) plan->words, 1, MT_CONTEXT_WIDTH);
     plan->place.position = claim.position;
     plan->place.status = MT_TAP_CLAIMED;
 }
@@ -126,10 +128,11 @@ MT_FN void mt_blocks_write(const struct mt_blocks_args *args, const struct mt_bl
 {
     if (plan->place.status != MT_TAP_CLAIMED)
         return;
-    const uint32_t end = (uint32_t) ((mt_record_size((uint64_t) plan->words * 4) - sizeof(struct mt_record)) / 4);
+    const uint32_t words = (uint32_t) plan->words;
+    const uint32_t end = (uint32_t) ((mt_record_size((uint64_t) words * 4) - sizeof(struct mt_record)) / 4);
     if (thread == 0)
         mt_blocks_put(args, plan, 0, plan->block);
-    for (uint32_t word = plan->words + thread; word < end; word += threads)
+    for (uint32_t word = words + thread; word < end; word += threads)
         mt_blocks_put(args, plan, word, 0);
     const uint32_t lane = thread % MT_BLOCKS_LANES;
     for (uint32_t i = thread / MT_BLOCKS_LANES; i < args->sequences; i += threads / MT_BLOCKS_LANES) {

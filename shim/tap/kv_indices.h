@@ -50,11 +50,13 @@ MT_FN uint32_t mt_kv_length(const struct mt_kv_args *args, const struct mt_kv_pl
     return end > plan->total || end < start ? 0 : end - start;
 }
 
-/* Of the sequence's slots the one at this position. */
+/* Of the sequence's slots the one at this position. Its start is read anew each time: what another stream makes of it
+ * meanwhile is no reason to read elsewhere. */
 MT_FN uint32_t mt_kv_slot(const struct mt_kv_args *args, const struct mt_kv_plan *plan, uint32_t sequence,
                           uint32_t position)
 {
-    return args->slots[((uint64_t) args->starts[sequence] + position) * plan->wide];
+    const uint64_t slot = (uint64_t) (uint32_t) args->starts[sequence] + position;
+    return slot < plan->total ? args->slots[slot * plan->wide] : 0;
 }
 
 /*
@@ -69,10 +71,10 @@ MT_FN void mt_kv_begin(const struct mt_kv_args *args, struct mt_kv_plan *plan)
     plan->total = total < 1 || (uint64_t) total > args->words_max ? 0 : (uint32_t) total;
     if (!plan->total || args->slots[0] == 0)
         return;
-    plan->wide = total > 1 ? 2 : 1;
+    uint32_t upper = total == 1;
     for (uint32_t i = 1; i < plan->total && i < MT_KV_LOOK; i += 2)
-        if (args->slots[i])
-            plan->wide = 1;
+        upper |= args->slots[i];
+    plan->wide = upper ? 1 : 2;
     if ((uint64_t) plan->total * plan->wide > args->words_max)
         plan->wide = 0;
 }
@@ -109,9 +111,9 @@ MT_FN void mt_kv_claim(const struct mt_kv_args *args, struct mt_kv_plan *plan)
 {
     struct mt_claim claim;
     plan->blocks.place.status = MT_TAP_LOST;
-    if (!mt_ring_claim(args->producer, args->site, (uint64_t) plan->blocks.words * 4, 1, &claim))
+    if (!mt_ring_claim(args->producer, args->site, plan->blocks.words * 4, 1, &claim))
         return;
-    mt_ring_fill(args->producer, &claim, args->site, plan->blocks.words, 1, MT_CONTEXT_WIDTH);
+    mt_ring_fill(args->producer, &claim, args->site, (uint32_t) plan->blocks.words, 1, MT_CONTEXT_WIDTH);
     plan->blocks.place.position = claim.position;
     plan->blocks.place.status = MT_TAP_CLAIMED;
 }
@@ -123,9 +125,9 @@ MT_FN void mt_kv_put(const struct mt_kv_args *args, const struct mt_kv_plan *pla
 
 MT_FN void mt_kv_write(const struct mt_kv_args *args, const struct mt_kv_plan *plan, uint32_t thread, uint32_t threads)
 {
-    const uint32_t words = plan->blocks.words;
     if (plan->blocks.place.status != MT_TAP_CLAIMED)
         return;
+    const uint32_t words = (uint32_t) plan->blocks.words;
     const uint32_t end = (uint32_t) ((mt_record_size((uint64_t) words * 4) - sizeof(struct mt_record)) / 4);
     if (thread == 0)
         mt_kv_put(args, plan, 0, args->sequences);
