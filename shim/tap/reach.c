@@ -37,17 +37,17 @@ static bool ask(uint64_t address, struct mt_range *found)
 uint64_t mt_reach(uint64_t address, uint64_t most)
 {
     struct mt_range found;
-    for (unsigned i = 0; i < CACHE; i++) {
-        found = cache.known[i];
-        if (address >= found.begin && address < found.end && most <= found.end - address)
-            return most;
-    }
+    unsigned i = 0;
+    while (i < CACHE && !(address >= cache.known[i].begin && address < cache.known[i].end))
+        i++;
+    if (i < CACHE && most <= cache.known[i].end - address)
+        return most;
     if (!ask(address, &found))
         return is_memory(address) ? most : 0;
     /* Memory that is mapped piece by piece (expandable segments) is one range for whoever uses it. */
     for (struct mt_range more; found.end - address < most && ask(found.end, &more);)
         found.end = more.end;
-    cache.known[cache.next++ % CACHE] = found;
+    cache.known[i < CACHE ? i : cache.next++ % CACHE] = found;
     return found.end - address < most ? found.end - address : most;
 }
 

@@ -217,6 +217,20 @@ Test(plan, losses)
     check("", "", 2000, 1, "--ring-size=64K", false);
 }
 
+/* How far a list's memory reaches is asked in each pass, and what is known of other memory stays known. */
+Test(plan, the_driver_is_not_asked_again_and_again)
+{
+    struct outcome o;
+    command(
+        &o,
+        "cd %s && SOFTCUDA_LOG=1 %s record -q --source=preload -o t -- %s --plan=lists --layers 7 --tokens 32 --steps "
+        "25 >log 2>&1 && grep -c 'softcuda: cuPointerGetAttribute' log",
+        scratch(), MOETAP, MOE_DEMO);
+    const long asked = strtol(o.text, NULL, 10);
+    /* Three times a pass, and twice of each other memory. */
+    cr_assert(o.status == 0 && asked > 0 && asked <= 200, "%s", o.text);
+}
+
 Test(plan, more_sequences_than_there_is_room_for)
 {
     struct outcome o;
