@@ -1,10 +1,32 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "impl.h"
 
-#include <fnmatch.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+/* * and ? as in a shell, nothing else; never worse than length times length, whatever a user's file asks for. */
+static bool glob_fits(const char *pattern, const char *name)
+{
+    const char *star = NULL, *retry = NULL;
+    while (*name) {
+        if (*pattern == '*') {
+            star = pattern++;
+            retry = name;
+        } else if (*pattern == '?' || *pattern == *name) {
+            pattern++;
+            name++;
+        } else if (star) {
+            pattern = star + 1;
+            name = ++retry;
+        } else {
+            return false;
+        }
+    }
+    while (*pattern == '*')
+        pattern++;
+    return !*pattern;
+}
 
 /* A user's recipe may name a built-in one, which is only known at the end. */
 static bool is_there(const struct mt_recipes *recipes, const struct mt_recipe *recipe,
@@ -179,7 +201,7 @@ bool mt_recipe_waits(const struct mt_recipe *recipe)
 
 bool mt_recipe_waits_for(const struct mt_recipe *recipe, const struct mt_recipe *batch)
 {
-    return batch->kind == MT_RECIPE_BATCH && fnmatch(recipe->until, batch->name, 0) == 0;
+    return batch->kind == MT_RECIPE_BATCH && glob_fits(recipe->until, batch->name);
 }
 
 bool mt_recipe_needs_batch(const struct mt_recipe *recipe)
@@ -255,29 +277,6 @@ uint32_t mt_dtype_size(enum mt_dtype dtype)
 {
     static const uint32_t sizes[] = {0, 4, 8, 4, 2, 2, 1};
     return sizes[dtype];
-}
-
-/* * and ? as in a shell, nothing else; never worse than length times length, whatever a user's file asks for. */
-static bool glob_fits(const char *pattern, const char *name)
-{
-    const char *star = NULL, *retry = NULL;
-    while (*name) {
-        if (*pattern == '*') {
-            star = pattern++;
-            retry = name;
-        } else if (*pattern == '?' || *pattern == *name) {
-            pattern++;
-            name++;
-        } else if (star) {
-            pattern = star + 1;
-            name = ++retry;
-        } else {
-            return false;
-        }
-    }
-    while (*pattern == '*')
-        pattern++;
-    return !*pattern;
 }
 
 static bool name_fits(const struct mt_recipe *recipe, const struct mt_kernel_info *kernel)
