@@ -123,8 +123,8 @@ static bool first_time(const struct mt_recipe *recipe, const char *why)
 
 /* Why a launch that a recipe fits is not read: because that recipe is another release's. */
 static const char beyond[] =
-    "what its recipe takes for ids, or for their number, does not lie in memory that there is; "
-    "the recipe is for another release";
+    "what its recipe takes for ids, or for their number, does not lie in memory that there is, or not as the GPU can "
+    "load them; the recipe is for another release";
 
 static void count_not_captured(void)
 {
@@ -159,43 +159,53 @@ static void settle_weights(const struct mt_kernel *kernel, struct mt_routing *ro
     }
 }
 
-static bool bytes_in_memory(uint64_t address, uint64_t bytes)
+/* In memory that there is, and as the GPU can load them: a value across two places would end the engine, too. */
+static bool in_place(uint64_t address, uint64_t count, uint32_t size)
 {
-    return mt_reach(address, bytes) == bytes;
+    return address % size == 0 && mt_reach(address, count * size) == count * size;
+}
+
+static bool ids_in_place(const struct mt_routing *routing)
+{
+    return routing->ids % mt_dtype_size(routing->dtype) == 0 && mt_reach_all(mt_range_of(routing));
+}
+
+static bool starts_in_place(const struct mt_routing *routing)
+{
+    return in_place(routing->starts, (uint64_t) routing->rows + 1, sizeof(int32_t));
 }
 
 /* As far as the launch tells where it lies: what the GPU finds at an address nobody has seen yet. */
-static bool table_in_memory(const struct mt_routing *routing)
+static bool table_in_place(const struct mt_routing *routing)
 {
     const bool whole = !routing->ids_at && !routing->stride_at;
-    return (whole ? mt_reach_all(mt_range_of(routing)) : bytes_in_memory(routing->ids, sizeof(int32_t))) &&
-           (!routing->ids_at || bytes_in_memory(routing->ids, routing->ids_at)) &&
-           (!routing->stride_at || bytes_in_memory(routing->stride, routing->stride_at)) &&
-           (!routing->block_at || bytes_in_memory(routing->block, routing->block_at)) &&
-           (!routing->index || bytes_in_memory(routing->index, routing->rows * sizeof(int32_t))) &&
-           bytes_in_memory(routing->starts, ((uint64_t) routing->rows + 1) * sizeof(int32_t));
+    return (whole ? ids_in_place(routing) : in_place(routing->ids, 1, routing->ids_at ? routing->ids_at : 4)) &&
+           (!routing->stride_at || in_place(routing->stride, 1, routing->stride_at)) &&
+           (!routing->block_at || in_place(routing->block, 1, routing->block_at)) &&
+           (!routing->index || in_place(routing->index, routing->rows, sizeof(int32_t))) &&
+           in_place(routing->positions, 1, sizeof(int64_t)) && starts_in_place(routing);
 }
 
 /* How many slots are listed, only the GPU sees; a list of none has no address. */
-static bool lists_in_memory(const struct mt_routing *routing)
+static bool lists_in_place(const struct mt_routing *routing)
 {
-    return (!routing->ids || bytes_in_memory(routing->ids, sizeof(int32_t))) &&
-           bytes_in_memory(routing->index, (uint64_t) routing->rows * sizeof(int64_t)) &&
-           bytes_in_memory(routing->starts, ((uint64_t) routing->rows + 1) * sizeof(int32_t));
+    return (!routing->ids || in_place(routing->ids, 1, sizeof(int32_t))) &&
+           in_place(routing->index, routing->rows, sizeof(int64_t)) && starts_in_place(routing);
 }
 
 /* Weights that cannot be there are no reason to leave the ids. */
-static bool in_memory(struct mt_routing *routing)
+static bool all_in_place(struct mt_routing *routing)
 {
-    if (routing->weights && mt_tap_weights_wanted() && !mt_reach_all(mt_weights_range_of(routing))) {
+    if (routing->weights && mt_tap_weights_wanted() &&
+        (routing->weights % mt_weight_size(routing->weights_type) || !mt_reach_all(mt_weights_range_of(routing)))) {
         routing->weights = 0;
-        routing->no_weights = "they would not lie in memory that there is";
+        routing->no_weights = "they would not lie in memory that there is, or not as the GPU can load them";
     }
     if (routing->block)
-        return table_in_memory(routing);
+        return table_in_place(routing);
     if (routing->index)
-        return lists_in_memory(routing);
-    return mt_reach_all(mt_range_of(routing)) && (!routing->count || bytes_in_memory(routing->count, sizeof(int32_t)));
+        return lists_in_place(routing);
+    return ids_in_place(routing) && (!routing->count || in_place(routing->count, 1, sizeof(int32_t)));
 }
 
 static bool reads(const struct mt_recipe *recipe, const struct mt_kernel *kernel, const struct mt_launch *launch,
@@ -204,7 +214,7 @@ static bool reads(const struct mt_recipe *recipe, const struct mt_kernel *kernel
     if (!mt_recipe_read(recipe, kernel->info, launch, routing, why))
         return false;
     const bool told_by_launch = routing->dtype == MT_DTYPE_NONE && !routing->index;
-    if (told_by_launch || in_memory(routing))
+    if (told_by_launch || all_in_place(routing))
         return true;
     *why = beyond;
     return false;
@@ -319,7 +329,7 @@ static void on_map(struct mt_lane *lane, const struct mt_kernel *kernel, const s
     lane->routed.group = NULL; /* they may lie in the same place now */
     bool read =
         routed.group && mt_recipe_read_map(kernel->recipe, kernel->info, launch, &routed.routing, &mapped, &why);
-    if (read && !in_memory(&mapped)) {
+    if (read && !all_in_place(&mapped)) {
         explain_no_tap(kernel, beyond);
         return;
     }
@@ -499,7 +509,7 @@ static void on_context(struct mt_lane *lane, const struct mt_kernel *kernel, con
             if (group >= routing.groups)
                 continue;
             mt_routing_of_group(&routing, group);
-            if (group == 0 || in_memory(&routing))
+            if (group == 0 || all_in_place(&routing))
                 take_context(lane, kernel, recipes[i], &routing);
             else
                 explain_no_tap(kernel, beyond);

@@ -312,6 +312,19 @@ Test(run, next_recipe_where_the_first_does_not_hold)
     }
 }
 
+/* Ids of eight bytes at a multiple of four: a load of them would end the engine. */
+Test(run, ids_that_the_gpu_could_not_load)
+{
+    struct outcome o;
+    command(&o,
+            "cd %s && rm -f t; printf '[mine]\\nkernel = moe_demo_topk_i64\\nparams = 8 8 8 4 4 4\\nids = param 1\\n"
+            "skip = 4\\ndtype = i64\\nrows = 2\\nk = param 5\\n' > n.recipe; %s record -q --recipe n.recipe -o t -- %s "
+            "--dtype i64 && %s info t",
+            scratch(), MOETAP, MOE_DEMO, MOETAP);
+    cr_assert_eq(o.status, 0, "%s", o.text);
+    cr_assert(strstr(o.text, " moe-demo.i64") && !strstr(o.text, " mine"), "%s", o.text);
+}
+
 /* A model's layers are one, whichever kernel routes: in turns, as for prefill and decode, or a layer each. */
 Test(run, two_router_kernels)
 {
