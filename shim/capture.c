@@ -589,11 +589,15 @@ static bool count_router(const struct mt_kernel *kernel, const struct mt_launch 
 {
     struct mt_routing routing;
     const char *why;
-    if (!kernel->recipe || mt_recipe_kind(kernel->recipe) != MT_RECIPE_ROUTER ||
-        !read_launch(kernel, launch, &routing, &why))
+    if (!kernel->recipe)
         return false;
-    count_not_captured();
-    return true;
+    const enum mt_recipe_kind kind = mt_recipe_kind(kernel->recipe);
+    const bool router = kind == MT_RECIPE_NO_IDS ||
+                        (kind == MT_RECIPE_ROUTER &&
+                         (read_launch(kernel, launch, &routing, &why) || why == beyond || without_ids(kernel)));
+    if (router)
+        count_not_captured();
+    return router;
 }
 
 static void after(const struct mt_launch *launch)

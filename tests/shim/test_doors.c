@@ -106,6 +106,13 @@ Test(doors, graph_made_by_hand_is_counted)
         cr_assert(strstr(o.text, "not captured 2"), "%s: %s", doors[d], o.text);
         cr_assert(strstr(o.text, "made node by node"), "%s: %s", doors[d], o.text);
     }
+    /* So are those without ids, there and where they are launched. */
+    command(
+        &o,
+        "cd %s && rm -f t truth; printf '[mine]\\nkind = no-ids\\nkernel = moe_demo_topk_i32\\n' >mine; %s record -q "
+        "--source=preload --recipe mine -o t -- %s %s truth %s nodes",
+        scratch(), MOETAP, DOOR_PROBE, SOFTCUDA, doors[0]);
+    cr_assert(strstr(o.text, "captured 0 records") && strstr(o.text, "not captured 3"), "%s", o.text);
 }
 
 Test(doors, second_context)
