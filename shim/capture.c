@@ -26,6 +26,11 @@ static CUstreamCaptureStatus capture_status(CUstream stream)
     return mt_driver.cuStreamIsCapturing(stream, &status) == CUDA_SUCCESS ? status : CU_STREAM_CAPTURE_STATUS_NONE;
 }
 
+static bool is_capturing(const struct mt_lane *lane)
+{
+    return capture_status(lane->stream) != CU_STREAM_CAPTURE_STATUS_NONE;
+}
+
 static void tap(struct mt_lane *lane, struct mt_group *group, const struct mt_kernel *kernel,
                 const struct mt_routing *routing, int32_t layer)
 {
@@ -382,7 +387,8 @@ static void on_batch(struct mt_lane *lane, const struct mt_kernel *kernel, const
         return;
     lane->waiting.recipe = NULL;
     if (!waiting.recipe || !mt_recipe_waits_for(waiting.recipe, recipe) || waiting.routing.rows != rows ||
-        rows % batch->stride || lane->history.count - waiting.launch > BATCH_LAUNCHES)
+        rows % batch->stride || lane->history.count - waiting.launch > BATCH_LAUNCHES ||
+        waiting.captured != is_capturing(lane)) /* a graph must not read what is another's when it runs */
         return;
     const struct mt_routing values = told(rows / batch->stride | batch->stride << 32, 0, 2);
     tap_context(lane, waiting.kernel, waiting.recipe, &waiting.routing);
@@ -462,7 +468,7 @@ static void take_context(struct mt_lane *lane, const struct mt_kernel *kernel, c
     else if (mt_recipe_kind(recipe) == MT_RECIPE_ORDER)
         on_order(lane, kernel, recipe, routing);
     else if (mt_recipe_waits(recipe))
-        lane->waiting = (struct mt_lane_waiting){recipe, kernel, *routing, lane->history.count};
+        lane->waiting = (struct mt_lane_waiting){recipe, kernel, *routing, lane->history.count, is_capturing(lane)};
     else if (mt_recipe_needs_batch(recipe))
         on_rows_of_batch(lane, kernel, recipe, routing);
     else

@@ -36,6 +36,7 @@ struct mt_lane {
         const struct mt_kernel *kernel;
         struct mt_routing routing;
         uint32_t launch; /* its number on the stream */
+        bool captured;
     } waiting;
 
     /* The cache whose slots a batch's pass wrote, until what is read of it was tapped: `once` of both recipes. */
