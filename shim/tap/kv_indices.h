@@ -16,6 +16,7 @@
 #define MT_KV_INDICES_KERNEL "moetap_kv_indices"
 #define MT_KV_SEEN 8192u   /* power of two; sequences that share a place are told in full */
 #define MT_KV_LOOK 128u    /* words that show how wide a slot is */
+#define MT_KV_LOADS 8u     /* of a thread at once: it waits for memory that often less */
 #define MT_KV_COUNT_MAX 6u /* passes that are told apart; the last ones are told in part */
 
 /* A sequence as it was seen last, by its index. */
@@ -50,12 +51,11 @@ MT_FN uint32_t mt_kv_length(const struct mt_kv_args *args, const struct mt_kv_pl
     return end > plan->total || end < start ? 0 : end - start;
 }
 
-/* Of the sequence's slots the one at this position. Its start is read anew each time: what another stream makes of it
- * meanwhile is no reason to read elsewhere. */
-MT_FN uint32_t mt_kv_slot(const struct mt_kv_args *args, const struct mt_kv_plan *plan, uint32_t sequence,
+/* Of a list that starts there the slot at this position; 0 where there is none, whatever `starts` says meanwhile. */
+MT_FN uint32_t mt_kv_slot(const struct mt_kv_args *args, const struct mt_kv_plan *plan, uint32_t start,
                           uint32_t position)
 {
-    const uint64_t slot = (uint64_t) (uint32_t) args->starts[sequence] + position;
+    const uint64_t slot = (uint64_t) start + position;
     return slot < plan->total ? args->slots[slot * plan->wide] : 0;
 }
 
@@ -83,6 +83,7 @@ MT_FN void mt_kv_begin(const struct mt_kv_args *args, struct mt_kv_plan *plan)
 MT_FN uint32_t mt_kv_tell(const struct mt_kv_args *args, const struct mt_kv_plan *plan, uint32_t sequence)
 {
     const uint32_t length = plan->wide ? mt_kv_length(args, plan, sequence) : 0;
+    const uint32_t start = (uint32_t) args->starts[sequence];
     struct mt_kv_seen *seen = &args->seen[(uint64_t) args->index[sequence] % MT_KV_SEEN];
     const struct mt_kv_seen before = *seen;
     if (!length) {
@@ -91,9 +92,9 @@ MT_FN uint32_t mt_kv_tell(const struct mt_kv_args *args, const struct mt_kv_plan
     }
     uint32_t passes = 0;
     if (length > 1 && before.length && before.length + 1 == length &&
-        mt_kv_slot(args, plan, sequence, length - 2) == before.slot)
+        mt_kv_slot(args, plan, start, length - 2) == before.slot)
         passes = before.passes < MT_KV_COUNT_MAX ? before.passes + 1 : MT_KV_COUNT_MAX;
-    seen->slot = mt_kv_slot(args, plan, sequence, length - 1);
+    seen->slot = mt_kv_slot(args, plan, start, length - 1);
     seen->length = length;
     seen->passes = passes;
     return length <= 2 || (passes & (passes + 1)) == 0 ? length : 2;
@@ -118,21 +119,24 @@ MT_FN void mt_kv_claim(const struct mt_kv_args *args, struct mt_kv_plan *plan)
     plan->blocks.place.status = MT_TAP_CLAIMED;
 }
 
-MT_FN void mt_kv_put(const struct mt_kv_args *args, const struct mt_kv_plan *plan, uint32_t word, uint32_t value)
+/* `to`: where the ring is; copied, as a store might be one to the producer for all that the compiler knows. */
+MT_FN void mt_kv_put(const struct mt_producer *to, uint64_t position, uint32_t word, uint32_t value)
 {
-    *(uint32_t *) mt_ring_payload(args->producer, plan->blocks.place.position, (uint64_t) word * 4) = value;
+    *(uint32_t *) mt_ring_payload(to, position, (uint64_t) word * 4) = value;
 }
 
 MT_FN void mt_kv_write(const struct mt_kv_args *args, const struct mt_kv_plan *plan, uint32_t thread, uint32_t threads)
 {
     if (plan->blocks.place.status != MT_TAP_CLAIMED)
         return;
+    const struct mt_producer to = {.ring = args->producer->ring, .ring_size = args->producer->ring_size};
+    const uint64_t position = plan->blocks.place.position;
     const uint32_t words = (uint32_t) plan->blocks.words;
     const uint32_t end = (uint32_t) ((mt_record_size((uint64_t) words * 4) - sizeof(struct mt_record)) / 4);
     if (thread == 0)
-        mt_kv_put(args, plan, 0, args->sequences);
+        mt_kv_put(&to, position, 0, args->sequences);
     for (uint32_t word = words + thread; word < end; word += threads)
-        mt_kv_put(args, plan, word, 0);
+        mt_kv_put(&to, position, word, 0);
     const uint32_t lane = thread % MT_BLOCKS_LANES;
     for (uint32_t i = thread / MT_BLOCKS_LANES; i < args->sequences; i += threads / MT_BLOCKS_LANES) {
         const uint32_t at = plan->blocks.at[i], told = plan->told[i];
@@ -140,12 +144,21 @@ MT_FN void mt_kv_write(const struct mt_kv_args *args, const struct mt_kv_plan *p
             continue;
         const uint32_t length = mt_kv_length(args, plan, i);
         if (lane == 0) {
-            mt_kv_put(args, plan, at, i);
-            mt_kv_put(args, plan, at + 1, length);
-            mt_kv_put(args, plan, at + 2, told);
+            mt_kv_put(&to, position, at, i);
+            mt_kv_put(&to, position, at + 1, length);
+            mt_kv_put(&to, position, at + 2, told);
         }
-        for (uint32_t n = lane; n < told; n += MT_BLOCKS_LANES)
-            mt_kv_put(args, plan, at + 3 + n, mt_kv_slot(args, plan, i, length - told + n));
+        const uint32_t start = (uint32_t) args->starts[i] + (length - told);
+        for (uint32_t n = lane; n < told; n += MT_KV_LOADS * MT_BLOCKS_LANES) {
+            uint32_t slots[MT_KV_LOADS];
+            MT_UNROLL
+            for (uint32_t j = 0; j < MT_KV_LOADS; j++)
+                slots[j] = mt_kv_slot(args, plan, start, n + j * MT_BLOCKS_LANES);
+            MT_UNROLL
+            for (uint32_t j = 0; j < MT_KV_LOADS; j++)
+                if (n + j * MT_BLOCKS_LANES < told)
+                    mt_kv_put(&to, position, at + 3 + n + j * MT_BLOCKS_LANES, slots[j]);
+        }
     }
 }
 

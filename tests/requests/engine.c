@@ -169,7 +169,7 @@ static void tell_lists(struct engine *e)
                                     .sequences = e->sequences};
     mt_kv_begin(&args, &plan);
     mt_kv_count(&args, &plan, 0, 1);
-    e->words = plan.blocks.words;
+    e->words = (uint32_t) plan.blocks.words;
     e->table[0][0] = (int32_t) e->sequences;
     for (uint32_t i = 0; i < e->sequences; i++) {
         int32_t *element = e->table[0] + plan.blocks.at[i];
@@ -180,7 +180,7 @@ static void tell_lists(struct engine *e)
         element[1] = (int32_t) length;
         element[2] = (int32_t) told;
         for (uint32_t n = 0; n < told; n++)
-            element[3 + n] = (int32_t) mt_kv_slot(&args, &plan, i, length - told + n);
+            element[3 + n] = (int32_t) mt_kv_slot(&args, &plan, (uint32_t) e->list_starts[i], length - told + n);
     }
 }
 
