@@ -546,6 +546,7 @@ static bool find_sequences(struct passes *passes, const struct lane *lane, struc
     if (!model_ran_all) {
         if (pass->group_count)
             leave_unplaced(pass, pass->groups[0].slots, rows);
+        pass->unplaced_groups = pass->group_count;
         pass->rows = pass->group_count = 0;
         return true;
     }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "keeper.h"
 
+#include "../groups.h"
 #include "../models.h"
 #include "../passes.h"
 #include "../verbs.h"
@@ -30,6 +31,10 @@ struct keeper {
     bool fixed;                         /* it gets no more layers */
     int32_t *row;
 
+    struct group_seen groups[PASS_GROUPS];
+    uint32_t group_count; /* that a pass shows; what shows fewer has lost some, and which ones nothing tells */
+    uint32_t group;       /* by whose slots rows are stored, GROUP_UNKNOWN: none yet */
+
     /* The routers since the last pass was handed out: with all layers of one run it is whole. */
     uint64_t context;
     uint32_t stream, routers;
@@ -41,7 +46,7 @@ struct keeper {
     struct timespec latest;
     bool flushed;
 
-    uint64_t rows, refused, beyond, without_slots, unplaced, others;
+    uint64_t rows, held_back, taken_back, refused, beyond, without_slots, unplaced, others;
     int failed; /* the line was said */
 };
 
@@ -268,12 +273,93 @@ static void store_nothing(struct keeper *keeper, const struct pass *pass)
         vllm_view_unlock(keeper->view);
 }
 
-static int take_pass(const struct pass *pass, void *user)
+/* All rows so far are by the slots of another group: missing from now on. */
+static int take_back(struct keeper *keeper, const struct pass *pass)
+{
+    const uint64_t used = mt_table_header(keeper->table)->used;
+    const struct mt_table_row none = {.seq = pass->first_seq, .position = -1, .token = -1};
+    void *ids = malloc((size_t) keeper->layers * keeper->k * sizeof(uint16_t));
+    if (!ids)
+        return -ENOMEM;
+    bool locked = keeper->view && vllm_view_lock(keeper->view);
+    gather(keeper, pass, UINT32_MAX);
+    for (int64_t slot = 0; (uint64_t) slot < used; slot++) {
+        struct mt_table_row row;
+        mt_table_get(keeper->table, &slot, 1, ids, &row);
+        if (row.status == MT_ROW_NEVER || (row.missing == keeper->layers && row.position < 0))
+            continue;
+        mt_table_put(keeper->table, slot, &none, keeper->row); /* there is memory behind it */
+        keeper->taken_back++;
+        if (locked)
+            vllm_view_put(keeper->view, slot, keeper->wish->map, keeper->wish->mapped, keeper->row, keeper->layers);
+    }
+    if (locked)
+        vllm_view_unlock(keeper->view);
+    free(ids);
+    return 0;
+}
+
+/* Groups that the pass shows. */
+static uint32_t groups_of(const struct pass *pass)
+{
+    return pass->unplaced ? pass->unplaced_groups : pass->group_count;
+}
+
+static int see_groups(struct keeper *keeper, const struct pass *pass)
+{
+    for (uint32_t i = 0; i < pass->group_count; i++) {
+        const struct pass_group *group = &pass->groups[i];
+        group_see_blocks(&keeper->groups[i], group);
+        for (uint32_t row = 0; row < pass->rows; row++) {
+            const int32_t position = pass->positions ? pass->positions[row] : -1;
+            if (group->slots[row] >= 0 &&
+                group_see_row(&keeper->groups[i], (uint32_t) group->slots[row], position) == -ENOMEM)
+                return -ENOMEM;
+        }
+    }
+    return 0;
+}
+
+/* By which group's slots are rows stored from this pass on? */
+static int choose_group(struct keeper *keeper, const struct pass *pass)
+{
+    const uint32_t shown = groups_of(pass);
+    int result = 0;
+    if (pass->hole)
+        groups_forget(keeper->groups);
+    if (shown > keeper->group_count)
+        keeper->group_count = shown;
+    if (keeper->group_count < 2)
+        return 0;
+    if (pass->group_count == keeper->group_count)
+        result = see_groups(keeper, pass);
+    const uint32_t group = groups_known(keeper->groups);
+    if (!result && group != keeper->group && keeper->rows)
+        result = take_back(keeper, pass);
+    keeper->group = group;
+    return result;
+}
+
+static void hold_back(struct keeper *keeper, const struct pass *pass)
+{
+    for (uint32_t row = 0; row < (pass->unplaced ? pass->unplaced_rows : pass->rows); row++) {
+        bool stored = false;
+        for (uint32_t i = 0; i < groups_of(pass); i++)
+            stored |= pass->groups[i].slots[row] >= 0;
+        keeper->held_back += stored;
+    }
+}
+
+static int take_pass(const struct pass *shown, void *user)
 {
     struct keeper *keeper = user;
+    struct pass pass = *shown;
     keeper->routers = 0;
     keeper->mixed = false;
-    if (!keeper->table && (pass->slots || keeper->wish->layers)) {
+    int result = choose_group(keeper, &pass);
+    if (result)
+        return failed(keeper, result);
+    if (!keeper->table && (pass.slots || keeper->wish->layers)) {
         uint32_t layers = find_model(keeper);
         if (layers && make_table(keeper, keeper->fixed ? keeper->wish->layers : layers) != 0)
             return keeper->failed;
@@ -281,16 +367,23 @@ static int take_pass(const struct pass *pass, void *user)
     if (!keeper->table)
         return 0;
     /* Which slots got other tokens meanwhile nobody knows. */
-    if (pass->lost || pass->hole)
-        mt_table_lost(keeper->table, pass->first_seq);
+    if (pass.lost || pass.hole)
+        mt_table_lost(keeper->table, pass.first_seq);
     bool fits;
-    int result = fit(keeper, pass, &fits);
+    result = fit(keeper, &pass, &fits);
     if (result || !fits)
         return result ? failed(keeper, result) : 0;
-    if (pass->slots)
-        store_rows(keeper, pass);
-    else if (pass->unplaced)
-        store_nothing(keeper, pass);
+    if (keeper->group_count > 1 && groups_of(&pass)) {
+        if (keeper->group == GROUP_UNKNOWN || groups_of(&pass) < keeper->group_count) {
+            hold_back(keeper, &pass);
+            return 0;
+        }
+        *(pass.unplaced ? &pass.unplaced : &pass.slots) = pass.groups[keeper->group].slots;
+    }
+    if (pass.slots)
+        store_rows(keeper, &pass);
+    else if (pass.unplaced)
+        store_nothing(keeper, &pass);
     else
         keeper->without_slots++;
     return 0;
@@ -433,22 +526,32 @@ static uint64_t sum_up(const struct keeper *keeper)
     struct mt_stats stats;
     mt_stats(keeper->reader, &stats);
     const uint64_t records = stats.lost_full + stats.lost_too_big + stats.lost_torn;
-    const uint64_t lost = records + stats.not_captured + keeper->refused + keeper->beyond + keeper->unplaced;
+    const uint64_t lost = records + stats.not_captured + keeper->refused + keeper->beyond + keeper->unplaced +
+                          keeper->held_back + keeper->taken_back;
     if (keeper->wish->quiet)
         return lost;
     if (!keeper->table)
         fprintf(stderr, "moetap: %s: no table: %s\n", keeper->name,
                 stats.records ? "no pass told its rows' KV slots" : "nothing was captured");
+    char groups[160] = "";
+    if (keeper->group_count > 1 && keeper->group == GROUP_UNKNOWN)
+        snprintf(groups, sizeof groups, "; nothing told which of %u KV cache groups keeps all blocks",
+                 keeper->group_count);
+    else if (keeper->group_count > 1)
+        snprintf(groups, sizeof groups, "; by KV cache group %u of %u", keeper->group + 1, keeper->group_count);
+    if (keeper->group_count > 1)
+        snprintf(groups + strlen(groups), sizeof groups - strlen(groups), ": rows held back %llu, taken back %llu",
+                 (unsigned long long) keeper->held_back, (unsigned long long) keeper->taken_back);
     fprintf(stderr,
             "moetap: stored %llu rows, %u layers, in %llu slots; records lost %llu; not captured %llu; rows left out "
             "%llu, of layers beyond the table %llu, of which nothing told the slot %llu; passes without slots %llu, of "
             "other layers "
-            "alone %llu -> %s\n",
+            "alone %llu%s -> %s\n",
             (unsigned long long) keeper->rows, keeper->layers,
             (unsigned long long) (keeper->table ? mt_table_header(keeper->table)->used : 0),
             (unsigned long long) records, (unsigned long long) stats.not_captured, (unsigned long long) keeper->refused,
             (unsigned long long) keeper->beyond, (unsigned long long) keeper->unplaced,
-            (unsigned long long) keeper->without_slots, (unsigned long long) keeper->others, keeper->name);
+            (unsigned long long) keeper->without_slots, (unsigned long long) keeper->others, groups, keeper->name);
     return lost;
 }
 
@@ -470,6 +573,7 @@ int keeper_end(struct keeper *keeper, uint64_t *lost)
     mt_table_detach(keeper->table);
     passes_free(keeper->passes);
     models_free(keeper->models);
+    groups_free(keeper->groups);
     mt_detach(keeper->reader);
     free(keeper->row);
     free(keeper);
