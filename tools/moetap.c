@@ -45,7 +45,8 @@ static const struct verb {
      "requests FILE [--block-size N] [--links=auto|proven|likely]\n"
      "         puts the rows together to requests, by KV slots and positions, and lists them"},
     {"export", verb_export,
-     "export FILE --request N|--all|--tokens LIST [--lossy]|--passes -o OUT.npz|OUT.safetensors [--format=npz|safetensors]\n"
+     "export FILE --request N|--all|--tokens LIST [--lossy]|--passes -o OUT.npz|OUT.safetensors "
+     "[--format=npz|safetensors]\n"
      "         [--dtype=int32|int16|uint16|uint8] [--block-size N]\n         [--links=auto|proven|likely] "
      "[--model-config CONFIG] [--layers=moe|model] [--topk N]\n"
      "         [--ids=logical|physical]\n"

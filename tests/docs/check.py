@@ -57,7 +57,7 @@ library = (root / 'docs/libmoetap.3.scd').read_text()
 same('function', promised, 'libmoetap.3', set(re.findall(r'^(?!typedef)\w.*?[ *](mt_\w+)\(', library, re.M)))
 same('function', promised, "libmoetap.3's description", {n for n in re.findall(r'\*(mt_\w+)\*', library) if n in promised}
      | {'mt_version', 'mt_header', 'mt_name', 'mt_site_count'})
-parser = (root / 'shim/recipe/parse.c').read_text()
+parser = (root / 'shim/recipe/keys.c').read_text()
 expected = ''.join(re.findall(r'"([^"]*)"', re.search(r'"found key.*?\);', parser, re.S)[0]))
 keys = set(re.findall(r'[a-z_.]+', expected[expected.index('expected') + 8:])) - {'or'}
 for name, text in (('moetap-recipe.5', (root / 'docs/moetap-recipe.5.scd').read_text()),):

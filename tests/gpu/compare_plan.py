@@ -7,7 +7,7 @@ import array
 import json
 import sys
 
-STRIDE, BLOCK = 12, 4  # tests/engine/moe_demo.c
+STRIDE, BLOCK = 12, 4  # tests/engine/plan.c
 path, rows, steps = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 sequences = rows // 4
 words = 3 * rows + sequences + 1 + sequences * STRIDE

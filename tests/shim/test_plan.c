@@ -13,7 +13,7 @@
 
 TestSuite(plan, .fini = scratch_remove, .timeout = 120);
 
-enum { STRIDE = 12, BLOCK = 4, STEPS = 9 }; /* moe_demo.c */
+enum { STRIDE = 12, BLOCK = 4, STEPS = 9 }; /* engine/plan.c */
 
 struct truth {
     int tokens, sequences, passes, streams;
@@ -116,7 +116,7 @@ static void check_lists(const struct truth *truth, long pass, const json_t *valu
         const int32_t i = value(values, at), length = value(values, at + 1), told = value(values, at + 2);
         cr_assert(i >= 0 && i < truth->sequences);
         cr_assert_eq(length, starts[i + 1] - starts[i]);
-        /* moe_demo.c: from two on, a slot a pass, and none in the first. */
+        /* engine/plan.c: from two on, a slot a pass, and none in the first. */
         const long passes = length - 2 < pass - 1 ? length - 2 : pass - 1;
         const bool all = length <= 2 || passes == 0 || passes == 1 || passes == 3;
         cr_assert_eq(told, all ? length : 2, "pass %ld, sequence %d of %d: told %d", pass, i, length, told);
