@@ -154,7 +154,8 @@ void await_row(const mt_table *table, int32_t slot, uint32_t number, enum mt_row
 {
     for (int i = 0; i < 5000; i++) {
         look(table, slot);
-        if (row.status == (uint32_t) status && got[(missing == 0) * K] == id_of(slot, number, missing == 0, 0))
+        if (row.status == (uint32_t) status && row.missing == (missing >= 0) &&
+            got[(missing == 0) * K] == id_of(slot, number, missing == 0, 0))
             break;
         usleep(1000);
     }

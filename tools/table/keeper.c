@@ -273,30 +273,57 @@ static void store_nothing(struct keeper *keeper, const struct pass *pass)
         vllm_view_unlock(keeper->view);
 }
 
-/* All rows so far are by the slots of another group: missing from now on. */
-static int take_back(struct keeper *keeper, const struct pass *pass)
+/* Stores again, with what is left of it, every row that has ids of other layers than `kept`; NULL: all rows, of which
+ * nothing is left. Returns how many, or -ENOMEM. */
+static int64_t take_back(struct keeper *keeper, const bool *kept)
 {
     const uint64_t used = mt_table_header(keeper->table)->used;
-    const struct mt_table_row none = {.seq = pass->first_seq, .position = -1, .token = -1};
-    void *ids = malloc((size_t) keeper->layers * keeper->k * sizeof(uint16_t));
+    const uint32_t k = keeper->k;
+    int64_t taken = 0;
+    void *ids = malloc((size_t) keeper->layers * k * sizeof(uint16_t));
     if (!ids)
         return -ENOMEM;
     bool locked = keeper->view && vllm_view_lock(keeper->view);
-    gather(keeper, pass, UINT32_MAX);
     for (int64_t slot = 0; (uint64_t) slot < used; slot++) {
         struct mt_table_row row;
         mt_table_get(keeper->table, &slot, 1, ids, &row);
-        if (row.status == MT_ROW_NEVER || (row.missing == keeper->layers && row.position < 0))
+        bool wrong = !kept && row.status != MT_ROW_NEVER && (row.missing < keeper->layers || row.position >= 0);
+        for (uint32_t layer = 0; layer < keeper->layers; layer++) {
+            for (uint32_t i = layer * k; i < (layer + 1) * k; i++) {
+                const int32_t id = mt_table_id(keeper->table, ids, i);
+                keeper->row[i] = kept && kept[layer] ? id : MT_ID_MISSING;
+                wrong |= keeper->row[i] != id;
+            }
+        }
+        if (!wrong)
             continue;
-        mt_table_put(keeper->table, slot, &none, keeper->row); /* there is memory behind it */
-        keeper->taken_back++;
+        if (!kept)
+            row.position = row.token = -1;
+        mt_table_put(keeper->table, slot, &row, keeper->row); /* there is memory behind it */
+        taken++;
         if (locked)
             vllm_view_put(keeper->view, slot, keeper->wish->map, keeper->wish->mapped, keeper->row, keeper->layers);
     }
     if (locked)
         vllm_view_unlock(keeper->view);
     free(ids);
-    return 0;
+    return taken;
+}
+
+/* Layers that were taken for ours turned out to be another model's. */
+static int take_layers_back(struct keeper *keeper)
+{
+    bool kept[MT_TABLE_LAYERS_MAX] = {false};
+    struct mt_site site;
+    for (uint32_t i = 0; read_site(keeper, i, &site) == 0; i++) {
+        if (ours(keeper, &site) && site.layer >= 0 && (uint32_t) site.layer < keeper->layers)
+            kept[site.layer] = true;
+    }
+    const int64_t taken = take_back(keeper, kept);
+    if (taken > 0)
+        fprintf(stderr, "moetap: %s: some layers are another model's: their ids are missing now in %llu rows\n",
+                keeper->name, (unsigned long long) taken);
+    return taken < 0 ? (int) taken : 0;
 }
 
 /* Groups that the pass shows. */
@@ -334,8 +361,11 @@ static int choose_group(struct keeper *keeper, const struct pass *pass)
     if (pass->group_count == keeper->group_count)
         result = see_groups(keeper, pass);
     const uint32_t group = groups_known(keeper->groups);
-    if (!result && group != keeper->group && keeper->rows)
-        result = take_back(keeper, pass);
+    if (!result && group != keeper->group && keeper->rows) {
+        const int64_t taken = take_back(keeper, NULL);
+        result = taken < 0 ? (int) taken : 0;
+        keeper->taken_back += taken > 0 ? (uint64_t) taken : 0;
+    }
     keeper->group = group;
     return result;
 }
@@ -429,6 +459,8 @@ static int take_record(const struct mt_record *record, const void *ids, void *us
     if (keeper->table && keeper->model_count != models_count(keeper->models)) {
         find_model(keeper);
         keeper->whole = keeper->sites = 0;
+        if (result == 0)
+            result = take_layers_back(keeper);
     }
     if (site.kind == MT_SITE_ROUTER)
         site.model = models_of(keeper->models, &site);
