@@ -30,6 +30,7 @@ struct keeper {
     uint32_t layers, k, experts, model; /* the table's */
     bool fixed;                         /* it gets no more layers */
     int32_t *row;
+    struct pass_layer kept[MT_SITES_MAX]; /* of the pass, those that are ours */
 
     struct group_seen groups[PASS_GROUPS];
     uint32_t group_count; /* that a pass shows; what shows fewer has lost some, and which ones nothing tells */
@@ -193,9 +194,9 @@ static int grow(struct keeper *keeper, uint32_t layers)
  * Is it a pass of our model? Makes room for its layers, or counts what has none. Layers beyond the table alone are
  * another model's of the same shape (a draft's), whose rows would take the place of ours.
  */
-static int fit(struct keeper *keeper, const struct pass *pass, bool *fits)
+static int fit(struct keeper *keeper, struct pass *pass, bool *fits)
 {
-    uint32_t layers = keeper->layers, beyond = 0;
+    uint32_t layers = keeper->layers, beyond = 0, count = 0;
     bool other = false;
     *fits = false;
     for (uint32_t i = 0; i < pass->layer_count; i++) {
@@ -203,6 +204,8 @@ static int fit(struct keeper *keeper, const struct pass *pass, bool *fits)
         enum place place = place_of(keeper, layer);
         *fits |= place == WITHIN;
         other |= place == NOT_OURS;
+        if (place != NOT_OURS)
+            keeper->kept[count++] = *layer;
         beyond += place == BEYOND;
         if (place == BEYOND && (uint32_t) layer->layer >= layers)
             layers = (uint32_t) layer->layer + 1;
@@ -211,6 +214,9 @@ static int fit(struct keeper *keeper, const struct pass *pass, bool *fits)
         keeper->others += beyond > 0 || other;
         return 0;
     }
+    /* Others' layers are in it if they were told apart while it was under way. */
+    pass->layers = keeper->kept;
+    pass->layer_count = count;
     int result = layers > keeper->layers && pass->slots ? grow(keeper, layers) : 0;
     if (!result && layers > keeper->layers && pass->slots)
         keeper->beyond += (uint64_t) beyond * pass->rows;
