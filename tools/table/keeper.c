@@ -30,7 +30,8 @@ struct keeper {
     uint32_t layers, k, experts, model; /* the table's */
     bool fixed;                         /* it gets no more layers */
     int32_t *row;
-    struct pass_layer kept[MT_SITES_MAX]; /* of the pass, those that are ours */
+    struct pass_layer *kept; /* of the pass, those that are ours */
+    uint32_t kept_room;
 
     struct group_seen groups[PASS_GROUPS];
     uint32_t group_count; /* that a pass shows; what shows fewer has lost some, and which ones nothing tells */
@@ -199,6 +200,13 @@ static int fit(struct keeper *keeper, struct pass *pass, bool *fits)
     uint32_t layers = keeper->layers, beyond = 0, count = 0;
     bool other = false;
     *fits = false;
+    if (pass->layer_count > keeper->kept_room) {
+        struct pass_layer *kept = realloc(keeper->kept, pass->layer_count * sizeof *kept);
+        if (!kept)
+            return -ENOMEM;
+        keeper->kept = kept;
+        keeper->kept_room = pass->layer_count;
+    }
     for (uint32_t i = 0; i < pass->layer_count; i++) {
         const struct pass_layer *layer = &pass->layers[i];
         enum place place = place_of(keeper, layer);
@@ -614,6 +622,7 @@ int keeper_end(struct keeper *keeper, uint64_t *lost)
     groups_free(keeper->groups);
     mt_detach(keeper->reader);
     free(keeper->row);
+    free(keeper->kept);
     free(keeper);
     return status;
 }
