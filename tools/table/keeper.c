@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "keeper.h"
 
-#include "../groups.h"
 #include "../models.h"
 #include "../passes.h"
 #include "../verbs.h"
+#include "choice.h"
 #include "vllm_view.h"
 
 #include <errno.h>
@@ -33,9 +33,7 @@ struct keeper {
     struct pass_layer *kept; /* of the pass, those that are ours */
     uint32_t kept_room;
 
-    struct group_seen groups[PASS_GROUPS];
-    uint32_t group_count; /* that a pass shows; what shows fewer has lost some, and which ones nothing tells */
-    uint32_t group;       /* by whose slots rows are stored, GROUP_UNKNOWN: none yet */
+    struct choice choice;
 
     /* The routers since the last pass was handed out: with all layers of one run it is whole. */
     uint64_t context;
@@ -48,7 +46,7 @@ struct keeper {
     struct timespec latest;
     bool flushed;
 
-    uint64_t rows, held_back, taken_back, refused, beyond, without_slots, unplaced, others;
+    uint64_t rows, taken_back, refused, beyond, without_slots, unplaced, others;
     int failed; /* the line was said */
 };
 
@@ -324,6 +322,14 @@ static int64_t take_back(struct keeper *keeper, const bool *kept)
     return taken;
 }
 
+/* They are stored by the slots of another group than the one that is right. */
+static int take_rows_back(struct keeper *keeper)
+{
+    const int64_t taken = take_back(keeper, NULL);
+    keeper->taken_back += taken > 0 ? (uint64_t) taken : 0;
+    return taken < 0 ? (int) taken : 0;
+}
+
 /* Layers that were taken for ours turned out to be another model's. */
 static int take_layers_back(struct keeper *keeper)
 {
@@ -340,67 +346,16 @@ static int take_layers_back(struct keeper *keeper)
     return taken < 0 ? (int) taken : 0;
 }
 
-/* Groups that the pass shows. */
-static uint32_t groups_of(const struct pass *pass)
-{
-    return pass->unplaced ? pass->unplaced_groups : pass->group_count;
-}
-
-static int see_groups(struct keeper *keeper, const struct pass *pass)
-{
-    for (uint32_t i = 0; i < pass->group_count; i++) {
-        const struct pass_group *group = &pass->groups[i];
-        group_see_blocks(&keeper->groups[i], group);
-        for (uint32_t row = 0; row < pass->rows; row++) {
-            const int32_t position = pass->positions ? pass->positions[row] : -1;
-            if (group->slots[row] >= 0 &&
-                group_see_row(&keeper->groups[i], (uint32_t) group->slots[row], position) == -ENOMEM)
-                return -ENOMEM;
-        }
-    }
-    return 0;
-}
-
-/* By which group's slots are rows stored from this pass on? */
-static int choose_group(struct keeper *keeper, const struct pass *pass)
-{
-    const uint32_t shown = groups_of(pass);
-    int result = 0;
-    if (pass->hole)
-        groups_forget(keeper->groups);
-    if (shown > keeper->group_count)
-        keeper->group_count = shown;
-    if (keeper->group_count < 2)
-        return 0;
-    if (pass->group_count == keeper->group_count)
-        result = see_groups(keeper, pass);
-    const uint32_t group = groups_known(keeper->groups);
-    if (!result && group != keeper->group && keeper->rows) {
-        const int64_t taken = take_back(keeper, NULL);
-        result = taken < 0 ? (int) taken : 0;
-        keeper->taken_back += taken > 0 ? (uint64_t) taken : 0;
-    }
-    keeper->group = group;
-    return result;
-}
-
-static void hold_back(struct keeper *keeper, const struct pass *pass)
-{
-    for (uint32_t row = 0; row < (pass->unplaced ? pass->unplaced_rows : pass->rows); row++) {
-        bool stored = false;
-        for (uint32_t i = 0; i < groups_of(pass); i++)
-            stored |= pass->groups[i].slots[row] >= 0;
-        keeper->held_back += stored;
-    }
-}
-
 static int take_pass(const struct pass *shown, void *user)
 {
     struct keeper *keeper = user;
     struct pass pass = *shown;
     keeper->routers = 0;
     keeper->mixed = false;
-    int result = choose_group(keeper, &pass);
+    bool changed;
+    int result = choice_see(&keeper->choice, &pass, &changed);
+    if (!result && changed && keeper->rows)
+        result = take_rows_back(keeper);
     if (result)
         return failed(keeper, result);
     if (!keeper->table && (pass.slots || keeper->wish->layers)) {
@@ -417,13 +372,8 @@ static int take_pass(const struct pass *shown, void *user)
     result = fit(keeper, &pass, &fits);
     if (result || !fits)
         return result ? failed(keeper, result) : 0;
-    if (keeper->group_count > 1 && groups_of(&pass)) {
-        if (keeper->group == GROUP_UNKNOWN || groups_of(&pass) < keeper->group_count) {
-            hold_back(keeper, &pass);
-            return 0;
-        }
-        *(pass.unplaced ? &pass.unplaced : &pass.slots) = pass.groups[keeper->group].slots;
-    }
+    if (!choice_apply(&keeper->choice, &pass))
+        return 0;
     if (pass.slots)
         store_rows(keeper, &pass);
     else if (pass.unplaced)
@@ -567,27 +517,35 @@ enum keeper_state keeper_turn(struct keeper *keeper, uint64_t *records)
     return KEEPER_GOES_ON;
 }
 
+static void describe_groups(const struct keeper *keeper, char *text, size_t size)
+{
+    const struct choice *choice = &keeper->choice;
+    char which[80];
+    text[0] = '\0';
+    if (choice->count < 2)
+        return;
+    if (choice->group == GROUP_UNKNOWN)
+        snprintf(which, sizeof which, "nothing told which of %u KV cache groups keeps all blocks", choice->count);
+    else
+        snprintf(which, sizeof which, "by KV cache group %u of %u", choice->group + 1, choice->count);
+    snprintf(text, size, "; %s: rows held back %llu, taken back %llu", which, (unsigned long long) choice->held_back,
+             (unsigned long long) keeper->taken_back);
+}
+
 static uint64_t sum_up(const struct keeper *keeper)
 {
     struct mt_stats stats;
     mt_stats(keeper->reader, &stats);
     const uint64_t records = stats.lost_full + stats.lost_too_big + stats.lost_torn;
     const uint64_t lost = records + stats.not_captured + keeper->refused + keeper->beyond + keeper->unplaced +
-                          keeper->held_back + keeper->taken_back;
+                          keeper->choice.held_back + keeper->taken_back;
     if (keeper->wish->quiet)
         return lost;
     if (!keeper->table)
         fprintf(stderr, "moetap: %s: no table: %s\n", keeper->name,
                 stats.records ? "no pass told its rows' KV slots" : "nothing was captured");
-    char groups[160] = "";
-    if (keeper->group_count > 1 && keeper->group == GROUP_UNKNOWN)
-        snprintf(groups, sizeof groups, "; nothing told which of %u KV cache groups keeps all blocks",
-                 keeper->group_count);
-    else if (keeper->group_count > 1)
-        snprintf(groups, sizeof groups, "; by KV cache group %u of %u", keeper->group + 1, keeper->group_count);
-    if (keeper->group_count > 1)
-        snprintf(groups + strlen(groups), sizeof groups - strlen(groups), ": rows held back %llu, taken back %llu",
-                 (unsigned long long) keeper->held_back, (unsigned long long) keeper->taken_back);
+    char groups[160];
+    describe_groups(keeper, groups, sizeof groups);
     fprintf(stderr,
             "moetap: stored %llu rows, %u layers, in %llu slots; records lost %llu; not captured %llu; rows left out "
             "%llu, of layers beyond the table %llu, of which nothing told the slot %llu; passes without slots %llu, of "
@@ -619,7 +577,7 @@ int keeper_end(struct keeper *keeper, uint64_t *lost)
     mt_table_detach(keeper->table);
     passes_free(keeper->passes);
     models_free(keeper->models);
-    groups_free(keeper->groups);
+    groups_free(keeper->choice.groups);
     mt_detach(keeper->reader);
     free(keeper->row);
     free(keeper->kept);
