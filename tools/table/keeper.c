@@ -372,8 +372,10 @@ static int take_pass(const struct pass *shown, void *user)
     result = fit(keeper, &pass, &fits);
     if (result || !fits)
         return result ? failed(keeper, result) : 0;
-    if (!choice_apply(&keeper->choice, &pass))
+    if (!choice_apply(&keeper->choice, &pass)) {
+        mt_table_lost(keeper->table, pass.first_seq); /* in some slots these rows are now */
         return 0;
+    }
     if (pass.slots)
         store_rows(keeper, &pass);
     else if (pass.unplaced)
