@@ -38,8 +38,10 @@ struct pass {
     const int32_t *slots, *positions, *tokens;
     struct pass_group groups[PASS_GROUPS];
     uint32_t group_count; /* 0 without slots */
-    /* Slots that rows of this pass went to, but which rows nothing tells. */
+    /* Slots that rows of this pass went to, but which rows nothing tells: the first group's, and those of so many
+     * groups as above. */
     const int32_t *unplaced;
+    uint32_t unplaced_groups; /* 0: the engine shows none */
     uint32_t unplaced_rows;
     /* What the engine shows of the sequences in these rows; NULL: nothing, or it was lost. starts[sequences + 1] */
     const int32_t *starts;

@@ -26,7 +26,7 @@ const char *segment_name(void)
     return strrchr(segment.path, '/') + 1;
 }
 
-static void add_site(uint32_t kind, int32_t layer)
+void add_site(uint32_t kind, int32_t layer)
 {
     const struct mt_site site = {.layer = layer,
                                  .experts = kind == MT_SITE_ROUTER ? EXPERTS : 0,
@@ -68,12 +68,12 @@ int32_t id_of(int32_t slot, uint32_t pass, uint32_t layer, uint32_t i)
     return (int32_t) (((uint32_t) slot + 3 * pass + 5 * layer + i) % EXPERTS);
 }
 
-/* A record of `width` bytes a value; lost: it gets its numbers and no place. */
-static void put(uint32_t site, const int32_t *values, uint32_t rows, uint32_t k, uint32_t width, bool lost)
+void put_record(uint32_t site, const int32_t *values, uint32_t rows, uint32_t k, uint32_t width, bool lost)
 {
     struct mt_claim claim;
     const uint32_t bytes = rows * k * width;
-    if (!mt_ring_claim(producer, site, lost ? MT_RING_PAYLOAD_MAX : bytes, site < ROUTER, &claim)) {
+    const bool context = site < ROUTER || site >= ROUTER + layers;
+    if (!mt_ring_claim(producer, site, lost ? MT_RING_PAYLOAD_MAX : bytes, context, &claim)) {
         cr_assert(lost);
         return;
     }
@@ -96,7 +96,7 @@ static void record(uint32_t number, uint32_t site, const int32_t *slots, uint32_
                                 : site == 2 ? (int32_t) (1000 + i)
                                             : id_of(slots[i], number, site - ROUTER, j);
     }
-    put(site, values, rows, k, site < ROUTER ? 4 : 1, lost);
+    put_record(site, values, rows, k, site < ROUTER ? 4 : 1, lost);
 }
 
 void pass(uint32_t number, const int32_t *slots, uint32_t rows, int lost)
@@ -154,7 +154,8 @@ void await_row(const mt_table *table, int32_t slot, uint32_t number, enum mt_row
 {
     for (int i = 0; i < 5000; i++) {
         look(table, slot);
-        if (row.status == (uint32_t) status && got[(missing == 0) * K] == id_of(slot, number, missing == 0, 0))
+        if (row.status == (uint32_t) status && row.missing == (missing >= 0) &&
+            got[(missing == 0) * K] == id_of(slot, number, missing == 0, 0))
             break;
         usleep(1000);
     }

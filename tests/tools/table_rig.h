@@ -33,6 +33,10 @@ void close_engine(void);
 const char *segment_name(void);
 /* A layer that comes late. */
 void add_layer(void);
+/* More row context, behind the layers. */
+void add_site(uint32_t kind, int32_t layer);
+/* Of `width` bytes a value; lost: it gets its numbers and no place. */
+void put_record(uint32_t site, const int32_t *values, uint32_t rows, uint32_t k, uint32_t width, bool lost);
 
 int32_t id_of(int32_t slot, uint32_t pass, uint32_t layer, uint32_t i);
 

@@ -72,6 +72,32 @@ Test(table_changes, a_draft_models_passes_are_left_out)
     close_engine();
 }
 
+/* One that looked like one more of our layers, until it ran more often: what it had in our rows is taken back. */
+Test(table_changes, a_draft_that_is_told_late)
+{
+    struct live keeper;
+    open_engine("t");
+    add_layer();
+    live_start(&keeper, "%s table -o mine %s", MOETAP, segment_name());
+    pass(0, few, 4, NOTHING);
+    mt_table *table = await_table("mine");
+    await_row(table, 7, 0, MT_ROW_OK, NOTHING);
+    const uint64_t generation = row.generation;
+    for (uint32_t number = 1; number < 20; number++)
+        draft_pass(number, (const int32_t[]){50}, 1);
+    await_row(table, 7, 0, MT_ROW_OK, LAYERS);
+    cr_assert_gt(row.generation, generation);
+    cr_assert_eq(row.position, 103);
+    look(table, 50);
+    cr_assert_eq(row.missing, LAYERS + 1);
+    kill(keeper.pid, SIGTERM);
+    cr_assert_eq(live_end(&keeper), 0, "%s", keeper.text);
+    cr_assert(strstr(keeper.text, "some layers are another model's: their ids are missing now in 4 rows"), "%s",
+              keeper.text);
+    mt_table_detach(table);
+    close_engine();
+}
+
 /* Killed and started again, it goes on with the table that grew. */
 Test(table_changes, a_table_that_grew_is_taken_over)
 {

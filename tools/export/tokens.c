@@ -86,13 +86,10 @@ static int refuse_losses(struct export *export)
     }
     if (export->lossy || (!lost && whole))
         return 0;
-    char what[64] = "the trace is cut off";
-    if (lost)
-        snprintf(what, sizeof what, "%llu records were lost", (unsigned long long) lost);
+    const char *why = lost ? "records were lost" : "the trace is cut off";
     snprintf(export->error.text, sizeof export->error.text,
-             "%.100s: %s: what is found by tokens may be another run of the same tokens: --all goes by slots, --lossy "
-             "takes what is found",
-             export->path, what);
+             "%.90s: %s: by tokens another run of the same ones may be found: --all goes by slots, --lossy takes it",
+             export->path, why);
     return -EINVAL;
 }
 

@@ -99,6 +99,7 @@ bool sequences_find(struct passes *passes, const struct lane *lane, struct pass 
     if (!model_ran_all) {
         if (pass->group_count)
             rows_leave_unplaced(pass, pass->groups[0].slots, rows);
+        pass->unplaced_groups = pass->group_count;
         pass->rows = pass->group_count = 0;
         return true;
     }

@@ -4,13 +4,14 @@
 #ifndef MOETAP_TOOLS_REQUESTS_LINKS_H
 #define MOETAP_TOOLS_REQUESTS_LINKS_H
 
+#include "../groups.h"
 #include "requests.h"
 
 #define NONE UINT32_MAX           /* no node */
 #define ROOT (UINT32_MAX - 1u)    /* parent of position 0 */
 #define UNKNOWN (UINT32_MAX - 2u) /* a parent there was, and it is not known which */
 #define NODES_MAX (UINT32_MAX - 3u)
-#define SLOTS_MAX (1u << 26)
+#define SLOTS_MAX GROUPS_SLOTS_MAX
 #define POSITIONS_MAX (1u << 25)
 #define DRAFTS_MAX 32u /* that a step may verify */
 #define BLOCK_MAX 65536u
@@ -86,7 +87,6 @@ struct surveyed {
     uint32_t rewritten; /* greatest divisor of the positions that were written again */
     uint32_t *padding;  /* slots that padded rows are sent to */
     uint32_t padding_count;
-    uint64_t found, gone; /* blocks ahead of a sequence, as shown, that hold its positions, and that hold others */
 };
 
 struct proof;
@@ -99,6 +99,7 @@ struct requests {
     enum requests_rules rules;
     uint32_t block, layers, k, experts;
     struct surveyed surveyed[PASS_GROUPS];
+    struct group_seen groups[PASS_GROUPS];
     uint32_t group; /* whose slots are followed */
     uint32_t seen_rows, seen_passes;
     bool drafts;                          /* draft tokens were rejected somewhere */

@@ -43,6 +43,7 @@ void requests_free(struct requests *r)
         free(r->surveyed[i].seen);
         free(r->surveyed[i].padding);
     }
+    groups_free(r->groups);
     links_proof_free(r->proof);
     free(r->entries);
     links_shown_free(r->said);

@@ -10,7 +10,6 @@
 #include <string.h>
 
 struct seen_slot {
-    int32_t position;
     uint32_t row;  /* its number, from 1 */
     uint32_t pass; /* its number, from 1 */
 };
@@ -60,12 +59,23 @@ static uint32_t greatest_divisor(uint32_t a, uint32_t b)
     return b;
 }
 
-static int see_row(struct requests *r, struct surveyed *s, uint32_t slot, int32_t position, bool listed)
+static int see_row(struct requests *r, uint32_t group, uint32_t slot, int32_t position, bool listed)
 {
-    if (slot >= SLOTS_MAX || position >= (int32_t) POSITIONS_MAX)
+    struct surveyed *s = &r->surveyed[group];
+    if (position >= (int32_t) POSITIONS_MAX)
         return -ERANGE;
+    const int32_t *held = r->groups[group].positions;
+    /* Written again behind a row that has not changed since: within a block only its own sequence does that. Where
+     * slots are listed they are given one by one, and there are no drafts. */
+    if (!listed && slot < s->seen_count && slot > 0 && position > 0 && held[slot] == position &&
+        held[slot - 1] == position - 1 && s->seen[slot - 1].row < s->seen[slot].row &&
+        s->seen[slot - 1].pass != r->seen_passes)
+        s->rewritten = greatest_divisor(s->rewritten, (uint32_t) position);
+    int result = group_see_row(&r->groups[group], slot, position);
+    if (result)
+        return result;
     if (slot >= s->seen_count) {
-        uint32_t count = (slot + 1) * 2;
+        const uint32_t count = r->groups[group].slots;
         struct seen_slot *seen = realloc(s->seen, count * sizeof *seen);
         if (!seen)
             return -ENOMEM;
@@ -73,42 +83,21 @@ static int see_row(struct requests *r, struct surveyed *s, uint32_t slot, int32_
         s->seen = seen;
         s->seen_count = count;
     }
-    struct seen_slot *now = &s->seen[slot];
-    /* Written again behind a row that has not changed since: within a block only its own sequence does that. Where
-     * slots are listed they are given one by one, and there are no drafts. */
-    if (!listed && now->row && now->position == position && slot > 0 && now[-1].row &&
-        now[-1].position == position - 1 && now[-1].row < now->row && now[-1].pass != r->seen_passes)
-        s->rewritten = greatest_divisor(s->rewritten, (uint32_t) position);
     /* Twice in a pass: where padded rows are sent to. */
-    if (now->pass == r->seen_passes && !add_padding(s, slot))
+    if (s->seen[slot].pass == r->seen_passes && !add_padding(s, slot))
         return -ENOMEM;
-    *now = (struct seen_slot){.position = position, .row = ++r->seen_rows, .pass = r->seen_passes};
+    s->seen[slot] = (struct seen_slot){.row = ++r->seen_rows, .pass = r->seen_passes};
     return 0;
 }
 
-/* Of the blocks that are shown ahead of sequences, which ones hold their positions? */
-static void see_blocks(struct surveyed *s, const struct pass_group *group)
+static int see_rows(struct requests *r, uint32_t index, const struct pass *pass)
 {
-    if (!group->blocks || group->blocks[0] <= 0 || group->blocks[0] >= (int32_t) SLOTS_MAX)
-        return;
-    const uint32_t block = s->told_block = (uint32_t) group->blocks[0];
-    for (uint32_t at = 1; at < group->block_words && group->block_words - at >= 2;) {
-        const int32_t told = group->blocks[at + 1];
-        const uint32_t ahead = told < 0 ? 0u - (uint32_t) told : (uint32_t) told;
-        at += 2;
-        for (uint32_t i = told < 0 ? ahead - 1 : 0; i < ahead && at < group->block_words; i++, at++) {
-            uint64_t slot = ((uint64_t) (uint32_t) group->blocks[at] + 1) * block - 1;
-            bool found =
-                slot < s->seen_count && s->seen[slot].row && (uint32_t) s->seen[slot].position == (i + 1) * block - 1;
-            *(found ? &s->found : &s->gone) += 1;
-        }
-    }
-}
-
-static int see_rows(struct requests *r, struct surveyed *s, const struct pass *pass, const struct pass_group *group)
-{
+    const struct pass_group *group = &pass->groups[index];
+    struct surveyed *s = &r->surveyed[index];
     uint32_t rows = 0;
-    see_blocks(s, group);
+    if (group->blocks && group->blocks[0] > 0 && group->blocks[0] < (int32_t) SLOTS_MAX)
+        s->told_block = (uint32_t) group->blocks[0];
+    group_see_blocks(&r->groups[index], group);
     for (uint32_t i = 0; i < pass->rows; i++) {
         int32_t slot = group->slots[i], position = pass->positions[i];
         if (slot < 0 || position < 0)
@@ -116,7 +105,7 @@ static int see_rows(struct requests *r, struct surveyed *s, const struct pass *p
         rows++;
         s->divisor =
             greatest_divisor(slot > position ? (uint32_t) (slot - position) : (uint32_t) (position - slot), s->divisor);
-        int result = see_row(r, s, (uint32_t) slot, position, pass->listed);
+        int result = see_row(r, index, (uint32_t) slot, position, pass->listed);
         if (result)
             return result;
     }
@@ -153,6 +142,8 @@ int requests_survey(struct requests *r, const struct pass *pass)
         if (r->surveyed[i].seen)
             memset(r->surveyed[i].seen, 0, r->surveyed[i].seen_count * sizeof *r->surveyed[i].seen);
     }
+    if (pass->hole)
+        groups_forget(r->groups);
     r->slotted |= pass->group_count || pass->unplaced;
     if (pass->reads && pass->positions && see_reads(r, pass) != 0)
         return -ENOMEM;
@@ -167,30 +158,8 @@ int requests_survey(struct requests *r, const struct pass *pass)
     r->seen_passes++;
     int result = 0;
     for (uint32_t i = 0; !result && i < pass->group_count; i++)
-        result = see_rows(r, &r->surveyed[i], pass, &pass->groups[i]);
+        result = see_rows(r, i, pass);
     return result;
-}
-
-/*
- * A group of layers that attend to a window lets go of blocks, or shows none, that lie ahead of what it needs; one
- * whose layers attend to everything keeps all of them. So the group to follow is the one of whose blocks fewest are
- * gone. One that never had a slot is that of layers which keep a state instead of rows.
- */
-static bool is_better(const struct surveyed *s, const struct surveyed *than)
-{
-    if (!s->seen_count || !than->seen_count)
-        return s->seen_count;
-    return s->found + s->gone && (s->gone < than->gone || (s->gone == than->gone && s->found > than->found));
-}
-
-static uint32_t best_group(const struct requests *r)
-{
-    uint32_t best = 0;
-    for (uint32_t i = 1; i < PASS_GROUPS; i++) {
-        if (is_better(&r->surveyed[i], &r->surveyed[best]))
-            best = i;
-    }
-    return best;
 }
 
 /* Numbers of other models' layers are left out. */
@@ -241,7 +210,8 @@ int requests_surveyed(struct requests *r)
         free(r->surveyed[i].seen);
         r->surveyed[i].seen = NULL;
     }
-    r->group = best_group(r);
+    r->group = groups_best(r->groups);
+    groups_free(r->groups);
     struct surveyed *s = &r->surveyed[r->group];
     if (r->listed && !r->lists_fit)
         s->told_block = 0;

@@ -131,7 +131,7 @@ static bool is_like(const struct node *a, const struct node *b, bool sure)
  */
 static bool says_the_same(const struct requests *r, int32_t block, uint32_t *at, uint32_t *bridge)
 {
-    const bool sure = r->surveyed[r->group].gone > 0;
+    const bool sure = r->groups[r->group].gone > 0;
     bool same = true;
     for (uint32_t i = r->block; i-- > 0;) {
         if (*at >= UNKNOWN)

@@ -4,6 +4,7 @@
 #include "../models.h"
 #include "../passes.h"
 #include "../verbs.h"
+#include "choice.h"
 #include "vllm_view.h"
 
 #include <errno.h>
@@ -29,6 +30,10 @@ struct keeper {
     uint32_t layers, k, experts, model; /* the table's */
     bool fixed;                         /* it gets no more layers */
     int32_t *row;
+    struct pass_layer *kept; /* of the pass, those that are ours */
+    uint32_t kept_room;
+
+    struct choice choice;
 
     /* The routers since the last pass was handed out: with all layers of one run it is whole. */
     uint64_t context;
@@ -41,7 +46,7 @@ struct keeper {
     struct timespec latest;
     bool flushed;
 
-    uint64_t rows, refused, beyond, without_slots, unplaced, others;
+    uint64_t rows, taken_back, refused, beyond, without_slots, unplaced, others;
     int failed; /* the line was said */
 };
 
@@ -188,16 +193,25 @@ static int grow(struct keeper *keeper, uint32_t layers)
  * Is it a pass of our model? Makes room for its layers, or counts what has none. Layers beyond the table alone are
  * another model's of the same shape (a draft's), whose rows would take the place of ours.
  */
-static int fit(struct keeper *keeper, const struct pass *pass, bool *fits)
+static int fit(struct keeper *keeper, struct pass *pass, bool *fits)
 {
-    uint32_t layers = keeper->layers, beyond = 0;
+    uint32_t layers = keeper->layers, beyond = 0, count = 0;
     bool other = false;
     *fits = false;
+    if (pass->layer_count > keeper->kept_room) {
+        struct pass_layer *kept = realloc(keeper->kept, pass->layer_count * sizeof *kept);
+        if (!kept)
+            return -ENOMEM;
+        keeper->kept = kept;
+        keeper->kept_room = pass->layer_count;
+    }
     for (uint32_t i = 0; i < pass->layer_count; i++) {
         const struct pass_layer *layer = &pass->layers[i];
         enum place place = place_of(keeper, layer);
         *fits |= place == WITHIN;
         other |= place == NOT_OURS;
+        if (place != NOT_OURS)
+            keeper->kept[count++] = *layer;
         beyond += place == BEYOND;
         if (place == BEYOND && (uint32_t) layer->layer >= layers)
             layers = (uint32_t) layer->layer + 1;
@@ -206,6 +220,9 @@ static int fit(struct keeper *keeper, const struct pass *pass, bool *fits)
         keeper->others += beyond > 0 || other;
         return 0;
     }
+    /* Others' layers are in it if they were told apart while it was under way. */
+    pass->layers = keeper->kept;
+    pass->layer_count = count;
     int result = layers > keeper->layers && pass->slots ? grow(keeper, layers) : 0;
     if (!result && layers > keeper->layers && pass->slots)
         keeper->beyond += (uint64_t) beyond * pass->rows;
@@ -268,12 +285,80 @@ static void store_nothing(struct keeper *keeper, const struct pass *pass)
         vllm_view_unlock(keeper->view);
 }
 
-static int take_pass(const struct pass *pass, void *user)
+/* Stores again, with what is left of it, every row that has ids of other layers than `kept`; NULL: all rows, of which
+ * nothing is left. Returns how many, or -ENOMEM. */
+static int64_t take_back(struct keeper *keeper, const bool *kept)
+{
+    const uint64_t used = mt_table_header(keeper->table)->used;
+    const uint32_t k = keeper->k;
+    int64_t taken = 0;
+    void *ids = malloc((size_t) keeper->layers * k * sizeof(uint16_t));
+    if (!ids)
+        return -ENOMEM;
+    bool locked = keeper->view && vllm_view_lock(keeper->view);
+    for (int64_t slot = 0; (uint64_t) slot < used; slot++) {
+        struct mt_table_row row;
+        mt_table_get(keeper->table, &slot, 1, ids, &row);
+        bool wrong = !kept && row.status != MT_ROW_NEVER && (row.missing < keeper->layers || row.position >= 0);
+        for (uint32_t layer = 0; layer < keeper->layers; layer++) {
+            for (uint32_t i = layer * k; i < (layer + 1) * k; i++) {
+                const int32_t id = mt_table_id(keeper->table, ids, i);
+                keeper->row[i] = kept && kept[layer] ? id : MT_ID_MISSING;
+                wrong |= keeper->row[i] != id;
+            }
+        }
+        if (!wrong)
+            continue;
+        if (!kept)
+            row.position = row.token = -1;
+        mt_table_put(keeper->table, slot, &row, keeper->row); /* there is memory behind it */
+        taken++;
+        if (locked)
+            vllm_view_put(keeper->view, slot, keeper->wish->map, keeper->wish->mapped, keeper->row, keeper->layers);
+    }
+    if (locked)
+        vllm_view_unlock(keeper->view);
+    free(ids);
+    return taken;
+}
+
+/* They are stored by the slots of another group than the one that is right. */
+static int take_rows_back(struct keeper *keeper)
+{
+    const int64_t taken = take_back(keeper, NULL);
+    keeper->taken_back += taken > 0 ? (uint64_t) taken : 0;
+    return taken < 0 ? (int) taken : 0;
+}
+
+/* Layers that were taken for ours turned out to be another model's. */
+static int take_layers_back(struct keeper *keeper)
+{
+    bool kept[MT_TABLE_LAYERS_MAX] = {false};
+    struct mt_site site;
+    for (uint32_t i = 0; read_site(keeper, i, &site) == 0; i++) {
+        if (ours(keeper, &site) && site.layer >= 0 && (uint32_t) site.layer < keeper->layers)
+            kept[site.layer] = true;
+    }
+    const int64_t taken = take_back(keeper, kept);
+    if (taken > 0)
+        fprintf(stderr, "moetap: %s: some layers are another model's: their ids are missing now in %llu rows\n",
+                keeper->name, (unsigned long long) taken);
+    return taken < 0 ? (int) taken : 0;
+}
+
+static int take_pass(const struct pass *shown, void *user)
 {
     struct keeper *keeper = user;
+    struct pass pass = *shown;
     keeper->routers = 0;
     keeper->mixed = false;
-    if (!keeper->table && (pass->slots || keeper->wish->layers)) {
+    bool changed;
+    int result = choice_see(&keeper->choice, &pass, &changed);
+    if (!result && changed && keeper->rows)
+        result = take_rows_back(keeper);
+    if (result)
+        return failed(keeper, result);
+    if (!keeper->table && (pass.slots || keeper->wish->layers)) {
         uint32_t layers = find_model(keeper);
         if (layers && make_table(keeper, keeper->fixed ? keeper->wish->layers : layers) != 0)
             return keeper->failed;
@@ -281,16 +366,20 @@ static int take_pass(const struct pass *pass, void *user)
     if (!keeper->table)
         return 0;
     /* Which slots got other tokens meanwhile nobody knows. */
-    if (pass->lost || pass->hole)
-        mt_table_lost(keeper->table, pass->first_seq);
+    if (pass.lost || pass.hole)
+        mt_table_lost(keeper->table, pass.first_seq);
     bool fits;
-    int result = fit(keeper, pass, &fits);
+    result = fit(keeper, &pass, &fits);
     if (result || !fits)
         return result ? failed(keeper, result) : 0;
-    if (pass->slots)
-        store_rows(keeper, pass);
-    else if (pass->unplaced)
-        store_nothing(keeper, pass);
+    if (!choice_apply(&keeper->choice, &pass)) {
+        mt_table_lost(keeper->table, pass.first_seq); /* in some slots these rows are now */
+        return 0;
+    }
+    if (pass.slots)
+        store_rows(keeper, &pass);
+    else if (pass.unplaced)
+        store_nothing(keeper, &pass);
     else
         keeper->without_slots++;
     return 0;
@@ -336,6 +425,8 @@ static int take_record(const struct mt_record *record, const void *ids, void *us
     if (keeper->table && keeper->model_count != models_count(keeper->models)) {
         find_model(keeper);
         keeper->whole = keeper->sites = 0;
+        if (result == 0)
+            result = take_layers_back(keeper);
     }
     if (site.kind == MT_SITE_ROUTER)
         site.model = models_of(keeper->models, &site);
@@ -428,27 +519,45 @@ enum keeper_state keeper_turn(struct keeper *keeper, uint64_t *records)
     return KEEPER_GOES_ON;
 }
 
+static void describe_groups(const struct keeper *keeper, char *text, size_t size)
+{
+    const struct choice *choice = &keeper->choice;
+    char which[80];
+    text[0] = '\0';
+    if (choice->count < 2)
+        return;
+    if (choice->group == GROUP_UNKNOWN)
+        snprintf(which, sizeof which, "nothing told which of %u KV cache groups keeps all blocks", choice->count);
+    else
+        snprintf(which, sizeof which, "by KV cache group %u of %u", choice->group + 1, choice->count);
+    snprintf(text, size, "; %s: rows held back %llu, taken back %llu", which, (unsigned long long) choice->held_back,
+             (unsigned long long) keeper->taken_back);
+}
+
 static uint64_t sum_up(const struct keeper *keeper)
 {
     struct mt_stats stats;
     mt_stats(keeper->reader, &stats);
     const uint64_t records = stats.lost_full + stats.lost_too_big + stats.lost_torn;
-    const uint64_t lost = records + stats.not_captured + keeper->refused + keeper->beyond + keeper->unplaced;
+    const uint64_t lost = records + stats.not_captured + keeper->refused + keeper->beyond + keeper->unplaced +
+                          keeper->choice.held_back + keeper->taken_back;
     if (keeper->wish->quiet)
         return lost;
     if (!keeper->table)
         fprintf(stderr, "moetap: %s: no table: %s\n", keeper->name,
                 stats.records ? "no pass told its rows' KV slots" : "nothing was captured");
+    char groups[160];
+    describe_groups(keeper, groups, sizeof groups);
     fprintf(stderr,
             "moetap: stored %llu rows, %u layers, in %llu slots; records lost %llu; not captured %llu; rows left out "
             "%llu, of layers beyond the table %llu, of which nothing told the slot %llu; passes without slots %llu, of "
             "other layers "
-            "alone %llu -> %s\n",
+            "alone %llu%s -> %s\n",
             (unsigned long long) keeper->rows, keeper->layers,
             (unsigned long long) (keeper->table ? mt_table_header(keeper->table)->used : 0),
             (unsigned long long) records, (unsigned long long) stats.not_captured, (unsigned long long) keeper->refused,
             (unsigned long long) keeper->beyond, (unsigned long long) keeper->unplaced,
-            (unsigned long long) keeper->without_slots, (unsigned long long) keeper->others, keeper->name);
+            (unsigned long long) keeper->without_slots, (unsigned long long) keeper->others, groups, keeper->name);
     return lost;
 }
 
@@ -470,8 +579,10 @@ int keeper_end(struct keeper *keeper, uint64_t *lost)
     mt_table_detach(keeper->table);
     passes_free(keeper->passes);
     models_free(keeper->models);
+    groups_free(keeper->choice.groups);
     mt_detach(keeper->reader);
     free(keeper->row);
+    free(keeper->kept);
     free(keeper);
     return status;
 }
