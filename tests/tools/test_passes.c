@@ -651,6 +651,25 @@ Test(passes, groups_of_a_hybrid_model)
     cr_assert_eq(stage.holes, 1);
 }
 
+/* The slots of the first group are lost: those of the second one are not taken for them. */
+Test(passes, a_group_that_was_lost_is_no_other)
+{
+    context_sites();
+    for (uint32_t site = 63; site > 61; site--) {
+        stage.sites[site] = stage.sites[60];
+        strcpy(stage.sites[site].kernel, "make");
+    }
+    stage.sites[62].kind = MT_SITE_STARTS;
+    for (int i = 0; i < 5; i++) {
+        run_site(63, 5, i, i == 3);
+        run_starts(62, 5);
+        run_site(63, 5, i + 200, false);
+        run_layers(0, 2, 5, i);
+    }
+    expect("0:2s 1:2s 2:2s 3:2 4:2s ");
+    cr_assert_eq(stage.groups, 8);
+}
+
 /* The group of layers that keep a state has no slots, and the next one's are the pass's. */
 Test(passes, a_group_without_slots)
 {

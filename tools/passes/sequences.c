@@ -24,7 +24,9 @@ static struct context *plan_at(struct passes *passes, const struct context *star
 
 /*
  * The kernel that shows the sequences runs for each group of the cache: for the first one it shows them, too, and for
- * all their slots, and behind these their blocks. False: the model did not run as many rows as its routers.
+ * all their slots, and behind these their blocks. If what came ahead of all that was lost, it may have been the first
+ * group's slots, and which group the others are is not known. False: the model did not run as many rows as its routers,
+ * or its slots are not known.
  */
 static bool find_groups(struct passes *passes, const struct lane *lane, const struct context *starts, struct pass *pass)
 {
@@ -35,6 +37,9 @@ static bool find_groups(struct passes *passes, const struct lane *lane, const st
     while ((context = plan_at(passes, starts, first - 1)) && !context->routed && context->kind != MT_SITE_STARTS &&
            context->kind != MT_SITE_BLOCKS)
         first--;
+    context = &passes->contexts[(first - 1) % WINDOW];
+    if (first > 1 && (context->number != first - 1 || !context->seen))
+        return false;
     for (uint64_t n = first; n <= lane->context; n++) {
         context = plan_at(passes, starts, n);
         if (!context)
