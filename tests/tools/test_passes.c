@@ -135,6 +135,18 @@ static void context_sites(void)
     }
 }
 
+/* 63 and 62: slots, and where sequences begin, by a kernel that makes them. */
+static void maker_sites(void)
+{
+    context_sites();
+    for (uint32_t site = 63; site > 61; site--) {
+        stage.sites[site] = stage.sites[60];
+        strcpy(stage.sites[site].recipe, site == 63 ? "maker" : "maker.starts");
+        strcpy(stage.sites[site].kernel, "make");
+    }
+    stage.sites[62].kind = MT_SITE_STARTS;
+}
+
 static void run_context(uint32_t rows, int of)
 {
     for (uint32_t i = 0; i < 3; i++)
@@ -603,13 +615,7 @@ Test(passes, a_storm_of_losses_with_context)
  */
 Test(passes, slots_that_are_made_and_used)
 {
-    context_sites();
-    for (uint32_t site = 63; site > 61; site--) {
-        stage.sites[site] = stage.sites[60];
-        strcpy(stage.sites[site].recipe, site == 63 ? "maker" : "maker.starts");
-        strcpy(stage.sites[site].kernel, "make");
-    }
-    stage.sites[62].kind = MT_SITE_STARTS;
+    maker_sites();
     strcpy(stage.sites[60].kernel, "store");
     run_site(60, 5, 7, false);
     run_layers(0, 2, 5, 7);
@@ -629,13 +635,7 @@ Test(passes, slots_that_are_made_and_used)
  */
 Test(passes, groups_of_a_hybrid_model)
 {
-    context_sites();
-    for (uint32_t site = 63; site > 61; site--) {
-        stage.sites[site] = stage.sites[60];
-        strcpy(stage.sites[site].recipe, site == 63 ? "maker" : "maker.starts");
-        strcpy(stage.sites[site].kernel, "make");
-    }
-    stage.sites[62].kind = MT_SITE_STARTS;
+    maker_sites();
     strcpy(stage.sites[60].kernel, "store");
     for (int i = 0; i < 5; i++) {
         run_site(63, 5, i, false);
@@ -654,12 +654,7 @@ Test(passes, groups_of_a_hybrid_model)
 /* The slots of the first group are lost: those of the second one are not taken for them. */
 Test(passes, a_group_that_was_lost_is_no_other)
 {
-    context_sites();
-    for (uint32_t site = 63; site > 61; site--) {
-        stage.sites[site] = stage.sites[60];
-        strcpy(stage.sites[site].kernel, "make");
-    }
-    stage.sites[62].kind = MT_SITE_STARTS;
+    maker_sites();
     for (int i = 0; i < 5; i++) {
         run_site(63, 5, i, i == 3);
         run_starts(62, 5);
@@ -673,13 +668,7 @@ Test(passes, a_group_that_was_lost_is_no_other)
 /* The group of layers that keep a state has no slots, and the next one's are the pass's. */
 Test(passes, a_group_without_slots)
 {
-    context_sites();
-    for (uint32_t site = 63; site > 61; site--) {
-        stage.sites[site] = stage.sites[60];
-        strcpy(stage.sites[site].recipe, site == 63 ? "maker" : "maker.starts");
-        strcpy(stage.sites[site].kernel, "make");
-    }
-    stage.sites[62].kind = MT_SITE_STARTS;
+    maker_sites();
     for (int i = 0; i < 5; i++) {
         run_site(63, 5, -1, false);
         run_starts(62, 5);
