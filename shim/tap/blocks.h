@@ -82,19 +82,10 @@ MT_FN uint32_t mt_blocks_ahead(const struct mt_blocks_args *args, const struct m
                : (uint32_t) position / plan->block;
 }
 
-#ifdef __CUDACC__
 MT_FN uint32_t mt_blocks_take(struct mt_blocks_plan *plan, uint32_t words)
 {
     return (uint32_t) mt_add(&plan->words, words);
 }
-#else
-MT_FN uint32_t mt_blocks_take(struct mt_blocks_plan *plan, uint32_t words)
-{
-    const uint32_t at = (uint32_t) plan->words; /* one thread plays them all */
-    plan->words += words;
-    return at;
-}
-#endif
 
 MT_FN void mt_blocks_count(const struct mt_blocks_args *args, struct mt_blocks_plan *plan, uint32_t thread,
                            uint32_t threads)
