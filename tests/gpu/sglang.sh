@@ -31,15 +31,6 @@ start() { # name
     *) echo "no case $1" >&2 ;;
     esac
 }
-verdict_of() { # name
-    local verdict=FAIL status text good
-    status=$(cat "$tmp/$1.status")
-    text=$($moetap export "$out/$1.moetap" --all -o "$tmp/$1-export.npz" 2>&1 &&
-        python3 tests/gpu/compare_engine.py "$out/$1.npz" "$tmp/$1-export.npz" 2>&1)
-    good=$?
-    if [ $good = 0 ] && [ "$status" = 0 ]; then verdict="ok  "; fi
-    echo "$verdict sglang $1: $(tail -1 <<<"$text"), status $status"
-}
 
 CASES=${CASES:-bare graphs preload eager pages retracted no-prefix}
 if [[ $CASES = bare* ]]; then
@@ -47,11 +38,7 @@ if [[ $CASES = bare* ]]; then
         tail -3 "$out/sglang-bare.log"
     CASES=${CASES#bare}
 fi
-# Some at a time: they start slowly, with several processes each.
-for name in $CASES; do
-    start "$name" &
-    while [ "$(jobs -rp | wc -l)" -ge 4 ]; do wait -n; done
-done
-wait
-for name in $CASES; do verdict_of "$name"; done | tee "$out/sglang.txt"
+# shellcheck disable=SC2086
+start_each 4 $CASES
+for name in $CASES; do compare_row sglang "$name"; done | tee "$out/sglang.txt"
 ! grep -q '^FAIL' "$out/sglang.txt"

@@ -72,28 +72,18 @@ print(f"{sum(numpy.array_equal(a[k], b[k]) for k in n)} of {len(n)}")
 P
 }
 verdict_of() { # name
-    local name=$1 verdict=FAIL status text good again
-    status=$(cat "$tmp/$name.status")
-    if [ "$name" = unmodified ]; then
-        text=$(answers "$name")
-        [ "${text% of*}" = "${text#*of }" ]
-        good=$?
-        text="$text answers as without moetap (the run that compiled: $(answers compile))"
-    else
-        text=$($moetap export "$out/$name.moetap" --all -o "$tmp/$name-export.npz" 2>&1 &&
-            python3 tests/gpu/compare_engine.py "$out/$name.npz" "$tmp/$name-export.npz" 2>&1)
-        good=$?
+    local text
+    if [ "$1" != unmodified ]; then
+        compare_row vllm "$1"
+        return
     fi
-    if [ $good = 0 ] && [ "$status" = 0 ]; then verdict="ok  "; fi
-    echo "$verdict vllm $name: $(tail -1 <<<"$text"), status $status"
+    text=$(answers "$1")
+    [ "${text% of*}" = "${text#*of }" ]
+    row_of vllm "$1" $? "$text answers as without moetap (the run that compiled: $(answers compile))"
 }
 
 CASES=${CASES:-unmodified graphs server preload eager preempted no-prefix v2 v2-eager v2-preempted drafts windows v2-windows}
-# Some at a time: they start slowly, with several processes each.
-for name in $CASES; do
-    start "$name" &
-    while [ "$(jobs -rp | wc -l)" -ge 5 ]; do wait -n; done
-done
-wait
+# shellcheck disable=SC2086
+start_each 5 $CASES
 for name in $CASES; do verdict_of "$name"; done | tee "$out/vllm.txt"
 ! grep -q '^FAIL' "$out/vllm.txt"
