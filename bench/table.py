@@ -81,6 +81,8 @@ def generate(runs):
     head('source', 'ms a step', 'ratio to bare', 'tokens')
     by_mode = {m: [r['run'] for r in runs if r['mode'] == m] for m in ('bare', 'preload', 'auto')}
     for mode, all_runs in by_mode.items():
+        if not all_runs:  # the runs were cut short
+            continue
         ratio = statistics.median(a['step_ms'] / b['step_ms'] for a, b in zip(all_runs, by_mode['bare']))
         same = all(a['tokens'] == b['tokens'] for a, b in zip(all_runs, by_mode['bare']))
         row(mode, f"{statistics.median(a['step_ms'] for a in all_runs):.2f}", f'{ratio:.3f}', 'same' if same else 'DIFFER')
