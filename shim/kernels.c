@@ -116,6 +116,16 @@ static void plan_moves(struct mt_kernel *kernel)
     }
 }
 
+static void find_also(const struct mt_kernel_info *info, struct mt_kernel *kernel)
+{
+    const struct mt_recipe *also[MT_KERNEL_ALSO + 1] = {NULL};
+    if (mt_recipes_also(recipes, info, kernel->recipe, also, MT_KERNEL_ALSO + 1) > MT_KERNEL_ALSO)
+        mt_log_new(MT_LOG_PROBLEM,
+                   "more than %d recipes fit %s as well: %s and those behind it are not tried, remove some",
+                   MT_KERNEL_ALSO, info->base, mt_recipe_name(also[MT_KERNEL_ALSO]));
+    memcpy(kernel->also, also, sizeof kernel->also);
+}
+
 static const struct mt_kernel *ask(const struct mt_launch *launch)
 {
     struct mt_kernel_info *info = calloc(1, sizeof *info);
@@ -152,7 +162,10 @@ static const struct mt_kernel *ask(const struct mt_launch *launch)
         for (unsigned i = 0; other && i < MT_KERNEL_OTHERS; i++)
             kernel->others[i] = other = mt_recipes_next(recipes, info, other);
         if (kernel->recipe)
-            mt_recipes_also(recipes, info, kernel->recipe, kernel->also, MT_KERNEL_ALSO);
+            find_also(info, kernel);
+        if (other && mt_recipes_next(recipes, info, other))
+            mt_log_new(MT_LOG_PROBLEM, "more than %d recipes fit %s: those behind %s are not tried, remove some",
+                       MT_KERNEL_OTHERS + 1, info->base, mt_recipe_name(other));
         for (unsigned i = 0; i < info->param_count; i++) {
             /* Which of the recipes is right, only a launch tells: what all of them say holds for each. */
             bool only_reads = mt_kernel_only_reads(info, kernel->recipe, i);

@@ -76,7 +76,7 @@ class Passes:
     """The rows of each forward pass, with what the model was given."""
 
     def __init__(self, model, routers):
-        self.model, self.routers, self.passes, self.given = model, routers, [], None
+        self.model, self.routers, self.passes, self.given, self.group = model, routers, [], None, 0
         model.register_forward_pre_hook(self.before, with_kwargs=True)
         model.register_forward_hook(self.after)
         original = transformers.Cache.reorder_cache
@@ -92,7 +92,7 @@ class Passes:
         self.given = {name: kwargs[name].cpu().numpy().copy() for name in ('input_ids', 'position_ids') if kwargs.get(name) is not None}
         for name in ('write_index', 'read_index'):
             if name in kwargs:
-                self.given[name] = kwargs[name][0].cpu().numpy().copy()
+                self.given[name] = kwargs[name][self.group].cpu().numpy().copy()
 
     def after(self, module, args, result):
         self.passes.append((self.given, self.routers.take()))
@@ -140,12 +140,15 @@ def generate(model, passes, texts, **options):
 
 
 def paged(model, passes, texts, blocks):
-    """Continuous batching. Rows are told apart by the slots of the cache that they were written to, and read from."""
+    """Continuous batching. Rows are told apart by the slots of the cache that they were written to, and read from: in layers that attend
+    to all. Those of a window have slots of their own, which later tokens take over."""
     order = []
     original = ContinuousBatchingIOs.prepare_batch_tensors
 
     def prepare(self, requests_in_batch, *args, **kwargs):
         order.append([(r.state.request_id, r.query_length, r.state.position_offset + r.query_length) for r in requests_in_batch])
+        cache = self.cache
+        passes.group = next(group for layer, (group, _) in cache.layer_index_to_group_indices.items() if cache.sliding_windows[layer] == 1)
         return original(self, requests_in_batch, *args, **kwargs)
     ContinuousBatchingIOs.prepare_batch_tensors = prepare
     config = ContinuousBatchingConfig(block_size=8, num_blocks=blocks, max_batch_tokens=96, use_cuda_graph=False)
