@@ -14,6 +14,7 @@
 #include <pthread.h>
 
 #define BATCH_LAUNCHES 96u /* from a pass's positions to its batch: the first layer's cache, at the latest */
+#define READS_LAUNCHES 8   /* keys and values are written, then read */
 
 static unsigned open_count; /* pending taps and open branches; lets before() and fence() leave at once */
 static bool beside;         /* taps of graphs may run beside the engine's kernels */
@@ -393,7 +394,8 @@ static void on_batch(struct mt_lane *lane, const struct mt_kernel *kernel, const
     const struct mt_routing values = told(rows / batch->stride | batch->stride << 32, 0, 2);
     tap_context(lane, waiting.kernel, waiting.recipe, &waiting.routing);
     tap_context(lane, kernel, recipe, &values);
-    lane->batch = (struct mt_lane_batch){waiting.recipe, rows, true, lane->seen.lookups};
+    lane->batch =
+        (struct mt_lane_batch){.positions = waiting.recipe, .rows = rows, .open = true, .lookups = lane->seen.lookups};
 }
 
 /* Of kernels that anything is done with, what has as many rows as the batch is the pass's. */
@@ -437,22 +439,43 @@ static void on_order(struct mt_lane *lane, const struct mt_kernel *kernel, const
         lane->left.ordered = order->once;
 }
 
-static void on_rows_of_batch(struct mt_lane *lane, const struct mt_kernel *kernel, const struct mt_recipe *recipe,
-                             const struct mt_routing *routing)
+/* Layers with a window have slots of their own, though their caches may lie in the memory of the other layers'. */
+static bool is_new_array(struct mt_lane_batch *batch, uint64_t array)
 {
-    if (lane->batch.rows == routing->rows && is_of_batch(lane, recipe) && tap_context(lane, kernel, recipe, routing) &&
-        mt_recipe_kind(recipe) == MT_RECIPE_SLOTS)
-        lane->written = routing->once;
+    for (unsigned i = 0; i < batch->array_count; i++) {
+        if (batch->arrays[i] == array)
+            return false;
+    }
+    if (batch->array_count == MT_LANE_ARRAYS)
+        return false;
+    batch->arrays[batch->array_count++] = array;
+    return true;
 }
 
-/* Of the cache that the pass's slots were just written to; that one speaks for all layers already. */
+static void on_rows_of_batch(struct mt_lane *lane, const struct mt_kernel *kernel, const struct mt_recipe *recipe,
+                             const struct mt_routing *given)
+{
+    struct mt_routing routing = *given;
+    const bool slots = mt_recipe_kind(recipe) == MT_RECIPE_SLOTS;
+    if (lane->batch.rows != routing.rows || !is_of_batch(lane, recipe) ||
+        (slots && !is_new_array(&lane->batch, routing.ids)))
+        return;
+    if (slots)
+        routing.once = 0; /* of a batch the array tells */
+    if (tap_context(lane, kernel, recipe, &routing) && slots)
+        lane->written = (struct mt_lane_written){given->once, lane->history.count};
+}
+
+/* Of the cache that the pass's slots were just written to; that one speaks for all layers already. Layers with a window
+ * read ahead of what they write. */
 static void on_reads(struct mt_lane *lane, const struct mt_kernel *kernel, const struct mt_recipe *recipe,
                      const struct mt_routing *attended)
 {
     struct mt_routing routing = *attended;
-    if (!lane->written || routing.once != lane->written)
+    if (!lane->written.cache || routing.once != lane->written.cache ||
+        lane->history.count - lane->written.launch > READS_LAUNCHES)
         return;
-    lane->written = routing.once = 0;
+    lane->written.cache = routing.once = 0;
     tap_context(lane, kernel, recipe, &routing);
 }
 

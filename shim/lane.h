@@ -10,6 +10,8 @@
 
 struct mt_group; /* layer/group.h: the routers of one recipe, E and k on one lane */
 
+#define MT_LANE_ARRAYS 16 /* of slots, in one batch: more groups of layers than any model has */
+
 struct mt_lane {
     CUstream stream;
     uintptr_t thread;  /* for CU_STREAM_PER_THREAD, else 0 */
@@ -39,16 +41,22 @@ struct mt_lane {
         bool captured;
     } waiting;
 
-    /* The cache whose slots a batch's pass wrote, until what is read of it was tapped: `once` of both recipes. */
-    uint64_t written;
+    /* The cache that a batch's slots were just written to, until what is read of it was tapped: `once` of both recipes.
+     */
+    struct mt_lane_written {
+        uint64_t cache;  /* 0: none */
+        uint32_t launch; /* its number on the stream */
+    } written;
 
     /* The latest batch: the recipe that reads its positions, NULL: none, how many rows it has, whether its cache is yet
-     * to be seen, and how many look-ups of tokens there had been. */
+     * to be seen, how many look-ups of tokens there had been, and the arrays of slots that were tapped for it. */
     struct mt_lane_batch {
         const struct mt_recipe *positions;
         uint64_t rows;
         bool open;
         uint32_t lookups;
+        uint64_t arrays[MT_LANE_ARRAYS];
+        unsigned array_count;
     } batch;
     /* The cache that the latest batch left, up to the end of its first sequence, and what that one was made into in
      * another order; 0: nothing. */

@@ -69,6 +69,19 @@ struct pass {
     bool bare; /* nothing has shown row context yet: an engine's warm-up */
 };
 
+/*
+ * A batch whose layers keep their cache in groups comes with an array of slots for each. Only layers that attend to
+ * everything keep a slot for each token; what such a layer attends to is read right behind its slots. Zero before the
+ * first record.
+ */
+struct pass_arrays {
+    uint64_t context; /* the latest record's, if nothing is missing between it and its batch; else 0 */
+    uint32_t count;   /* of the batch so far */
+    uint32_t attends; /* the number of the one, from 1; 0: not seen yet */
+};
+/* All records of row context of a segment, in their order. */
+void pass_arrays_see(struct pass_arrays *arrays, const struct mt_site *site, const struct mt_record *record);
+
 /* `pass` is valid during the call. A non-zero return stops the feeding call, which returns it. */
 typedef int pass_take(const struct pass *pass, void *user);
 
@@ -78,6 +91,8 @@ struct passes *passes_new(pass_take *take, void *user);
 void passes_free(struct passes *passes);
 /* A site of slots that is known before a record of it comes, as to a reader that begins in the midst of a stream. */
 void passes_know_slots(struct passes *passes, uint32_t index, const struct mt_site *site);
+/* Which array it is, as to a reader that saw all records before; 0: not known. */
+void passes_know_array(struct passes *passes, uint32_t attends);
 /* `site` describes record->site. Records of retracted sites are to be left out by the caller. -ENOMEM, or what take
  * returned. */
 int passes_add(struct passes *passes, const struct mt_site *site, const struct mt_record *record, const void *ids);

@@ -137,7 +137,7 @@ static struct {
     CUfunction gather, cast, rotary, cat, index, embedding, select;
     float *scores;
     int64_t *ids;
-    void *weights; /* of the layer's router */
+    char *weights; /* of the layers' routers */
 } generation;
 
 struct batch_pass {
@@ -148,6 +148,7 @@ struct batch_pass {
     bool plain;                         /* no concatenated rotary embedding */
     int64_t slots[16], reads[16];       /* of a paged one */
     uint32_t read_count;
+    int window; /* a layer with a window comes 1: first, 2: last; its slots are in the same memory */
 };
 
 /* torch.cat of two tensors along the last dimension but one or the last; all that is behind it is one, in 16 bytes. */
@@ -200,8 +201,14 @@ static void select_rows(void *table, int64_t *ids, uint32_t count, int64_t bytes
     launch(generation.embedding, 1, params);
 }
 
-/* index_copy_ of `rows` vectors of 4 * 64 into a paged cache; what is read again of it. */
-static void write_pages(const struct batch_pass *pass, uint64_t cache, int64_t *slots, int64_t *reads)
+static void read_pages(const struct batch_pass *pass, uint64_t cache, int64_t *reads)
+{
+    for (uint64_t values = 0; values < 2 && pass->read_count; values++)
+        select_rows((void *) (uintptr_t) (cache + values * 64), reads, pass->read_count, 512, 800);
+}
+
+/* index_copy_ of `rows` vectors of 4 * 64 into a paged cache. */
+static void write_pages(const struct batch_pass *pass, uint64_t cache, int64_t *slots)
 {
     const uint32_t rows = pass->sequences * pass->rows;
     int64_t count = rows * 4 * 64;
@@ -214,8 +221,6 @@ static void write_pages(const struct batch_pass *pass, uint64_t cache, int64_t *
         void *params[] = {&count, functor};
         launch(generation.index, 1, params);
     }
-    for (uint64_t values = 0; values < 2 && pass->read_count; values++)
-        select_rows((void *) (uintptr_t) (cache + values * 64), reads, pass->read_count, 512, 800);
 }
 
 /* index_copy_ into a static cache of [sequences, heads, places, 64]: rows are the second dimension or the third. */
@@ -238,6 +243,21 @@ static void write_places(const struct batch_pass *pass, uint64_t cache, uint32_t
     launch(generation.index, 1, params);
 }
 
+/* What the layer does that attends to a window: it reads first, as it writes over what it reads, to slots of its own.
+ */
+static void window_pages(const struct batch_pass *pass, uint64_t cache, int64_t *slots, int64_t *reads)
+{
+    read_pages(pass, cache, reads);
+    write_pages(pass, cache, slots);
+}
+
+static void route(float *scores, uint32_t rows, const struct batch_pass *pass, void *weights)
+{
+    cat(generation.cat, (uint64_t) (uintptr_t) scores, (uint64_t) (uintptr_t) weights, 0x9500, pass->sequences, 4,
+        pass->rows, 3);
+    top_k(generation.gather, NULL, scores, rows, 8, 1, generation.ids);
+}
+
 static void run_batch(const struct batch_pass *pass, int64_t first_token)
 {
     const uint32_t rows = pass->sequences * pass->rows;
@@ -245,6 +265,11 @@ static void run_batch(const struct batch_pass *pass, int64_t first_token)
     int64_t *slots = device_alloc(rows * 8), *reads = device_alloc(16 * 8);
     memcpy(slots, pass->slots, rows * 8);
     memcpy(reads, pass->reads, sizeof pass->reads);
+    int64_t *window_slots = device_alloc(rows * 8), *window_reads = device_alloc(16 * 8);
+    for (uint32_t i = 0; i < rows; i++)
+        window_slots[i] = 400 + pass->positions[i] % 2; /* a window of two, where all sequences write */
+    for (uint32_t i = 0; i < 16; i++)
+        window_reads[i] = 799;
     float *scores = generation.scores;
     memset(scores, 0, rows * 8 * sizeof *scores);
     memcpy(positions, pass->positions, rows * 8);
@@ -264,19 +289,23 @@ static void run_batch(const struct batch_pass *pass, int64_t first_token)
     const uint32_t heads = pass->latent ? 1 : 4;
     for (uint64_t layer = 0; layer < 2; layer++) {
         cat(generation.cat, 0x9200, 0x9300, 0x9400, pass->sequences, 4, pass->rows, 3);
-        if (paged)
-            write_pages(pass, 0x7700001000 + layer * 256, slots, reads);
-        else if (pass->static_cache)
+        if (paged && pass->window == (int) layer + 1)
+            window_pages(pass, 0x7700001000, window_slots, window_reads);
+        else if (paged) {
+            const uint64_t at = 0x7700001000 + (pass->window ? 0 : layer * 256);
+            write_pages(pass, at, slots);
+            read_pages(pass, at, reads);
+        } else if (pass->static_cache)
             write_places(pass, pass->cache_after + layer * 0x10000, heads);
         else
             cat(generation.cat, pass->cache_after + layer * 0x10000,
                 pass->cache_before ? pass->cache_before + layer * 0x10000 : 0, 0x9500, pass->sequences, heads,
                 pass->rows, 2);
         cast_to_float(tokens, rows, 4); /* experts */
+        if (pass->window && layer == 0)
+            route(scores, rows, pass, generation.weights + 16);
     }
-    cat(generation.cat, (uint64_t) (uintptr_t) scores, (uint64_t) (uintptr_t) generation.weights, 0x9500,
-        pass->sequences, 4, pass->rows, 3);
-    top_k(generation.gather, NULL, scores, rows, 8, 1, generation.ids);
+    route(scores, rows, pass, generation.weights);
     ok(cuda.cuStreamSynchronize(NULL));
 }
 
@@ -290,7 +319,7 @@ static void generate(const char *how)
     ok(cuda.cuModuleGetFunction(&generation.embedding, module, embedding_name));
     generation.scores = device_alloc(16 * 8 * sizeof *generation.scores);
     generation.ids = device_alloc(16 * sizeof *generation.ids);
-    generation.weights = device_alloc(16);
+    generation.weights = device_alloc(32);
     ok(cuda.cuModuleGetFunction(&generation.select, module, select_name));
     const bool in_place = strstr(how, "static"), latent = strstr(how, "latent"), plain = strstr(how, "plain");
     const bool window = strstr(how, "window"), beams = strstr(how, "beams"), lost = strstr(how, "lost");
@@ -322,6 +351,7 @@ static void generate(const char *how)
     for (size_t i = 0; i < sizeof passes / sizeof *passes; i++) {
         passes[i].static_cache = in_place;
         passes[i].latent = latent;
+        passes[i].window = strstr(how, "hybrid-first") ? 1 : strstr(how, "hybrid-last") ? 2 : 0;
         passes[i].plain = plain;
         if (in_place)
             passes[i].cache_after = i == 2 && beams ? 0x7700000400 : 0x7700000100;
@@ -610,6 +640,22 @@ Test(torch, a_paged_cache_shows_its_sequences)
     cr_assert(strstr(o.text, "        2          8  torch.slots\n"), "%s", o.text); /* of one layer's keys */
     cr_assert(strstr(o.text, "        1          1  torch.slots.one\n"), "%s", o.text);
     cr_assert(strstr(o.text, "        2         10  torch.reads\n"), "%s", o.text);
+}
+
+/* Layers of a window write to slots of their own, in the same memory, before the others or behind them. */
+Test(torch, a_paged_cache_of_two_groups_of_layers)
+{
+    static const char *const orders[] = {"generate paged plain hybrid-first", "generate paged plain hybrid-last"};
+    for (size_t i = 0; i < sizeof orders / sizeof *orders; i++) {
+        struct outcome o;
+        requests_of(orders[i], &o);
+        cr_assert(strstr(o.text, "2 layers, top 1 of 8, blocks of 8 slots"), "%s: %s", orders[i], o.text);
+        for (unsigned tokens = 2; tokens <= 4; tokens++)
+            cr_assert_eq(listed(o.text, tokens, 0), 1, "%s: %u: %s", orders[i], tokens, o.text);
+        command(&o, "cd %s && %s info t", scratch(), MOETAP);
+        cr_assert(strstr(o.text, "        4         16  torch.slots\n"), "%s", o.text);
+        cr_assert(strstr(o.text, "        2         10  torch.reads\n"), "%s", o.text);
+    }
 }
 
 /* Casts and concatenations of anything else are let alone. */

@@ -16,6 +16,7 @@ struct context {
     uint64_t number;  /* 0: nothing here yet */
     bool seen, taken; /* its record came; a pass took it */
     bool foreign;     /* slots of another space: as if it were not there */
+    bool joins;       /* came in the midst of its pass, which what is ahead of it ties */
     bool graph;       /* of its site, as is its stream */
     uint64_t kernel;  /* a hash of its name */
     uint8_t kind;
@@ -78,8 +79,9 @@ struct passes {
     bool slots_seen;  /* of passes with routers */
     bool has_group;   /* of the KV cache: */
     uint32_t group;   /* the first one that had slots */
-    bool has_home;    /* the slot space: */
-    uint32_t home;    /* its first site */
+    struct pass_arrays arrays;
+    bool has_home; /* the slot space: */
+    uint32_t home; /* its first site */
     char home_recipe[64];
     uint64_t home_kernel;
     uint64_t planner; /* the kernel that shows a pass's sequences, as a hash of its name */
@@ -152,6 +154,13 @@ int lists_know(struct passes *passes, int32_t sequences, uint32_t words);
 const int32_t *lists_starts(const struct passes *passes, const struct context *lists, const struct context *lengths);
 /* False, and nothing is shown: these lists are not the pass's. */
 bool lists_show(struct passes *passes, struct pass *pass, const struct context *lists, bool decodes);
+
+/* arrays.c: slots of several groups of layers, one behind the other in one pass. */
+
+/* Does a record of row context come in the midst of a pass, behind the first array? */
+bool arrays_joins(const struct passes *passes, const struct context *context);
+/* Chooses the slots that speak for the pass, and what is attended to, of all that the pass was shown. */
+void arrays_choose(struct passes *passes, const struct lane *lane, struct context *of_kind[KINDS]);
 
 /* batch.c: a batch that has the pass's rows, and its cache. */
 void batch_show(struct pass *pass, struct context *const *of_kind);

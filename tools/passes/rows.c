@@ -58,6 +58,7 @@ void rows_find(struct passes *passes, const struct lane *lane, struct pass *pass
         if (of_kind[kind])
             of_kind[kind]->taken = true;
     }
+    arrays_choose(passes, lane, of_kind);
     const struct context *slots = of_kind[MT_SITE_SLOTS], *positions = of_kind[MT_SITE_POSITIONS],
                          *tokens = of_kind[MT_SITE_TOKENS];
     bool model_ran_all =

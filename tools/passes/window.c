@@ -22,7 +22,7 @@ uint64_t window_tying(struct passes *passes, uint64_t number)
 {
     while (number > 0) {
         const struct context *context = &passes->contexts[number % WINDOW];
-        if (context->number != number || !context->foreign)
+        if (context->number != number || !(context->foreign || context->joins))
             break;
         number--;
     }
@@ -56,6 +56,8 @@ int window_take(struct passes *passes, const struct mt_site *site, const struct 
     context->rows = context->ran = record->rows;
     context->kernel = space_hash(site->kernel, sizeof site->kernel);
     context->foreign = space_is_another(passes, site, context);
+    context->joins = arrays_joins(passes, context);
+    pass_arrays_see(&passes->arrays, site, record);
     if (context->kind == MT_SITE_STARTS && !passes->planner)
         space_find_planner(passes, context);
     return 0;

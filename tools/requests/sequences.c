@@ -23,6 +23,7 @@ struct feed {
     struct feed_segment *segments;
     struct models **models;
     uint64_t **rows; /* of each router */
+    struct pass_arrays *arrays;
     sequences_take *take;
     void *user;
 };
@@ -78,7 +79,9 @@ int sequences_passes(struct trace_reader *reader, sequences_take *take, void *us
     for (uint32_t i = 0; !result && i < trace->segment_count; i++) {
         feed.segments[i] = (struct feed_segment){.feed = &feed, .segment = i, .model = main_site(&trace->segments[i])};
         feed.segments[i].passes = passes_new(take_pass, &feed.segments[i]);
-        if (!feed.segments[i].passes)
+        if (feed.segments[i].passes)
+            passes_know_array(feed.segments[i].passes, trace->segments[i].attends);
+        else
             result = -ENOMEM;
     }
     if (!result)
@@ -101,6 +104,8 @@ static int note(uint32_t segment, const struct mt_record *record, const void *id
     (void) ids;
     if (site->kind == MT_SITE_ROUTER && !(site->flags & MT_SITE_RETRACTED))
         feed->rows[segment][record->site] += record->rows;
+    if (record->context && site->kind != MT_SITE_ROUTER)
+        pass_arrays_see(&feed->arrays[segment], site, record);
     return models_note(feed->models[segment], site, record);
 }
 
@@ -129,7 +134,8 @@ int sequences_models(struct trace_reader *reader, struct mt_error *error)
     const uint32_t count = feed.trace->segment_count;
     feed.models = calloc(count + 1u, sizeof *feed.models);
     feed.rows = calloc(count + 1u, sizeof *feed.rows);
-    int result = feed.models && feed.rows ? 0 : -ENOMEM;
+    feed.arrays = calloc(count + 1u, sizeof *feed.arrays);
+    int result = feed.models && feed.rows && feed.arrays ? 0 : -ENOMEM;
     for (uint32_t i = 0; !result && i < count; i++) {
         feed.models[i] = models_new();
         feed.rows[i] = calloc(feed.trace->segments[i].site_count + 1u, sizeof **feed.rows);
@@ -142,6 +148,7 @@ int sequences_models(struct trace_reader *reader, struct mt_error *error)
         for (uint32_t j = 0; j < view->site_count; j++)
             trace_reader_set_model(reader, i, j, models_of(feed.models[i], &view->sites[j]));
         trace_reader_set_main(reader, i, find_main(view, feed.rows[i]));
+        trace_reader_set_attends(reader, i, feed.arrays[i].attends);
     }
     for (uint32_t i = 0; i < count; i++) {
         if (feed.models)
@@ -151,6 +158,7 @@ int sequences_models(struct trace_reader *reader, struct mt_error *error)
     }
     free(feed.models);
     free(feed.rows);
+    free(feed.arrays);
     if (result == -ENOMEM)
         snprintf(error->text, sizeof error->text, "out of memory");
     return result;

@@ -271,6 +271,11 @@ void trace_reader_set_main(struct trace_reader *reader, uint32_t segment, uint32
     reader->trace.segments[segment].main = site;
 }
 
+void trace_reader_set_attends(struct trace_reader *reader, uint32_t segment, uint32_t attends)
+{
+    reader->trace.segments[segment].attends = attends;
+}
+
 static int take_weights(struct trace_reader *reader, const struct trace_block *block, struct mt_error *error)
 {
     struct trace_weights head;

@@ -12,7 +12,8 @@ struct trace_view {
     struct trace_segment info;
     struct mt_site *sites; /* as of the last SITES block */
     uint32_t site_count;
-    uint32_t main; /* a site of the model that the rows are of (sequences_models), TRACE_NO_SITE: none known */
+    uint32_t main;    /* a site of the model that the rows are of (sequences_models), TRACE_NO_SITE: none known */
+    uint32_t attends; /* as struct pass_arrays says (sequences_models) */
     struct trace_stats stats;
     bool has_stats;
 };
@@ -50,6 +51,7 @@ bool trace_reader_chosen(const struct trace_reader *reader, uint32_t segment, ui
 /* What a whole trace tells of a site, and its shim could not know (struct mt_site.model). */
 void trace_reader_set_model(struct trace_reader *reader, uint32_t segment, uint32_t site, uint32_t model);
 void trace_reader_set_main(struct trace_reader *reader, uint32_t segment, uint32_t site);
+void trace_reader_set_attends(struct trace_reader *reader, uint32_t segment, uint32_t attends);
 
 /*
  * Hands every chosen record to `take`, in the order of the file. The record's site and bounds were checked. Stops at a
