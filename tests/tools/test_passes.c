@@ -679,6 +679,34 @@ Test(passes, a_group_without_slots)
     cr_assert_eq(stage.wrong_context, 0);
 }
 
+/*
+ * A batch's arrays of slots come layer by layer: a window's with the first layer, and with the second one those that
+ * tell, and what is attended to. Whichever record of a pass is lost, no row gets slots of the window, or of another
+ * pass.
+ */
+Test(passes, arrays_of_slots_that_come_layer_by_layer)
+{
+    enum { RECORDS = 8, TOKENS = 61 };
+    static const uint32_t sites[RECORDS] = {62, TOKENS, 59, 60, 0, 60, 58, 1};
+    for (int lost = -1; lost < RECORDS; lost++) {
+        leave();
+        enter();
+        static const uint8_t kinds[] = {MT_SITE_READS, MT_SITE_BATCH, MT_SITE_SLOTS, MT_SITE_TOKENS, MT_SITE_POSITIONS};
+        for (uint32_t i = 0; i < sizeof kinds; i++) {
+            stage.sites[58 + i].kind = kinds[i];
+            stage.sites[58 + i].k = 1;
+        }
+        for (int i = 0; i < 6; i++) {
+            for (int n = 0; n < RECORDS; n++)
+                run_site(sites[n], sites[n] == 59 ? 2 : 5, n == 3 ? i + 100 : i, i == 3 && n == lost);
+        }
+        cr_assert_eq(passes_flush(stage.passes), 0);
+        cr_assert_eq(stage.wrong_context + stage.mixed, 0, "%d: %s", lost, stage.text);
+        cr_assert_geq(stage.contexts, lost < 0 ? 6 : 5, "%d: %s", lost, stage.text);
+        cr_assert_eq(stage.layers, lost == 4 || lost == 7 ? 11 : 12, "%d: %s", lost, stage.text);
+    }
+}
+
 /* Two streams, each with slots and sequences of its own; the second one's come between the first one's and its routers.
  */
 Test(passes, sequences_of_another_stream_are_not_taken)

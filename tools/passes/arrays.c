@@ -73,6 +73,6 @@ void arrays_choose(struct passes *passes, const struct lane *lane, struct contex
         else
             of_kind[MT_SITE_READS] = context;
     }
-    const uint32_t attends = passes->arrays.attends;
-    of_kind[MT_SITE_SLOTS] = arrays[(attends && attends <= count ? attends : count) - 1];
+    const uint32_t attends = passes->arrays.attends ? passes->arrays.attends : count;
+    of_kind[MT_SITE_SLOTS] = attends <= count ? arrays[attends - 1] : NULL; /* that one was lost */
 }
