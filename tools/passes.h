@@ -75,8 +75,8 @@ struct pass {
  * first record.
  */
 struct pass_arrays {
-    uint64_t context; /* the latest record's, if nothing is missing between it and its batch; else 0 */
-    uint32_t count;   /* of the batch so far */
+    uint64_t context; /* the latest record's */
+    uint32_t count;   /* of the batch so far; PASS_GROUPS: one may be missing */
     uint32_t attends; /* the number of the one, from 1; 0: not seen yet */
 };
 /* All records of row context of a segment, in their order. */
