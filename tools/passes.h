@@ -76,11 +76,13 @@ struct pass {
  */
 struct pass_arrays {
     uint64_t context; /* the latest record's */
-    uint32_t count;   /* of the batch so far; PASS_GROUPS: one may be missing */
+    uint32_t count;   /* of the batch so far; PASS_GROUPS: nothing is known of them until the next one */
+    uint32_t site;    /* theirs */
     uint32_t attends; /* the number of the one, from 1; 0: not seen yet */
 };
-/* All records of row context of a segment, in their order. */
-void pass_arrays_see(struct pass_arrays *arrays, const struct mt_site *site, const struct mt_record *record);
+/* All records of row context of a segment, in their order. Did this one come in the midst of a pass, with an array
+ * behind the first one? */
+bool pass_arrays_see(struct pass_arrays *arrays, const struct mt_site *site, const struct mt_record *record);
 
 /* `pass` is valid during the call. A non-zero return stops the feeding call, which returns it. */
 typedef int pass_take(const struct pass *pass, void *user);

@@ -686,25 +686,49 @@ Test(passes, a_group_without_slots)
  */
 Test(passes, arrays_of_slots_that_come_layer_by_layer)
 {
-    enum { RECORDS = 8, TOKENS = 61 };
-    static const uint32_t sites[RECORDS] = {62, TOKENS, 59, 60, 0, 60, 58, 1};
+    enum { RECORDS = 8, READS = 58, BATCH = 59, SLOTS = 60, POSITIONS = 61, TOKENS = 62 };
+    static const uint32_t sites[RECORDS] = {TOKENS, POSITIONS, BATCH, SLOTS, 0, SLOTS, READS, 1};
     for (int lost = -1; lost < RECORDS; lost++) {
         leave();
         enter();
-        static const uint8_t kinds[] = {MT_SITE_READS, MT_SITE_BATCH, MT_SITE_SLOTS, MT_SITE_TOKENS, MT_SITE_POSITIONS};
-        for (uint32_t i = 0; i < sizeof kinds; i++) {
-            stage.sites[58 + i].kind = kinds[i];
-            stage.sites[58 + i].k = 1;
-        }
+        context_sites();
+        stage.sites[READS].kind = MT_SITE_READS;
+        stage.sites[BATCH].kind = MT_SITE_BATCH;
+        stage.sites[READS].k = stage.sites[BATCH].k = 1;
         for (int i = 0; i < 6; i++) {
-            for (int n = 0; n < RECORDS; n++)
-                run_site(sites[n], sites[n] == 59 ? 2 : 5, n == 3 ? i + 100 : i, i == 3 && n == lost);
+            for (int n = 0; n < RECORDS; n++) {
+                if (i != 4 || sites[n] != READS) /* of new sequences alone nothing is read */
+                    run_site(sites[n], sites[n] == BATCH ? 2 : 5, n == 3 ? i + 100 : i, i == 3 && n == lost);
+            }
         }
         cr_assert_eq(passes_flush(stage.passes), 0);
         cr_assert_eq(stage.wrong_context + stage.mixed, 0, "%d: %s", lost, stage.text);
         cr_assert_geq(stage.contexts, lost < 0 ? 6 : 5, "%d: %s", lost, stage.text);
         cr_assert_eq(stage.layers, lost == 4 || lost == 7 ? 11 : 12, "%d: %s", lost, stage.text);
     }
+}
+
+/* Of two batches that run at once each has its own array. */
+Test(passes, an_array_of_another_stream_does_not_join)
+{
+    context_sites();
+    for (uint32_t i = 50; i < 60; i += 9) {
+        stage.sites[i].kind = MT_SITE_BATCH;
+        stage.sites[i].k = 1;
+    }
+    stage.sites[51] = stage.sites[60];
+    stage.sites[50].stream = stage.sites[51].stream = 1;
+    for (int i = 0; i < 4; i++) {
+        run_site(62, 5, i, false);
+        run_site(61, 5, i, false);
+        run_site(59, 2, i, false);
+        run_site(50, 2, i + 100, false);
+        run_site(60, 5, i, false);
+        run_site(51, 5, i + 100, false);
+        run_layers(0, 2, 5, i);
+    }
+    expect("0:2spt 1:2spt 2:2spt 3:2spt ");
+    cr_assert_eq(stage.wrong_context, 0);
 }
 
 /* Two streams, each with slots and sequences of its own; the second one's come between the first one's and its routers.

@@ -6,48 +6,27 @@
  */
 #include "impl.h"
 
-static const struct context *just_ahead(const struct passes *passes, uint64_t number)
-{
-    const struct context *context = &passes->contexts[(number - 1) % WINDOW];
-    return number > 1 && context->number == number - 1 && context->seen ? context : NULL;
-}
-
-/* Behind slots of the same kernel, and those behind a batch, with nothing that begins another in between. */
-static bool is_next_array(const struct passes *passes, const struct context *slots)
-{
-    bool behind_slots = false;
-    const struct context *context = slots;
-    for (uint32_t n = 0; n < WINDOW && (context = just_ahead(passes, context->number)); n++) {
-        if (context->kind == MT_SITE_BATCH)
-            return behind_slots;
-        if (context->kind == MT_SITE_SLOTS && context->site == slots->site && context->rows == slots->rows)
-            behind_slots = true;
-        else if (context->kind != MT_SITE_READS)
-            return false;
-    }
-    return false;
-}
-
-bool arrays_joins(const struct passes *passes, const struct context *context)
-{
-    const struct context *ahead = just_ahead(passes, context->number);
-    if (context->kind == MT_SITE_READS)
-        return ahead && ahead->joins;
-    return context->kind == MT_SITE_SLOTS && is_next_array(passes, context);
-}
-
-void pass_arrays_see(struct pass_arrays *arrays, const struct mt_site *site, const struct mt_record *record)
+bool pass_arrays_see(struct pass_arrays *arrays, const struct mt_site *site, const struct mt_record *record)
 {
     const bool goes_on = arrays->context && record->context == arrays->context + 1;
-    if (site->kind == MT_SITE_BATCH)
-        *arrays = (struct pass_arrays){.attends = arrays->attends};
-    else if (!goes_on)
-        arrays->count = PASS_GROUPS; /* some may be missing */
-    else if (site->kind == MT_SITE_SLOTS && arrays->count < PASS_GROUPS)
-        arrays->count++;
-    else if (site->kind == MT_SITE_READS && arrays->count < PASS_GROUPS)
-        arrays->attends = arrays->count;
+    const bool slots = site->kind == MT_SITE_SLOTS, reads = site->kind == MT_SITE_READS;
     arrays->context = record->context;
+    if (site->kind == MT_SITE_BATCH) {
+        arrays->count = 0;
+        return false;
+    }
+    /* One may be missing, or be of another batch. */
+    if (!goes_on || !(slots || (reads && arrays->count)) || (slots && arrays->count && record->site != arrays->site))
+        arrays->count = PASS_GROUPS;
+    if (arrays->count == PASS_GROUPS)
+        return false;
+    if (slots) {
+        arrays->site = record->site;
+        arrays->count++;
+    } else {
+        arrays->attends = arrays->count;
+    }
+    return arrays->count > 1;
 }
 
 void passes_know_array(struct passes *passes, uint32_t attends)

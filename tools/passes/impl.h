@@ -157,8 +157,6 @@ bool lists_show(struct passes *passes, struct pass *pass, const struct context *
 
 /* arrays.c: slots of several groups of layers, one behind the other in one pass. */
 
-/* Does a record of row context come in the midst of a pass, behind the first array? */
-bool arrays_joins(const struct passes *passes, const struct context *context);
 /* Chooses the slots that speak for the pass, and what is attended to, of all that the pass was shown. */
 void arrays_choose(struct passes *passes, const struct lane *lane, struct context *of_kind[KINDS]);
 

@@ -56,8 +56,7 @@ int window_take(struct passes *passes, const struct mt_site *site, const struct 
     context->rows = context->ran = record->rows;
     context->kernel = space_hash(site->kernel, sizeof site->kernel);
     context->foreign = space_is_another(passes, site, context);
-    context->joins = arrays_joins(passes, context);
-    pass_arrays_see(&passes->arrays, site, record);
+    context->joins = pass_arrays_see(&passes->arrays, site, record);
     if (context->kind == MT_SITE_STARTS && !passes->planner)
         space_find_planner(passes, context);
     return 0;
