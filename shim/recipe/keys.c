@@ -206,20 +206,16 @@ int mt_parse_key(const struct parser *parser, struct mt_recipe *recipe, const ch
         if (strcmp(exprs[i].key, key) == 0)
             return parse_expr(parser, value, exprs[i].expr);
     }
-    if (strcmp(key, "ids") == 0)
-        return parse_ids(parser, value, recipe);
-    if (strcmp(key, "once") == 0)
-        return parse_once(parser, value, recipe);
-    if (strcmp(key, "kernel") == 0)
-        return parse_kernels(parser, value, recipe);
-    if (strcmp(key, "params") == 0)
-        return parse_layouts(parser, value, recipe);
-    if (strcmp(key, "dtype") == 0)
-        return parse_dtype(parser, value, recipe);
-    if (strcmp(key, "weights_dtype") == 0)
-        return parse_weights_type(parser, value, recipe);
-    if (strcmp(key, "require") == 0)
-        return parse_require(parser, value, recipe);
+    static const struct {
+        const char *key;
+        int (*parse)(const struct parser *parser, const char *value, struct mt_recipe *recipe);
+    } others[] = {{"ids", parse_ids},        {"once", parse_once},   {"kernel", parse_kernels},
+                  {"params", parse_layouts}, {"dtype", parse_dtype}, {"weights_dtype", parse_weights_type},
+                  {"require", parse_require}};
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+        if (strcmp(others[i].key, key) == 0)
+            return others[i].parse(parser, value, recipe);
+    }
     if (strcmp(key, "within") == 0)
         return parse_text(parser, value, recipe->within, sizeof recipe->within);
     if (strcmp(key, "suffix") == 0)
